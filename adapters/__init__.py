@@ -1,0 +1,1 @@
+"""How bytes travel: transports, envelopes and one folder for each kind of outside system."""

@@ -1,0 +1,1 @@
+"""What care requires: contract, fulfilment, referral and payment rules as pure functions."""

@@ -1,0 +1,1 @@
+"""What we promise: R4 tables, FHIRPath, validation, terminology, profiles and forms; pure."""

@@ -1,0 +1,1 @@
+"""What we keep: resources, versions, search index, inbox, outbox and audit; all SQL is here."""

@@ -1,0 +1,1 @@
+"""How one vocabulary becomes another, both ways: row engine, maps, code tables, cases; pure."""

@@ -1,0 +1,1 @@
+"""What runs, and when: settings, wiring, flows, workers, command line, embedded PostgreSQL."""

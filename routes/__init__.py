@@ -1,0 +1,1 @@
+"""How we answer HTTP: FHIR REST, operations, webhooks and the console's own small API."""
