@@ -1,0 +1,76 @@
+"""What tests are given: a real PostgreSQL, fresh databases, and the shared inputs."""
+
+import contextlib
+import importlib
+import os
+import pathlib
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+from ops.embedded_postgres import running
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """The folder of inputs that others wrote; tests that need it skip where it is absent."""
+    named = os.environ.get("QIAO_SHARED")
+    places = [pathlib.Path(named)] if named else [p / "shared" for p in list(ROOT.parents)[:2]]
+    for place in places:
+        if (place / "data" / "README.md").exists():
+            return place / "data"
+    pytest.skip("the shared test inputs are not beside this checkout (set QIAO_SHARED)")
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A server to make databases on: QIAO_TEST_DATABASE_URL, or an embedded one of its own."""
+    if given := os.environ.get("QIAO_TEST_DATABASE_URL"):
+        yield given
+        return
+    home = pathlib.Path(tempfile.mkdtemp(prefix="qiao-test-"))
+    home.chmod(0o711)
+    try:
+        with running(home, durable=False) as server:
+            yield server.url
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_url: str) -> Iterator[str]:
+    """The name of a migrated database that `database_url` copies."""
+    with _database(postgres_url, "template", template=None) as (name, url):
+        importlib.import_module("fhir_store.migrate").upgrade(url)
+        yield name
+
+
+@pytest.fixture
+def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
+    """A fresh migrated database for one test."""
+    with _database(postgres_url, "test", template=template_database) as (_, url):
+        yield url
+
+
+@contextlib.contextmanager
+def _database(server: str, prefix: str, *, template: str | None) -> Iterator[tuple[str, str]]:
+    """Make a database for a `with` block; gives its name and URL."""
+    name = f"qiao_{prefix}_{uuid.uuid4().hex[:12]}"
+    copied = f' template "{template}"' if template else ""
+    _run(server, f'create database "{name}"{copied}')
+    try:
+        yield name, urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    finally:
+        _run(server, f'drop database if exists "{name}" with (force)')
+
+
+def _run(server: str, statement: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(statement)
