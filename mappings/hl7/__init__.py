@@ -1,0 +1,1 @@
+"""HL7 v2 as bytes and as fields: reading, exact writing back, acknowledgement; pure."""
