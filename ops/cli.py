@@ -1,21 +1,53 @@
-"""The `qiao` command; each group of commands stands in a module of its own."""
+"""The `qiao` command. A module `ops/commands_<name>.py` with an `app` is the command `<name>`."""
 
+import importlib
 import importlib.metadata
+import pathlib
+import sys
 
+import click
 import typer
+import typer.core
+import typer.main
+
+from conformance.problem import Problem
+
+OK, CHECK_FAILED, USAGE, CANNOT_REACH, REFUSED, PARTIAL = range(6)
+"""Exit codes, the same for every command."""
+
+
+class CommandsOnDemand(typer.core.TyperGroup):
+    """Imports a command's module when the command is asked for, so that each starts quickly."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        folder = pathlib.Path(__file__).parent
+        names = [path.stem.removeprefix("commands_") for path in folder.glob("commands_*.py")]
+        return sorted([*super().list_commands(ctx), *(name.replace("_", "-") for name in names)])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, or None where there is none of that name."""
+        known = super().get_command(ctx, cmd_name)
+        if known or cmd_name not in self.list_commands(ctx):
+            return known
+        module = importlib.import_module(f"ops.commands_{cmd_name.replace('-', '_')}")
+        return typer.main.get_command(module.app)
+
 
 app = typer.Typer(
     name="qiao",
+    cls=CommandsOnDemand,
     help="Qiao (桥): HL7–FHIR hub for primary care and maternal health.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 
 @app.callback()
 def root() -> None:
-    """Keep `qiao` a group even while it has a single command."""
+    """Qiao (桥): HL7–FHIR hub for primary care and maternal health."""
 
 
 @app.command()
@@ -25,5 +57,13 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; a failure we can name ends in its advice, not in a stack trace."""
+    try:
+        app()
+    except Problem as problem:
+        for issue in problem.issues:
+            place = f" ({issue.expression})" if issue.expression else ""
+            typer.echo(f"{issue.text_en} / {issue.text_zh}{place}", err=True)
+            if issue.fix_en:
+                typer.echo(f"Next: {issue.fix_en} / {issue.fix_zh}", err=True)
+        sys.exit(CHECK_FAILED)
