@@ -4,8 +4,8 @@ import importlib
 import importlib.metadata
 import pathlib
 import sys
+from typing import Any
 
-import click
 import typer
 import typer.core
 import typer.main
@@ -19,13 +19,13 @@ OK, CHECK_FAILED, USAGE, CANNOT_REACH, REFUSED, PARTIAL = range(6)
 class CommandsOnDemand(typer.core.TyperGroup):
     """Imports a command's module when the command is asked for, so that each starts quickly."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
         folder = pathlib.Path(__file__).parent
         names = [path.stem.removeprefix("commands_") for path in folder.glob("commands_*.py")]
         return sorted([*super().list_commands(ctx), *(name.replace("_", "-") for name in names)])
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command, or None where there is none of that name."""
         known = super().get_command(ctx, cmd_name)
         if known or cmd_name not in self.list_commands(ctx):
