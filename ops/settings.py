@@ -21,6 +21,9 @@ class Settings(BaseSettings):
         default=None,
         description="A PostgreSQL server (15 or later) to use instead of the embedded one.",
     )
+    amqp_url: str | None = Field(
+        default=None, description="A RabbitMQ broker; absent, that adapter is off."
+    )
     auth: str = Field(
         default="on", description="`off` lets everybody do everything, on loopback only."
     )
