@@ -1,0 +1,1 @@
+"""Transports: how a payload travels, whatever it says."""

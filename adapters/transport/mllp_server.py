@@ -1,0 +1,423 @@
+"""MLLP listener: every frame of every connection goes to `accept`, its reply goes back in order.
+
+What a caller can do to us is bounded here (`MllpLimits`); what a message means is decided by
+`accept`. docs/reference/mllp.md says what a sender sees.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from adapters.port import Accept, Received
+from adapters.transport.mllp_framing import Frame, FrameReader, Garbage, Oversize, to_frame
+
+logger = logging.getLogger(__name__)
+
+Refuse = Callable[[Received, str], bytes | None]
+"""Builds the last reply (an AR) for a frame that is not read to its end, from its first bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MllpLimits:
+    """What one listener bears; every breach ends the connection with a log line.
+
+    `frames_in_flight` above 1 lets a sender that does not wait for its ACKs go faster; where
+    keeping one of those frames fails, the next may already be kept, so its order may change.
+    """
+
+    frame_bytes: int = 16 * 2**20
+    frame_seconds: float = 15.0  # from the first byte of a frame to its last
+    opening_seconds: float = 60.0  # from connecting to the first byte of a frame
+    idle_seconds: float = 3600.0  # without a frame on a connection that has had one
+    reply_seconds: float = 30.0  # for the sender to read what we answered
+    handshake_seconds: float = 10.0
+    connections: int = 1000
+    connections_per_peer: int = 50
+    frames_in_flight: int = 1
+    held_bytes: int = 256 * 2**20  # unfinished frames of all connections together
+    garbage: Literal["close", "log"] = "close"
+
+
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    host: str
+    name: str
+
+
+_LINGER_SECONDS = 2.0
+
+
+class MllpServer:
+    """One listening port of one channel."""
+
+    def __init__(
+        self,
+        *,
+        channel: str,
+        accept: Accept,
+        limits: MllpLimits | None = None,
+        tls: ssl.SSLContext | None = None,
+        refuse: Refuse | None = None,
+    ) -> None:
+        self.channel = channel
+        self.accept = accept
+        self.limits = limits or MllpLimits()
+        self.tls = tls
+        self.refuse = refuse
+        self.counts: Counter[str] = Counter()
+        self.held = 0
+        self.connections: set[_Connection] = set()
+        self.tasks: set[asyncio.Task[bytes | None]] = set()
+        self._admitted = 0
+        self._per_host: Counter[str] = Counter()
+        self._upgrades: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; port 0 takes a free one."""
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(lambda: _Door(self), host, port, backlog=1024)
+        self._sweeper = loop.create_task(self._sweep())
+
+    @property
+    def port(self) -> int:
+        """The port listened on."""
+        if self._listener is None:
+            raise RuntimeError("the listener is not started")
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    async def stop(self, *, grace_seconds: float = 10.0) -> None:
+        """Take no new frame, answer those being kept, then let go of every socket."""
+        if self._listener is None:
+            return
+        self._listener.close()
+        for task in self._upgrades:
+            task.cancel()
+        for connection in list(self.connections):
+            connection.finish("stopped")
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=grace_seconds)
+        deadline = asyncio.get_running_loop().time() + grace_seconds
+        while self.connections and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+        for connection in list(self.connections):
+            connection.end("stopped")
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await asyncio.gather(*self._upgrades, return_exceptions=True)
+        await asyncio.sleep(0)
+
+    def admit(self, peer: _Peer) -> str | None:
+        """Count a caller in, or return why there is no room."""
+        if self._admitted >= self.limits.connections:
+            return "connections"
+        if self._per_host[peer.host] >= self.limits.connections_per_peer:
+            return "connections-per-peer"
+        self._admitted += 1
+        self._per_host[peer.host] += 1
+        return None
+
+    def release(self, peer: _Peer) -> None:
+        """Count a caller out."""
+        self._admitted -= 1
+        self._per_host[peer.host] -= 1
+        if not self._per_host[peer.host]:
+            del self._per_host[peer.host]
+
+    def note(self, reason: str, peer: _Peer) -> None:
+        """Count and log the end of a connection that the peer did not choose."""
+        self.counts[reason] += 1
+        logger.warning(
+            "mllp connection ended: %s; peer %s, channel %s",
+            reason,
+            peer.name,
+            self.channel,
+            extra={"reason": reason, "peer": peer.name, "channel": self.channel},
+        )
+
+    def upgrade(self, transport: asyncio.Transport, peer: _Peer, tls: ssl.SSLContext) -> None:
+        """Begin the TLS handshake of an admitted caller."""
+        task = asyncio.get_running_loop().create_task(self._handshake(transport, peer, tls))
+        self._upgrades.add(task)
+        task.add_done_callback(self._upgrades.discard)
+
+    async def _handshake(
+        self, transport: asyncio.Transport, peer: _Peer, tls: ssl.SSLContext
+    ) -> None:
+        connection = _Connection(self, peer)
+        try:
+            secured = await asyncio.get_running_loop().start_tls(
+                transport,
+                connection,
+                tls,
+                server_side=True,
+                ssl_handshake_timeout=self.limits.handshake_seconds,
+            )
+        except (OSError, asyncio.CancelledError) as broken:
+            reason = getattr(broken, "reason", None) or type(broken).__name__
+            self.release(peer)
+            self.note(f"tls: {reason}", peer)
+            transport.abort()
+            return
+        if secured is None or secured.is_closing():
+            self.release(peer)
+            self.note("tls: closed during the handshake", peer)
+            return
+        connection.connection_made(secured)
+
+    async def _sweep(self) -> None:
+        limits = self.limits
+        shortest = min(
+            limits.frame_seconds, limits.opening_seconds, limits.idle_seconds, limits.reply_seconds
+        )
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(1.0, shortest / 4))
+            now = loop.time()
+            for connection in list(self.connections):
+                reason = connection.overdue(now)
+                if reason is not None:
+                    connection.end(reason)
+
+
+class _Door(asyncio.Protocol):
+    """Counts a caller in before anything is read, and begins TLS where the port asks for it."""
+
+    def __init__(self, server: MllpServer) -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        plain = cast(asyncio.Transport, transport)
+        address = plain.get_extra_info("peername") or ("unknown", 0)
+        peer = _Peer(host=str(address[0]), name=f"{address[0]}:{address[1]}")
+        reason = self._server.admit(peer)
+        if reason is not None:
+            self._server.note(reason, peer)
+            plain.abort()
+            return
+        if self._server.tls is not None:
+            plain.pause_reading()
+            self._server.upgrade(plain, peer, self._server.tls)
+            return
+        connection = _Connection(self._server, peer)
+        plain.set_protocol(connection)
+        connection.connection_made(plain)
+
+
+class _Connection(asyncio.Protocol):
+    """One caller: cuts frames, hands them to `accept` and writes the replies in order."""
+
+    def __init__(self, server: MllpServer, peer: _Peer) -> None:
+        self._server = server
+        self._peer = peer
+        self._loop = asyncio.get_running_loop()
+        self._reader = FrameReader(frame_bytes=server.limits.frame_bytes)
+        self._waiting: deque[bytes] = deque()
+        self._running: deque[asyncio.Task[bytes | None]] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._early: list[bytes] = []
+        self._held = 0
+        self._opened_at = self._active_at = self._loop.time()
+        self._frame_began_at: float | None = None
+        self._write_blocked_at: float | None = None
+        self._linger_until: float | None = None
+        self._last_reply: bytes | None = None
+        self._has_had_frame = False
+        self._reading = True
+        self._finishing: str | None = None
+        self._lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._server.connections.add(self)
+        self._server.counts["connected"] += 1
+        early, self._early = self._early, []
+        for data in early:
+            self.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is None or self._lost:
+            return
+        self._lost = True
+        self._server.connections.discard(self)
+        self._server.release(self._peer)
+        self._server.held -= self._held
+        self._held = 0
+        self._waiting.clear()
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None:
+            # With TLS the first bytes may come before start_tls has returned.
+            self._early.append(data)
+            return
+        if self._finishing is not None or self._lost:
+            return
+        began = self._frame_began_at
+        for event in self._reader.feed(data):
+            if isinstance(event, Frame):
+                self._waiting.append(event.payload)
+                self._has_had_frame = True
+                self._active_at = self._loop.time()
+                began = None
+            elif isinstance(event, Garbage):
+                if not self._bears(event):
+                    return
+            else:
+                self._refuse(event)
+                return
+        if not self._reader.in_frame:
+            self._frame_began_at = None
+        elif began is None:
+            self._frame_began_at = self._loop.time()
+        self._account()
+        self._advance()
+
+    def eof_received(self) -> bool:
+        if self._reader.in_frame and self._finishing is None:
+            self.finish("closed by the peer inside a frame")
+        elif self._transport is not None:
+            self._finishing = self._finishing or "closed by the peer"
+            self._advance()
+        # A sender may close its half and still wait for the ACK; TLS knows no half.
+        return self._server.tls is None and self._transport is not None and not self._lost
+
+    def pause_writing(self) -> None:
+        self._write_blocked_at = self._loop.time()
+
+    def resume_writing(self) -> None:
+        self._write_blocked_at = None
+        self._advance()
+
+    def overdue(self, now: float) -> str | None:
+        """Return the limit this connection has broken by `now`, if any."""
+        limits = self._server.limits
+        if self._linger_until is not None:
+            return "lingered" if now > self._linger_until else None
+        if self._write_blocked_at is not None:
+            late = now - self._write_blocked_at > limits.reply_seconds
+            return "reply not read in time" if late else None
+        if self._frame_began_at is not None and self._reading:
+            if now - self._frame_began_at <= limits.frame_seconds:
+                return None
+            ending = ", FS without CR" if self._reader.ends_without_return else ""
+            return "frame not finished in time" + ending
+        if self._running or self._waiting:
+            return None
+        if self._has_had_frame:
+            return "idle" if now - self._active_at > limits.idle_seconds else None
+        return "silent" if now - self._opened_at > limits.opening_seconds else None
+
+    def finish(self, reason: str) -> None:
+        """Take nothing more from this caller; answer what is being kept, then close."""
+        if self._finishing is not None or self._lost:
+            return
+        self._finishing = reason
+        self._server.note(reason, self._peer)
+        if reason == "stopped":
+            self._waiting.clear()
+        self._frame_began_at = None
+        self._advance()
+
+    def end(self, reason: str) -> None:
+        """Close at once."""
+        if self._lost or self._transport is None:
+            return
+        if reason != "lingered" and self._finishing is None:
+            self._server.note(reason, self._peer)
+        self._finishing = self._finishing or reason
+        self._waiting.clear()
+        self._transport.abort()
+
+    def _bears(self, garbage: Garbage) -> bool:
+        if self._server.limits.garbage == "close":
+            self.finish(f"{garbage.size} bytes outside a frame")
+            return False
+        self._server.note(f"ignored {garbage.size} bytes outside a frame", self._peer)
+        return True
+
+    def _refuse(self, oversize: Oversize) -> None:
+        limit = self._server.limits.frame_bytes
+        if self._server.refuse is not None:
+            head = self._received(oversize.head)
+            self._last_reply = self._server.refuse(head, f"the frame is over {limit} bytes")
+        self.finish(f"frame over {limit} bytes")
+
+    def _account(self) -> None:
+        held = self._reader.held
+        self._server.held += held - self._held
+        self._held = held
+        if held and self._server.held > self._server.limits.held_bytes:
+            self.finish("unfinished frames of all connections hold too much memory")
+
+    def _received(self, payload: bytes) -> Received:
+        return Received(
+            channel=self._server.channel,
+            payload=payload,
+            peer=self._peer.name,
+            received_at=self._loop.time(),
+        )
+
+    def _advance(self) -> None:
+        if self._lost or self._transport is None:
+            return
+        limit = self._server.limits.frames_in_flight
+        while self._waiting and len(self._running) < limit and self._write_blocked_at is None:
+            received = self._received(self._waiting.popleft())
+            task = self._loop.create_task(self._keep(received))
+            self._running.append(task)
+            self._server.tasks.add(task)
+            task.add_done_callback(self._server.tasks.discard)
+            task.add_done_callback(self._answer)
+        if self._finishing is not None and not self._running and not self._waiting:
+            self._close()
+        elif self._waiting and self._reading and self._finishing is None:
+            self._reading = False
+            self._transport.pause_reading()
+        elif not self._waiting and not self._reading:
+            self._reading = True
+            if self._reader.in_frame:
+                # The pause was ours: the sender gets its whole time again.
+                self._frame_began_at = self._loop.time()
+            self._transport.resume_reading()
+
+    async def _keep(self, received: Received) -> bytes | None:
+        return await self._server.accept(received)
+
+    def _answer(self, _task: asyncio.Task[bytes | None]) -> None:
+        while self._running and self._running[0].done():
+            task = self._running.popleft()
+            failed = task.cancelled() or task.exception() is not None
+            if self._lost or self._transport is None or self._transport.is_closing():
+                self._server.counts["unanswered"] += 1
+            elif failed:
+                # Nothing was promised: without a reply the sender sends it again.
+                name = "cancelled" if task.cancelled() else type(task.exception()).__name__
+                self.end(f"accept failed: {name}")
+            else:
+                self._write(task.result())
+        self._advance()
+
+    def _write(self, reply: bytes | None) -> None:
+        self._server.counts["frames"] += 1
+        self._active_at = self._loop.time()
+        if reply is not None and self._transport is not None:
+            self._transport.write(to_frame(reply))
+
+    def _close(self) -> None:
+        if self._transport is None or self._linger_until is not None:
+            return
+        self._write(self._last_reply) if self._last_reply is not None else None
+        if self._last_reply is not None and self._transport.can_write_eof():
+            # Closing with unread bytes resets the connection and loses the reply on its way.
+            self._linger_until = self._loop.time() + _LINGER_SECONDS
+            self._transport.write_eof()
+            if not self._reading:
+                self._transport.resume_reading()
+        else:
+            self._linger_until = self._loop.time() + self._server.limits.reply_seconds
+            self._transport.close()
