@@ -254,7 +254,8 @@ def test_a_connection_that_only_waits_is_closed(
         async with listening(Keeper(), limits) as server, connected(server) as (reader, writer):
             writer.write(sent)
             await read_end(reader)
-            assert not server.connections
+            while server.connections:
+                await asyncio.sleep(0.01)
 
     run(scenario())
     assert reason in caplog.text
@@ -362,9 +363,12 @@ def test_a_peer_that_never_reads_its_acks_is_stopped_and_closed(
                 await asyncio.sleep(0.05)
             # Sockets hold some megabytes of replies; what is accepted beyond them is bounded.
             assert len(keeper.kept) < 500
-            assert not server.connections
+            while server.connections:
+                await asyncio.sleep(0.01)
             writer.close()
-            del reader
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            assert reader is not None
 
     run(scenario(), new_loop)
 
@@ -386,7 +390,7 @@ def test_stop_answers_what_is_being_kept_and_takes_nothing_more() -> None:
 def test_five_hundred_slow_sockets_are_closed_and_a_good_sender_is_served() -> None:
     async def scenario() -> None:
         limits = MllpLimits(
-            frame_seconds=1.0, opening_seconds=1.0, connections=600, connections_per_peer=600
+            frame_seconds=2.0, opening_seconds=2.0, connections=600, connections_per_peer=600
         )
         async with listening(Keeper(), limits) as server, contextlib.AsyncExitStack() as stack:
             slow = [await stack.enter_async_context(connected(server)) for _ in range(500)]
@@ -401,8 +405,9 @@ def test_five_hundred_slow_sockets_are_closed_and_a_good_sender_is_served() -> N
                 assert all(is_closed(end) for end in ends)
                 writer.write(to_frame(b"still here"))
                 assert await ack_of(reader) == b"ACK still here"
-            assert server.counts["silent"] == 250
-            assert server.counts["frame not finished in time"] == 250
+            # On a busy machine a socket may run out of time before its first byte is sent.
+            assert server.counts["silent"] >= 250
+            assert server.counts["silent"] + server.counts["frame not finished in time"] == 500
 
     run(scenario())
 
