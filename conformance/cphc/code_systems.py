@@ -1,0 +1,100 @@
+"""National and own code lists as CodeSystem and ValueSet resources, built from CSV sources.
+
+Each says where it is from and how sure we are of it, in `purpose` and in an extension.
+"""
+
+import csv
+import functools
+import importlib.resources
+from collections.abc import Iterator, Mapping
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import yaml
+
+from conformance.cphc import BASE, VERSION
+
+CONFIDENCE = {
+    "official": "official: the owner's publication",
+    "secondary": "secondary source: check against the official text before certifying",
+    "expert": "expert knowledge: confirm against the official text before certifying",
+    "design": "design: the hub's own choice",
+}
+
+
+def sources() -> Traversable:
+    """Return the folder of readable sources that ship with the package."""
+    return importlib.resources.files("conformance.cphc") / "sources"
+
+
+@functools.cache
+def code_systems() -> tuple[dict[str, Any], ...]:
+    """Return every CodeSystem of the package."""
+    folder = sources() / "code_systems"
+    entries = yaml.safe_load((folder / "index.yaml").read_text("utf-8"))
+    return tuple(_code_system(entry, _rows(folder / f"{entry['id']}.csv")) for entry in entries)
+
+
+def value_sets() -> Iterator[dict[str, Any]]:
+    """Yield one ValueSet for each CodeSystem, holding all of its codes."""
+    for system in code_systems():
+        yield {
+            "resourceType": "ValueSet",
+            "id": system["id"],
+            "url": system["valueSet"],
+            "version": VERSION,
+            "name": system["name"],
+            "title": system["title"],
+            "status": "active",
+            "compose": {"include": [{"system": system["url"]}]},
+        }
+
+
+def _rows(source: Traversable) -> list[dict[str, str]]:
+    with source.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+def _code_system(entry: Mapping[str, Any], rows: list[dict[str, str]]) -> dict[str, Any]:
+    key = entry["id"]
+    system: dict[str, Any] = {
+        "resourceType": "CodeSystem",
+        "id": key,
+        "extension": [
+            {
+                "url": f"{BASE}/StructureDefinition/cphc-confidence",
+                "valueCode": entry["confidence"],
+            }
+        ],
+        "url": f"{BASE}/CodeSystem/{key}",
+        "version": entry["version"],
+        "name": "".join(part.capitalize() for part in key.split("-")),
+        "title": f"{entry['title']['zh']} ({entry['title']['en']})",
+        "status": "active",
+        "purpose": f"{entry['source']}. Confidence: {CONFIDENCE[entry['confidence']]}.",
+        "caseSensitive": True,
+        "valueSet": f"{BASE}/ValueSet/{key}",
+        "hierarchyMeaning": "is-a",
+        "content": entry.get("content", "complete"),
+        "count": len(rows),
+        "concept": _concepts(rows, ""),
+    }
+    if oid := entry.get("oid"):
+        system["identifier"] = [{"system": "urn:ietf:rfc:3986", "value": f"urn:oid:{oid}"}]
+    return system
+
+
+def _concepts(rows: list[dict[str, str]], parent: str) -> list[dict[str, Any]]:
+    concepts = []
+    for row in rows:
+        if row["parent"] != parent:
+            continue
+        concept: dict[str, Any] = {
+            "code": row["code"],
+            "display": row["display"],
+            "designation": [{"language": "en", "value": row["english"]}],
+        }
+        if children := _concepts(rows, row["code"]):
+            concept["concept"] = children
+        concepts.append(concept)
+    return concepts
