@@ -51,7 +51,7 @@ def value_sets() -> Iterator[dict[str, Any]]:
 
 
 def _rows(source: Traversable) -> list[dict[str, str]]:
-    with source.open(encoding="utf-8", newline="") as file:
+    with source.open(encoding="utf-8") as file:
         return list(csv.DictReader(file, strict=True))
 
 
