@@ -187,7 +187,8 @@ def _unescaped(text: bytes) -> str:
     if b"\\" not in text:
         return text[1:-1].decode("utf-8", "replace")
     return _UNICODE_ESCAPE.sub(
-        lambda m: chr(int(m[1], 16)).encode("utf-8", "surrogatepass") if m[1] else m[0][1:], text[1:-1]
+        lambda m: chr(int(m[1], 16)).encode("utf-8", "surrogatepass") if m[1] else m[0][1:],
+        text[1:-1],
     ).decode("utf-8", "replace")
 
 

@@ -25,6 +25,7 @@ class JsonDecimal(Decimal):
     text: str
 
     def __new__(cls, text: str) -> Self:
+        """Keep the text beside the number."""
         self = super().__new__(cls, text)
         self.text = text
         return self
@@ -116,10 +117,10 @@ def _is_shallow(data: bytes, value: dict[str, Any], max_depth: int) -> bool:
 
 
 def _has_unique_names(data: bytes, value: dict[str, Any]) -> bool:
-    """Say whether no member can have been overwritten by another of the same name.
+    r"""Say whether no member can have been overwritten by another of the same name.
 
     Written again, the value must be as long as the input without blanks, or at least have as
-    many names. A text that holds `\\":` inside a string is left to the exact scan.
+    many names. A text that holds `\":` inside a string is left to the exact scan.
     """
     compact = msgspec.json.format(data, indent=-1)
     written = _encode(value)

@@ -137,7 +137,9 @@ def flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         for name, value in node.items():
             yield from flat(value, f"{path}.{name}" if path else name)
     elif isinstance(node, list) and node and all(isinstance(item, dict) for item in node):
-        names = [str(i.get("path") or i.get("code") or i.get("url") or n) for n, i in enumerate(node)]
+        names = [
+            str(i.get("path") or i.get("code") or i.get("url") or n) for n, i in enumerate(node)
+        ]
         for name, item in zip(names, node, strict=True):
             yield from flat(item, f"{path}[{name}]")
     else:
@@ -147,7 +149,7 @@ def flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def differences_of(
     table: str, main: Json, second: Json, third: Json | None, kept: Json, why: str
 ) -> Iterator[Difference]:
-    """Yield every fact that one of the sources tells otherwise; `third` may know only some items."""
+    """Yield every fact that one source tells otherwise; `third` may know only some items."""
     for item in sorted({*main, *second}):
         known = third is not None and item in third
         if item not in main or item not in second:
@@ -193,7 +195,9 @@ def plain_types(definitions: dict[str, Json]) -> Json:
 
 def build_types(main: Json, second: Json, wheel: Json) -> tuple[Json, list[Difference]]:
     """Return the types table: the first source, which the wheel confirms."""
-    bundles = [{**source["profiles-types"], **source["profiles-resources"]} for source in (main, second)]
+    bundles = [
+        {**source["profiles-types"], **source["profiles-resources"]} for source in (main, second)
+    ]
     constraints: dict[tuple[str, str, str], int] = {}
     types = {
         d["id"]: r4_facts.type_facts(d, constraints)
@@ -214,7 +218,9 @@ def build_search_parameters(
         {url: r4_facts.search_parameter_facts(p) for url, p in source.items()}
         for source in (main, second, published)
     ]
-    kept = {url: {**facts[0][url], "expression": facts[2][url].get("expression")} for url in facts[0]}
+    kept = {
+        url: {**facts[0][url], "expression": facts[2][url].get("expression")} for url in facts[0]
+    }
     kept = {u: {k: v for k, v in f.items() if v is not None} for u, f in kept.items()}
     why = "`as` form and paths of the published text; targets of the first source"
     found = list(differences_of("search-parameters", *facts, kept, why))
@@ -262,7 +268,12 @@ def build(folder: pathlib.Path) -> None:
     terminology = ("valuesets", "v3-codesystems", "v2-tables")
     profiles = ("profiles-others", "extension-definitions")
     plans: tuple[tuple[str, tuple[str, ...], str, Callable[[Json], Any]], ...] = (
-        ("compartments", ("profiles-resources",), "CompartmentDefinition", r4_facts.compartment_facts),
+        (
+            "compartments",
+            ("profiles-resources",),
+            "CompartmentDefinition",
+            r4_facts.compartment_facts,
+        ),
         ("operations", ("profiles-resources",), "OperationDefinition", r4_facts.bare),
         ("code-systems", terminology, "CodeSystem", r4_facts.bare),
         ("value-sets", terminology, "ValueSet", r4_facts.bare),

@@ -60,9 +60,7 @@ def _regexes_of(definition: Json) -> Iterator[str]:
                         yield extension["valueString"]
 
 
-def element_facts(
-    element: Json, kind: str, constraints: dict[tuple[str, str, str], int]
-) -> Json:
+def element_facts(element: Json, kind: str, constraints: dict[tuple[str, str, str], int]) -> Json:
     """Return the facts of one element; what has the usual value is left out."""
     facts: Json = {"path": element["path"], "min": element["min"], "max": element["max"]}
     types = [type_reference(of_type, element["path"], kind) for of_type in element.get("type", [])]
