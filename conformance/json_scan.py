@@ -4,8 +4,8 @@ Slow beside a parser in C and exact; used to explain a refusal and to find lines
 """
 
 import re
-from decimal import Decimal
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import NamedTuple
 
 _TOKEN = re.compile(
