@@ -1,0 +1,307 @@
+"""The rows a resource has in the search index, computed without the database.
+
+`rows_of` gives the rows of the tables ix_token, ix_ref, ix_date, ix_num and ix_str without their
+`rid`, which the writer adds, and what the dictionaries have to know beforehand.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
+from itertools import product
+from typing import Any
+
+from conformance import ucum
+from conformance.date_ranges import DEFAULT_ZONE
+from conformance.index_values import extract_stored
+from conformance.search_parameters import SearchParameter, parameters_of
+from conformance.text_folding import fold
+from fhir_store.keys import (
+    TEXT_SID,
+    cached_key_of,
+    grams_of,
+    key_of,
+    resource_key,
+    system_number,
+    text_check,
+    url_key,
+)
+
+STRING_LENGTH = 500  # folded characters kept for string search; a B-tree row holds 2,700 bytes
+OPEN = float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRows:
+    """The index rows of one version; every list is sorted and free of repetitions.
+
+    tokens (h, sid); references (tgt, pid); dates (h, lo, hi) in µs UTC; numbers (h, lo, hi);
+    strings (h, v, x, g) where x is a check of the unfolded text and g the text of an int4[] with
+    the pairs of characters; present: ordinals for `pset`; codes (pid, sid, code, display) for
+    code_dict; systems (sid, uri) for sysuri.
+    """
+
+    tokens: list[tuple[int, int]]
+    references: list[tuple[int, int]]
+    dates: list[tuple[int, int, int]]
+    numbers: list[tuple[int, float, float]]
+    strings: list[tuple[int, str, int, str]]
+    present: list[int]
+    codes: list[tuple[int, int, str, str]]
+    systems: list[tuple[int, str]]
+
+
+@dataclass(slots=True)
+class _Sink:
+    """The growing rows of one resource."""
+
+    tokens: set[tuple[int, int]]
+    references: set[tuple[int, int]]
+    dates: set[tuple[int, int, int]]
+    numbers: set[tuple[int, float, float]]
+    strings: set[tuple[int, str, int, str]]
+    codes: dict[tuple[int, int, str], str]
+    systems: set[str]
+
+
+Emit = Callable[[list[Any], _Sink], None]
+
+
+def rows_of(
+    resource: Mapping[str, Any],
+    *,
+    custom: Sequence[SearchParameter] = (),
+    zone: str = DEFAULT_ZONE,
+    base_url: str = "",
+) -> IndexRows:
+    """Return the index rows of a resource.
+
+    `custom` are further search parameters of its type, `zone` reads dates without a zone,
+    references below `base_url` count as our own.
+    """
+    values = extract_stored(resource, custom, zone=zone, base_url=base_url)
+    emitters = _emitters_of(str(resource.get("resourceType")), tuple(custom))
+    sink = _Sink(set(), set(), set(), set(), set(), {}, set())
+    present = []
+    for code, found in values.items():
+        ordinal, emit = emitters[code]
+        present.append(ordinal)
+        if found:
+            emit(found, sink)
+    return IndexRows(
+        tokens=sorted(sink.tokens),
+        references=sorted(sink.references),
+        dates=sorted(sink.dates),
+        numbers=sorted(sink.numbers),
+        strings=sorted(sink.strings),
+        present=sorted(present),
+        codes=sorted((*place, display) for place, display in sink.codes.items()),
+        systems=sorted((system_number(uri), uri) for uri in sink.systems),
+    )
+
+
+@cache
+def _emitters_of(type_: str, custom: tuple[SearchParameter, ...]) -> Mapping[str, tuple[int, Emit]]:
+    try:
+        parameters = dict(parameters_of(type_))
+    except KeyError:
+        parameters = {}
+    parameters.update((parameter.code, parameter) for parameter in custom)
+    return {code: (p.ordinal, _emitter(p)) for code, p in parameters.items()}
+
+
+def _emitter(parameter: SearchParameter) -> Emit:
+    emitters: dict[str, Callable[[SearchParameter, list[Any], _Sink], None]] = {
+        "token": _identifiers if parameter.holds_identifiers else _tokens,
+        "string": _strings,
+        "date": _dates,
+        "number": _numbers,
+        "quantity": _quantities,
+        "reference": _references,
+        "uri": _uris,
+        "composite": _composites,
+        "special": _positions,
+    }
+    return partial(emitters[parameter.type], parameter)
+
+
+# --- the words both sides use --------------------------------------------------------------------
+
+
+def code_word(code: str) -> str:
+    """Return a code as compared: without case (search.html#token: "not case sensitive")."""
+    return code.casefold()
+
+
+def open_low(number: Any) -> float:
+    """Return a lower end as stored; an absent one is open."""
+    return -OPEN if number is None else float(number)
+
+
+def open_high(number: Any) -> float:
+    """Return an upper end as stored; an absent one is open."""
+    return OPEN if number is None else float(number)
+
+
+def unit_keys(
+    number: int, kind: str, value: tuple[Any, Any, str, str, str], prefix: tuple[str, ...] = ()
+) -> list[tuple[int, float, float]]:
+    """Return the (h, lo, hi) rows of a quantity: without unit, by unit, and made comparable."""
+    low, high, system, code, unit = value
+    ends = (open_low(low), open_high(high))
+    rows = [(cached_key_of(number, kind, *prefix), *ends)]
+    rows.extend(
+        (cached_key_of(number, f"{kind}u", *prefix, word), *ends) for word in {code, unit} if word
+    )
+    canonical = ucum.canonical(code) if system == ucum.SYSTEM and code else None
+    if canonical is not None:
+        dimension, factor = canonical
+        scaled = (None if end is None else end * factor for end in (low, high))
+        bottom, top = scaled
+        key = cached_key_of(number, f"{kind}c", *prefix, dimension)
+        rows.append((key, open_low(bottom), open_high(top)))
+    elif system and code:
+        rows.append((cached_key_of(number, f"{kind}s", *prefix, system, code), *ends))
+    return rows
+
+
+@lru_cache(maxsize=65536)
+def string_row(number: int, text: str, prefix: tuple[str, ...] = ()) -> tuple[int, str, int, str]:
+    """Return the (h, v, x, g) row of a string."""
+    folded = fold(text)[:STRING_LENGTH]
+    grams = ",".join(map(str, grams_of(number, folded)))
+    return cached_key_of(number, "v", *prefix), folded, text_check(text), f"{{{grams}}}"
+
+
+# --- rows by parameter type ----------------------------------------------------------------------
+
+
+def _tokens(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+    number = parameter.number
+    for system, code, text, _ in found:
+        if code is not None:
+            word = code_word(code)
+            sid = system_number(system)
+            sink.tokens.add((cached_key_of(number, "c", word), sid))
+            if (number, sid, word) not in sink.codes:
+                sink.codes[(number, sid, word)] = text
+            if system:
+                sink.systems.add(system)
+        if text:
+            _text(number, text, sink)
+
+
+def _text(number: int, text: str, sink: _Sink) -> None:
+    folded = fold(text)[:STRING_LENGTH]
+    sink.tokens.add((cached_key_of(number, "t", folded), 0))
+    sink.codes[(number, TEXT_SID, folded)] = ""
+
+
+def _identifiers(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+    number = parameter.number
+    for system, value, text, types in found:
+        sid = system_number(system)
+        if system:
+            sink.tokens.add((cached_key_of(number, "s", system), sid))
+            sink.systems.add(system)
+        if isinstance(value, str):
+            sink.tokens.add((key_of(number, "c", value), sid))
+            sink.strings.add((cached_key_of(number, "k"), value[:STRING_LENGTH], 0, "{}"))
+            for type_system, type_code in types:
+                key = key_of(number, "o", type_code, value)
+                sink.tokens.add((key, system_number(type_system)))
+                if type_system:
+                    sink.systems.add(type_system)
+        if text:
+            _text(number, text, sink)
+
+
+def _strings(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+    number = parameter.number
+    sink.strings.update(string_row(number, text) for text in found)
+
+
+def _dates(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+    key = cached_key_of(parameter.number, "d")
+    sink.dates.update((key, low, high) for low, high in found)
+
+
+def _numbers(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+    key = cached_key_of(parameter.number, "n")
+    sink.numbers.update((key, open_low(low), open_high(high)) for low, high in found)
+
+
+def _quantities(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+    for value in found:
+        sink.numbers.update(unit_keys(parameter.number, "q", value))
+
+
+def _references(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+    number = parameter.number
+    for kind, first, second in found:
+        if kind == "identifier":
+            sink.tokens.add((key_of(number, "i", second), system_number(first)))
+            if first:
+                sink.systems.add(first)
+        elif not parameter.stored_as:
+            sink.references.add((target_of(kind, first, second), number))
+
+
+def target_of(kind: str, first: str, second: str) -> int:
+    """Return the `tgt` of a reference value."""
+    return resource_key(first, second) if kind == "literal" else url_key(first)
+
+
+def _uris(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+    number = parameter.number
+    for uri in found:
+        sink.tokens.add((cached_key_of(number, "c", uri), 0))
+        sink.codes[(number, 0, uri)] = ""
+
+
+def _positions(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+    for latitude, longitude in found:
+        for kind, degrees in (("lat", latitude), ("lon", longitude)):
+            sink.numbers.add((cached_key_of(parameter.number, kind), degrees, degrees))
+
+
+def _composites(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+    kinds = [component.type for component in parameter.components]
+    discrete = [kind for kind in kinds if kind in ("token", "reference", "uri")]
+    payload = kinds[len(discrete) :]
+    for instance in found:
+        words = [
+            [component_word(kind, value) for value in values]
+            for kind, values in zip(discrete, instance, strict=False)
+        ]
+        for prefix in product(*([w for w in group if w] for group in words)):
+            _payload(parameter.number, prefix, payload, instance[len(discrete) :], sink)
+
+
+def component_word(kind: str, value: Any) -> str:
+    """Return a discrete component as it enters a composite's key; empty if it has no code."""
+    if kind == "token":
+        system, code, _, _ = value
+        return "" if code is None else f"{system_number(system)}|{code_word(code)}"
+    if kind == "reference":
+        return str(target_of(*value)) if value[0] != "identifier" else ""
+    return str(value)
+
+
+def _payload(
+    number: int, prefix: tuple[str, ...], kinds: list[str], values: Sequence[Any], sink: _Sink
+) -> None:
+    """Add the rows of one combination: the last components are compared, not matched."""
+    if not kinds:
+        sink.tokens.add((key_of(number, "x", *prefix), 0))
+    elif kinds == ["quantity"]:
+        for value in values[0]:
+            sink.numbers.update(unit_keys(number, "xq", value, prefix))
+    elif kinds == ["date"]:
+        key = cached_key_of(number, "xd", *prefix)
+        sink.dates.update((key, low, high) for low, high in values[0])
+    elif kinds == ["string"]:
+        sink.strings.update(string_row(number, text, prefix) for text in values[0])
+    elif kinds == ["number", "number"]:  # a start and an end: one row holds both
+        key = cached_key_of(number, "xn", *prefix)
+        for (low, _), (_, high) in product(*values):
+            sink.numbers.add((key, open_low(low), open_high(high)))

@@ -1,0 +1,86 @@
+from decimal import Decimal
+
+from conformance.search_parameters import parameters_of
+from fhir_store.index_rows import rows_of
+from fhir_store.keys import TEXT_SID, key_of, resource_key, system_number
+
+PATIENT = {
+    "resourceType": "Patient",
+    "id": "p1",
+    "identifier": [
+        {"system": "urn:a", "value": "aB1", "type": {"coding": [{"system": "t", "code": "MR"}]}}
+    ],
+    "gender": "female",
+    "name": [{"family": "Müller", "given": ["Ann", "Ann"]}],
+    "managingOrganization": {"reference": "Organization/1"},
+}
+
+
+def test_rows_are_hashed_as_a_search_seeks_them():
+    rows = rows_of(PATIENT)
+    number = {code: parameter.number for code, parameter in parameters_of("Patient").items()}
+    sid = system_number("urn:a")
+    assert (key_of(number["identifier"], "c", "aB1"), sid) in rows.tokens
+    assert (key_of(number["identifier"], "s", "urn:a"), sid) in rows.tokens
+    assert (key_of(number["identifier"], "o", "MR", "aB1"), system_number("t")) in rows.tokens
+    assert (resource_key("Organization", "1"), number["organization"]) in rows.references
+    assert "muller" in {v for h, v, _, _ in rows.strings if h == key_of(number["family"], "v")}
+    assert parameters_of("Patient")["gender"].ordinal in rows.present
+    assert parameters_of("Patient")["birthdate"].ordinal not in rows.present
+
+
+def test_rows_are_sorted_and_not_repeated():
+    rows = rows_of(PATIENT)
+    for name in ("tokens", "references", "dates", "numbers", "strings", "present", "codes"):
+        found = getattr(rows, name)
+        assert found == sorted(set(found))
+
+
+def test_identifiers_keep_their_case_and_are_not_listed_in_the_dictionary():
+    rows = rows_of(PATIENT)
+    identifier = parameters_of("Patient")["identifier"].number
+    assert (key_of(identifier, "c", "ab1"), system_number("urn:a")) not in rows.tokens
+    assert not [code for code in rows.codes if code[0] == identifier]
+
+
+def test_codes_in_use_and_their_texts_are_told_to_the_dictionary():
+    observation = {
+        "resourceType": "Observation",
+        "code": {"coding": [{"system": "urn:l", "code": "C-1", "display": "Heart Rate"}]},
+    }
+    rows = rows_of(observation)
+    code = parameters_of("Observation")["code"].number
+    assert (code, system_number("urn:l"), "c-1", "Heart Rate") in rows.codes
+    assert (code, TEXT_SID, "heart rate", "") in rows.codes
+    assert (system_number("urn:l"), "urn:l") in rows.systems
+
+
+def test_a_quantity_is_found_without_unit_by_unit_and_in_another_unit_of_its_dimension():
+    def rows(value, unit):
+        quantity = {"value": Decimal(value), "code": unit, "system": "http://unitsofmeasure.org"}
+        return set(rows_of({"resourceType": "Observation", "valueQuantity": quantity}).numbers)
+
+    shared = rows("5400", "mg") & rows("5.4", "g")
+    assert len(shared) == 1
+    assert len(rows("5400", "mg")) == 3
+
+
+def test_parameters_stored_as_others_add_no_rows_but_are_present():
+    plain = {"resourceType": "Observation", "subject": {"reference": "Patient/1"}}
+    rows = rows_of(plain)
+    parameters = parameters_of("Observation")
+    assert [pid for _, pid in rows.references] == [parameters["subject"].number]
+    assert {parameters["patient"].ordinal, parameters["subject"].ordinal} <= set(rows.present)
+
+
+def test_a_reference_below_our_own_base_is_a_local_one():
+    reference = {"reference": "https://hub.example/fhir/Patient/1"}
+    resource = {"resourceType": "Observation", "subject": reference}
+    own = rows_of(resource, base_url="https://hub.example/fhir").references
+    assert own[0][0] == resource_key("Patient", "1")
+    assert rows_of(resource).references[0][0] != resource_key("Patient", "1")
+
+
+def test_a_type_unknown_to_r4_has_no_rows():
+    rows = rows_of({"resourceType": "Nonsense", "id": "1"})
+    assert rows.tokens == rows.strings == rows.present == []
