@@ -1,0 +1,100 @@
+"""Lists that travel to PostgreSQL as binary arrays, packed in one go.
+
+psycopg's own list dumper works item by item; a bulk write sends tens of thousands of items.
+"""
+
+import array
+import struct
+from collections.abc import Sequence
+
+import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+
+class Int8s(list[int]):
+    """A list for a parameter of type int8[]."""
+
+
+class Int4s(list[int]):
+    """A list for a parameter of type int4[]."""
+
+
+class Float8s(list[float]):
+    """A list for a parameter of type float8[]."""
+
+
+class Texts(list[str | bytes | None]):
+    """A list for a parameter of type text[]; bytes are UTF-8 already."""
+
+
+def register(connection: psycopg.AsyncConnection[object]) -> None:
+    """Teach a connection to send the lists of this module."""
+    for kind, dumper in (
+        (Int8s, _Int8sDumper),
+        (Int4s, _Int4sDumper),
+        (Float8s, _Float8sDumper),
+        (Texts, _TextsDumper),
+    ):
+        connection.adapters.register_dumper(kind, dumper)
+
+
+_header = struct.Struct(">iiIii")  # dimensions, has nulls, element type, length, lower bound
+_length = struct.Struct(">i").pack
+
+
+def _pack_fixed(values: Sequence[float], typecode: str, element_oid: int) -> bytes:
+    """Pack numbers of one width: each element is its length followed by its big-endian bytes."""
+    count = len(values)
+    if not count:
+        return _header.pack(0, 0, element_oid, 0, 0)[:12]
+    numbers = array.array(typecode, values)
+    numbers.byteswap()
+    raw, width = numbers.tobytes(), numbers.itemsize
+    stride = width + 4
+    packed = bytearray(stride * count)
+    packed[3::stride] = bytes((width,)) * count
+    for position in range(width):
+        packed[4 + position :: stride] = raw[position::width]
+    return _header.pack(1, 0, element_oid, count, 1) + packed
+
+
+class _Int8sDumper(Dumper):
+    format = Format.BINARY
+    oid = 1016
+
+    def dump(self, obj: Int8s) -> bytes:
+        return _pack_fixed(obj, "q", 20)
+
+
+class _Int4sDumper(Dumper):
+    format = Format.BINARY
+    oid = 1007
+
+    def dump(self, obj: Int4s) -> bytes:
+        return _pack_fixed(obj, "i", 23)
+
+
+class _Float8sDumper(Dumper):
+    format = Format.BINARY
+    oid = 1022
+
+    def dump(self, obj: Float8s) -> bytes:
+        return _pack_fixed(obj, "d", 701)
+
+
+class _TextsDumper(Dumper):
+    format = Format.BINARY
+    oid = 1009
+
+    def dump(self, obj: Texts) -> bytes:
+        if not obj:
+            return _header.pack(0, 0, 25, 0, 0)[:12]
+        pieces = [_header.pack(1, int(None in obj), 25, len(obj), 1)]
+        for text in obj:
+            if text is None:
+                pieces.append(_length(-1))
+            else:
+                encoded = text if isinstance(text, bytes) else text.encode()
+                pieces += (_length(len(encoded)), encoded)
+        return b"".join(pieces)

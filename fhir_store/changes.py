@@ -1,0 +1,282 @@
+"""Works out, without the database, what a sequence of operations makes of the current versions.
+
+`Changes` is filled with the locked current rows, takes the operations in order, and then holds
+every row to be written at once: a resource changed twice in one call is written once, with the
+version between them in the history.
+"""
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from conformance.problem import InvalidContent, Issue
+from fhir_store import body
+from fhir_store.failures import gone, not_found, version_conflict
+from fhir_store.index_rows import IndexRows
+from fhir_store.operations import (
+    METHODS,
+    Delete,
+    Patch,
+    Resource,
+    Update,
+    Version,
+    WriteContext,
+    Written,
+)
+
+_ACTIONS = {"c": "create", "u": "update", "p": "patch", "d": "delete"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Key = tuple[str, str]
+Index = Callable[[Resource], IndexRows]
+"""Gives the index rows of a resource; `fhir_store.index_rows.rows_of` with the hub's settings."""
+
+_Row = TypeVar("_Row", bound=Hashable)
+NO_ROWS = IndexRows(
+    tokens=[], references=[], dates=[], numbers=[], strings=[], present=[], codes=[], systems=[]
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """One logical resource as it stands now, in the database or after the operations so far."""
+
+    rid: int
+    type: str
+    id: str
+    version: int
+    last_updated: datetime
+    op: str
+    chash: int | None
+    body: bytes
+    parsed: Resource | None = None
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether this is a tombstone."""
+        return self.op == "d"
+
+    @property
+    def microseconds(self) -> int:
+        """The time of the version as a whole number since 1970, UTC."""
+        return (self.last_updated - _EPOCH) // timedelta(microseconds=1)
+
+    def resource(self) -> Resource:
+        """Return the content, parsed once."""
+        if self.parsed is None:
+            self.parsed = body.to_resource(self.body)
+        return self.parsed
+
+    def to_version(self) -> Version:
+        """Return what callers see."""
+        return Version(
+            type=self.type,
+            id=self.id,
+            version=self.version,
+            last_updated=self.last_updated,
+            deleted=self.is_deleted,
+            body=self.body,
+            method=METHODS[self.op],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """One access, as it goes into the audit table."""
+
+    action: str
+    type: str
+    id: str
+    version: int
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reindexed:
+    """The index rows that one resource loses and gains."""
+
+    rid: int
+    lost: IndexRows
+    gained: IndexRows
+
+
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """What is to be written when all operations have been taken."""
+
+    context: WriteContext
+    at: datetime
+    rids: Iterator[int]
+    before: dict[Key, State | None] = field(default_factory=dict)
+    after: dict[Key, State] = field(default_factory=dict)
+    between: list[State] = field(default_factory=list)
+    audit: list[AuditRow] = field(default_factory=list)
+
+    def create(self, resource: Resource, id_: str) -> Written:
+        """Write the first version under an id that nobody has."""
+        key = (resource["resourceType"], id_)
+        self.before.setdefault(key, None)
+        return self._put(key, resource, op="c")
+
+    def update(self, operation: Update, id_: str) -> Written:
+        """Write the next version, or the first one."""
+        key = (operation.resource["resourceType"], id_)
+        current = self._current(key)
+        if operation.must_be_new and current is not None and not current.is_deleted:
+            raise version_conflict(key, current.version, wanted="none")
+        _require_version(key, current, operation.if_match)
+        return self._put(key, operation.resource, op="u")
+
+    def patch(self, operation: Patch, id_: str) -> Written:
+        """Write what the patch makes of the current content."""
+        key = (operation.type, id_)
+        current = self._current(key)
+        _require_version(key, current, operation.if_match)
+        if current is None:
+            raise not_found(*key)
+        if current.is_deleted:
+            raise gone(*key)
+        changed = operation.change(body.to_resource(current.body))
+        if changed.get("resourceType") != operation.type or changed.get("id", id_) != id_:
+            raise InvalidContent(_IDENTITY_CHANGED)
+        return self._put(key, changed, op="p")
+
+    def delete(self, operation: Delete, id_: str) -> Written:
+        """Leave a tombstone; nothing there or a tombstone already is no failure."""
+        key = (operation.type, id_)
+        current = self._current(key)
+        _require_version(key, current, operation.if_match)
+        if current is None:
+            return self.nothing(operation.type, id_)
+        if current.is_deleted:
+            return Written(version=current.to_version(), changed=False)
+        state = State(
+            rid=current.rid,
+            type=operation.type,
+            id=id_,
+            version=current.version + 1,
+            last_updated=max(self.at, current.last_updated),
+            op="d",
+            chash=None,
+            body=b"",
+        )
+        self._replace(key, state)
+        return Written(version=state.to_version(), previous=current.resource())
+
+    def nothing(self, type_: str, id_: str = "") -> Written:
+        """Return the result of deleting what is not there: a version 0."""
+        version = Version(type=type_, id=id_, version=0, last_updated=self.at, deleted=True)
+        return Written(version=version, changed=False)
+
+    def unchanged(self, key: Key, action: str) -> Written:
+        """Note that an operation found its content already there."""
+        current = self._current(key)
+        if current is None:
+            raise not_found(*key)
+        self.audit.append(AuditRow(action=action, type=key[0], id=key[1], version=current.version,
+                                   detail="unchanged"))  # fmt: skip
+        return Written(version=current.to_version(), changed=False)
+
+    def reindexed(self, index: Index) -> list[Reindexed]:
+        """Return the difference of index rows of every resource that existed before."""
+        found = []
+        for key, state in self.after.items():
+            old = self.before[key]
+            if old is not None:
+                lost = NO_ROWS if old.is_deleted else index(old.resource())
+                gained = NO_ROWS if state.is_deleted else index(state.resource())
+                found.append(_difference(state.rid, lost, gained))
+        return found
+
+    def _current(self, key: Key) -> State | None:
+        return self.after.get(key) or self.before.get(key)
+
+    def _put(self, key: Key, resource: Resource, *, op: str) -> Written:
+        current = self._current(key)
+        content = body.content_of(resource)
+        if current is not None and not current.is_deleted and _is_same(current, resource, content):
+            return self.unchanged(key, _ACTIONS[op])
+        version = 1 if current is None else current.version + 1
+        at = self.at if current is None else max(self.at, current.last_updated)
+        state = State(
+            rid=next(self.rids) if current is None else current.rid,
+            type=key[0],
+            id=key[1],
+            version=version,
+            last_updated=at,
+            op=op,
+            chash=content.key,
+            body=content.to_body(key[1], version, at, self.context.source),
+            parsed=resource,
+        )
+        self._replace(key, state)
+        was_there = current is not None and not current.is_deleted
+        return Written(
+            version=state.to_version(),
+            created=not was_there,
+            resource=resource,
+            previous=current.resource() if current is not None and was_there else None,
+        )
+
+    def _replace(self, key: Key, state: State) -> None:
+        if key in self.after:
+            self.between.append(self.after[key])
+        self.after[key] = state
+        self.audit.append(
+            AuditRow(action=_ACTIONS[state.op], type=key[0], id=key[1], version=state.version)
+        )
+
+
+def _is_same(current: State, resource: Resource, content: body.Content) -> bool:
+    """Compare contents; a meta.source that the door filled in is no part of them."""
+    if current.chash == content.key:
+        return True
+    if content.source is None or current.resource().get("meta", {}).get("source") != content.source:
+        return False
+    meta = {name: value for name, value in resource["meta"].items() if name != "source"}
+    return current.chash == body.content_of({**resource, "meta": meta}).key
+
+
+def _difference(rid: int, old: IndexRows, new: IndexRows) -> Reindexed:
+    return Reindexed(
+        rid=rid,
+        lost=_without(old, new),
+        gained=replace(_without(new, old), systems=new.systems),
+    )
+
+
+def _without(rows: IndexRows, others: IndexRows) -> IndexRows:
+    """Return the rows that the others do not have; `present` stays whole."""
+    return IndexRows(
+        tokens=_left(rows.tokens, others.tokens),
+        references=_left(rows.references, others.references),
+        dates=_left(rows.dates, others.dates),
+        numbers=_left(rows.numbers, others.numbers),
+        strings=_left(rows.strings, others.strings),
+        present=rows.present,
+        codes=_left(rows.codes, others.codes),
+        systems=[],
+    )
+
+
+def _left(rows: list[_Row], others: list[_Row]) -> list[_Row]:
+    if rows == others:
+        return []
+    taken = set(others)
+    return [row for row in rows if row not in taken]
+
+
+def _require_version(key: Key, current: State | None, wanted: int | None) -> None:
+    if wanted is not None and (current is None or current.version != wanted):
+        have = None if current is None else current.version
+        raise version_conflict(key, have, wanted=str(wanted))
+
+
+_IDENTITY_CHANGED = Issue(
+    code="invariant",
+    key="identity-changed",
+    text_en="A patch may change neither resourceType nor id",
+    text_zh="补丁不得修改 resourceType 或 id",
+    fix_en="Remove the change of resourceType or id from the patch.",
+    fix_zh="请从补丁中去掉对 resourceType 或 id 的修改。",
+)

@@ -1,0 +1,1 @@
+"""One module per revision, `rNNNN_subject.py` beside `rNNNN_subject.sql`."""

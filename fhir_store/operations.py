@@ -1,0 +1,140 @@
+"""What can be asked of the write door, who asks, and what comes back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+Resource = Mapping[str, Any]
+METHODS = {"c": "POST", "u": "PUT", "p": "PATCH", "d": "DELETE"}
+"""What made a version (`resource.op`) -> the HTTP verb of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version of one resource as it is stored; `body` is final JSON, empty when deleted."""
+
+    type: str
+    id: str
+    version: int
+    last_updated: datetime
+    deleted: bool = False
+    body: bytes = b""
+    method: str = "PUT"  # the HTTP verb that made it, for Bundle.entry.request.method
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What became of one operation; `resource` and `previous` are parsed, for the one who asks.
+
+    `changed` is False when the content was already there: no new version, nothing to deliver.
+    A conditional delete of several gives its other results in `also`; its version has id `""`
+    where nothing matched.
+    """
+
+    version: Version
+    created: bool = False
+    changed: bool = True
+    resource: Resource | None = None
+    previous: Resource | None = None
+    also: tuple["Written", ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteContext:
+    """Who writes, when and why; goes into the audit row beside every version.
+
+    `source` names where the data came from (channel and entry); `deliveries=False` keeps imports
+    and demonstration data from being sent to partners.
+    """
+
+    actor: str
+    at: datetime
+    trace_id: str = ""
+    source: str | None = None
+    deliveries: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    """Write a new resource.
+
+    `id` is taken where the caller has already made one; `resource["id"]` is ignored, as R4 asks
+    of POST. `if_none_exist` is a search query without `?`: exactly one match means nothing is
+    written and the match is returned. `full_url` is what other operations of the same call may
+    use as reference to this one (`urn:uuid:…`).
+    """
+
+    resource: Resource
+    id: str | None = None
+    if_none_exist: str | None = None
+    full_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """Write the next version, or the first one under the id the client chose.
+
+    `criteria` makes it conditional: no match creates, one match updates, more are refused.
+    `if_match` is the version that must be current; `must_be_new` stands for `If-None-Match: *`.
+    """
+
+    resource: Resource
+    if_match: int | None = None
+    must_be_new: bool = False
+    criteria: str | None = None
+    full_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """Write what `change` makes of the current content; it may be called again after a collision.
+
+    `id` or `criteria` says which resource; none there is NotFound, more than one DuplicateFound.
+    """
+
+    type: str
+    change: Callable[[dict[str, Any]], Resource]
+    id: str | None = None
+    criteria: str | None = None
+    if_match: int | None = None
+    full_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    """Leave a tombstone; deleting what is not there is no failure.
+
+    With `criteria` every match is deleted if `several`, otherwise more than one is refused.
+    """
+
+    type: str
+    id: str | None = None
+    criteria: str | None = None
+    if_match: int | None = None
+    several: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Hold `key` of `kind` for `holder`, during `period` (None: for ever); nobody else may overlap.
+
+    Bounds of `period` are aware, the start belongs to it and the end does not; None is open.
+    """
+
+    kind: str
+    key: str
+    holder: str
+    period: tuple[datetime | None, datetime | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Give up everything of `kind` that `holder` holds, or one `key` of it."""
+
+    kind: str
+    holder: str
+    key: str | None = None
+
+
+Operation = Create | Update | Patch | Delete | Claim | Release

@@ -1,0 +1,102 @@
+"""The store of one process: where transactions begin and versions are read."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from conformance.problem import EditConflict
+from fhir_store import arrays
+from fhir_store.changes import Index
+from fhir_store.conditional import Match
+from fhir_store.door import ChooseDestinations, Door, choose_none
+from fhir_store.failures import translated_failures
+from fhir_store.index_rows import rows_of
+from fhir_store.operations import Operation, Version, WriteContext, Written
+from fhir_store.transaction import Transaction
+from fhir_store.versions import HistoryPage, HistoryQuery, PointReads, history, vread
+
+Pool = AsyncConnectionPool[AsyncConnection[Any]]
+_ATTEMPTS = 5
+
+
+def make_pool(
+    database_url: str, *, size: int = 8, statement_seconds: float = 5.0, name: str = "qiao"
+) -> Pool:
+    """Return an unopened pool whose every connection has a time limit and our array types."""
+
+    async def configure(connection: AsyncConnection[Any]) -> None:
+        await connection.set_autocommit(True)
+        arrays.register(connection)
+        await connection.execute(
+            "SELECT set_config('statement_timeout', %s, false),"
+            " set_config('application_name', %s, false)",
+            (str(int(statement_seconds * 1000)), name),
+        )
+
+    return AsyncConnectionPool(
+        database_url,
+        connection_class=AsyncConnection[Any],
+        min_size=min(2, size),
+        max_size=size,
+        configure=configure,
+        open=False,
+    )
+
+
+class Store:
+    """Resources, versions and what is owed for them, in one PostgreSQL database."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        choose_destinations: ChooseDestinations = choose_none,
+        match: Match | None = None,
+        index: Index = rows_of,
+    ) -> None:
+        self.pool = pool
+        self._door = Door(choose_destinations=choose_destinations, match=match, index=index)
+        self._reads = PointReads(pool)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Transaction]:
+        """Open a transaction; it commits when the block ends and rolls back when it raises."""
+        async with self.pool.connection() as connection:
+            transaction = Transaction(connection, self._door)
+            with translated_failures():
+                async with connection.transaction():
+                    yield transaction
+            transaction.note_committed()
+
+    async def write(
+        self, operations: Sequence[Operation], *, context: WriteContext, link: bool = False
+    ) -> list[Written]:
+        """Apply the operations in a transaction of their own; collisions are tried again."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with self.begin() as transaction:
+                    return await transaction.apply(operations, context=context, link=link)
+            except EditConflict as conflict:
+                is_ours = conflict.issues[0].key == "write-collided"
+                if not is_ours or attempt == _ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(0.005 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    async def read(self, type_: str, id_: str) -> Version:
+        """Return the current version; NotFound, or Gone when it was deleted."""
+        return await self._reads.read(type_, id_)
+
+    async def vread(self, type_: str, id_: str, version: int) -> Version:
+        """Return one version; NotFound, or Gone for a tombstone."""
+        async with self.pool.connection() as connection:
+            return await vread(connection, type_, id_, version)
+
+    async def history(self, query: HistoryQuery) -> HistoryPage:
+        """Return a page of versions, newest first."""
+        async with self.pool.connection() as connection:
+            return await history(connection, query)

@@ -1,0 +1,274 @@
+"""Finds out which resource each operation is about, before anything is written."""
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from conformance.problem import InvalidContent, Issue, NotSupported, TooCostly
+from conformance.search_parameters import parameters_of
+from fhir_store import references, statements
+from fhir_store.arrays import Int4s, Int8s
+from fhir_store.conditional import Criteria, Match, parse_criteria, require_one
+from fhir_store.failures import not_found
+from fhir_store.keys import key_of, system_number
+from fhir_store.operations import Claim, Create, Delete, Operation, Patch, Release, Update
+from fhir_store.resource_types import TYPE_IDS
+
+Connection = AsyncConnection[Any]
+Identifier = tuple[str, str]
+ResourceOperation = Create | Update | Patch | Delete
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_SEVERAL_LIMIT = 1_000  # one conditional delete takes no more than this
+
+
+@dataclass(slots=True, kw_only=True)
+class Target:
+    """An operation, its place in the call and the ids it is about.
+
+    `is_found` says that a condition found them; otherwise the id is the operation's own or new.
+    """
+
+    position: int
+    operation: ResourceOperation
+    ids: list[str]
+    criteria: Criteria | None = None
+    is_found: bool = False
+
+    @property
+    def type(self) -> str:
+        """The resource type the operation is about."""
+        return _type_of(self.operation)
+
+
+async def resolve(
+    connection: Connection, match: Match | None, operations: Sequence[Operation]
+) -> list[Target]:
+    """Return a target per resource operation; the locks of all conditions are then held."""
+    targets = []
+    limits: dict[Criteria, int] = {}
+    for position, operation in enumerate(operations):
+        if isinstance(operation, Claim | Release):
+            continue
+        _require_lawful(operation)
+        text = operation.if_none_exist if isinstance(operation, Create) else operation.criteria
+        target = Target(position=position, operation=operation, ids=[])
+        if text is None:
+            target.ids = [_own_id(operation)]
+        else:
+            target.criteria = parse_criteria(target.type, text)
+            several = isinstance(operation, Delete) and operation.several
+            limits[target.criteria] = _SEVERAL_LIMIT + 1 if several else 2
+        targets.append(target)
+    found = await search(connection, match, limits)
+    made: dict[Criteria, str] = {}
+    for target in targets:
+        if (criteria := target.criteria) is not None:
+            _settle(target, criteria, [made[criteria]] if criteria in made else found[criteria])
+            if target.ids and not isinstance(target.operation, Delete):
+                made[criteria] = target.ids[0]
+    return targets
+
+
+async def link(connection: Connection, match: Match | None, targets: Sequence[Target]) -> None:
+    """Put `Type/id` in place of full URLs of this call and of conditional references."""
+    links: dict[str, str] = {}
+    asked: dict[str, Criteria] = {}
+    made = {one.criteria: one.ids[0] for one in targets if one.criteria and one.ids}
+    for target in targets:
+        operation = target.operation
+        if not isinstance(operation, Delete) and operation.full_url:
+            links[operation.full_url] = f"{target.type}/{target.ids[0]}"
+        if isinstance(operation, Create | Update):
+            for text in references.conditional_references(operation.resource):
+                asked[text] = parse_criteria(text.partition("?")[0], text)
+    found = await search(
+        connection, match, dict.fromkeys((one for one in asked.values() if one not in made), 2)
+    )
+    for text, criteria in asked.items():
+        id_ = made.get(criteria) or require_one(criteria, found[criteria])
+        if id_ is None:
+            raise InvalidContent(_unresolved(criteria))
+        links[text] = f"{criteria.type}/{id_}"
+    if not links:
+        return
+    for target in targets:
+        if isinstance(target.operation, Create | Update):
+            resource = references.rewrite(target.operation.resource, links)
+            target.operation = replace(target.operation, resource=resource)
+
+
+async def search(
+    connection: Connection, match: Match | None, limits: Mapping[Criteria, int]
+) -> dict[Criteria, list[str]]:
+    """Lock all criteria in one order, then search; identifiers of one type in one statement."""
+    if not limits:
+        return {}
+    await lock(connection, (one.lock_key for one in limits))
+    found: dict[Criteria, list[str]] = {}
+    by_type: dict[str, list[tuple[Criteria, Identifier]]] = {}
+    for criteria, limit in limits.items():
+        if criteria.identifier is not None:
+            by_type.setdefault(criteria.type, []).append((criteria, criteria.identifier))
+        elif match is None:
+            raise NotSupported(_NO_SEARCH)
+        else:
+            found[criteria] = list(await match(connection, criteria.type, criteria.text, limit))
+    for type_, several in by_type.items():
+        hits = await find_by_identifier(connection, type_, [one for _, one in several])
+        found.update((criteria, hits.get(one, [])) for criteria, one in several)
+    return found
+
+
+async def find_by_identifier(
+    connection: Connection, type_: str, identifiers: Iterable[Identifier]
+) -> dict[Identifier, list[str]]:
+    """Return the ids of living resources that carry each (system, value), oldest first."""
+    parameter = parameters_of(type_).get("identifier")
+    if parameter is None:
+        return {}
+    keyed = {
+        (key_of(parameter.number, "c", value), system_number(system)): (system, value)
+        for system, value in identifiers
+    }
+    cursor = await connection.execute(
+        statements.FIND_BY_IDENTIFIER,
+        {
+            "h": Int8s(h for h, _ in keyed),
+            "sid": Int4s(sid for _, sid in keyed),
+            "tid": TYPE_IDS[type_],
+        },
+        prepare=True,
+    )
+    found: dict[Identifier, list[str]] = {}
+    for h, sid, fid in await cursor.fetchall():
+        ids = found.setdefault(keyed[h, sid], [])
+        if fid not in ids:
+            ids.append(fid)
+    return found
+
+
+async def lock(connection: Connection, lock_keys: Iterable[int]) -> None:
+    """Take transaction-long advisory locks, in one order for everybody."""
+    ordered = Int8s(sorted(set(lock_keys)))
+    await connection.execute(statements.LOCK_KEYS, {"keys": ordered}, prepare=True)
+
+
+def new_id() -> str:
+    """Return an id for a new resource."""
+    return str(uuid.uuid4())
+
+
+def _type_of(operation: ResourceOperation) -> str:
+    if isinstance(operation, Create | Update):
+        return str(operation.resource["resourceType"])
+    return operation.type
+
+
+def _own_id(operation: ResourceOperation) -> str:
+    if isinstance(operation, Create):
+        return operation.id or new_id()
+    own = operation.resource.get("id") if isinstance(operation, Update) else operation.id
+    if not isinstance(own, str):
+        raise InvalidContent(_NO_ID)
+    return own
+
+
+def _settle(target: Target, criteria: Criteria, matches: list[str]) -> None:
+    """Decide what a condition's matches mean. http://hl7.org/fhir/R4/http.html#cond-update."""
+    operation = target.operation
+    if isinstance(operation, Delete) and operation.several:
+        if len(matches) > _SEVERAL_LIMIT:
+            raise TooCostly(_TOO_MANY)
+        target.ids, target.is_found = matches, True
+        return
+    only = require_one(criteria, matches)
+    if only is not None:
+        if isinstance(operation, Update):
+            own = operation.resource.get("id", only)
+            if own != only:
+                raise InvalidContent(_OTHER_ID)
+        target.ids, target.is_found = [only], True
+    elif isinstance(operation, Create):
+        target.ids = [operation.id or new_id()]
+    elif isinstance(operation, Update):
+        target.ids = [str(operation.resource.get("id") or new_id())]
+    elif isinstance(operation, Patch):
+        raise not_found(criteria.type, "?")
+
+
+def _require_lawful(operation: ResourceOperation) -> None:
+    """Refuse what would not make a readable row: an unknown type or an id outside R4's pattern."""
+    if _type_of(operation) not in TYPE_IDS:
+        raise InvalidContent(_UNKNOWN_TYPE)
+    id_ = operation.resource.get("id") if isinstance(operation, Update) else operation.id
+    if id_ is not None and not _ID.fullmatch(str(id_)):
+        raise InvalidContent(_BAD_ID)
+
+
+def _unresolved(criteria: Criteria) -> Issue:
+    return Issue(
+        code="not-found",
+        key="reference-unresolved",
+        text_en=f"A conditional reference to {criteria.type} matches no resource",
+        text_zh=f"指向 {criteria.type} 的条件引用没有匹配的资源",
+        fix_en="Create the resource first, or put it into the same transaction.",
+        fix_zh="请先创建该资源，或将其放入同一事务。",
+    )
+
+
+_NO_SEARCH = Issue(
+    code="not-supported",
+    key="criteria-search",
+    text_en="This condition needs the search, which is not wired here",
+    text_zh="该条件需要检索功能，此处未启用",
+    fix_en="Use identifier=system|value.",
+    fix_zh="请使用 identifier=system|value。",
+)
+_NO_ID = Issue(
+    code="required",
+    key="id-required",
+    text_en="An update needs the id of the resource",
+    text_zh="更新操作必须给出资源的 id",
+    fix_en="Put the id into the resource and the address.",
+    fix_zh="请在资源和地址中给出 id。",
+    expression="id",
+)
+_BAD_ID = Issue(
+    code="value",
+    key="id-format",
+    text_en="An id has 1 to 64 letters, digits, '-' or '.'",
+    text_zh="id 只能由 1 至 64 个字母、数字、“-”或“.”组成",
+    fix_en="Choose another id, for example a UUID.",
+    fix_zh="请改用其他 id，例如 UUID。",
+    expression="id",
+)
+_OTHER_ID = Issue(
+    code="value",
+    key="id-differs",
+    text_en="The resource carries another id than the one the condition found",
+    text_zh="资源中的 id 与条件匹配到的资源不一致",
+    fix_en="Leave the id out, or use the id of the match.",
+    fix_zh="请去掉 id，或使用匹配资源的 id。",
+    expression="id",
+)
+_UNKNOWN_TYPE = Issue(
+    code="not-supported",
+    key="type-unknown",
+    text_en="This is no resource type of FHIR R4",
+    text_zh="不是 FHIR R4 的资源类型",
+    fix_en="Check the spelling of resourceType.",
+    fix_zh="请检查 resourceType 的拼写。",
+    expression="resourceType",
+)
+_TOO_MANY = Issue(
+    code="too-costly",
+    key="delete-too-many",
+    text_en=f"The condition matches more than {_SEVERAL_LIMIT} resources",
+    text_zh=f"条件匹配的资源超过 {_SEVERAL_LIMIT} 个",
+    fix_en="Narrow the condition and repeat the request.",
+    fix_zh="请缩小条件范围后重试。",
+)
