@@ -1,15 +1,17 @@
 """Turns a resource into the bytes that are stored and served, and back."""
 
-import decimal
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
+import msgspec
 
+from conformance.resource_json import decimal_of, dump
 from fhir_store.digests import content_digest
+
+# What is stored has been checked on its way in, so reading it needs no second check.
+_decode = msgspec.json.Decoder(dict[str, Any], float_hook=decimal_of).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class Content:
         """Return the final JSON bytes of one version; `source` fills meta.source if absent."""
         meta = self.meta
         if self.source is None and source is not None:
-            meta = meta + b',"source":' + orjson.dumps(source)
+            meta = meta + b',"source":' + msgspec.json.encode(source)
         return (
             b'{"resourceType":"%b","id":"%b","meta":{"versionId":"%d","lastUpdated":"%b"%b}%b}'
             % (
@@ -66,8 +68,7 @@ def content_of(resource: Mapping[str, Any]) -> Content:
 
 def to_resource(body: str | bytes) -> dict[str, Any]:
     """Parse a stored body; decimals keep their digits."""
-    parsed: dict[str, Any] = json.loads(body, parse_float=decimal.Decimal)
-    return parsed
+    return _decode(body)
 
 
 def to_instant(moment: datetime) -> str:
@@ -87,10 +88,4 @@ def _inside(element: Mapping[str, Any]) -> bytes:
     """Return the members of an object with a leading comma and without braces."""
     if not element:
         return b""
-    return b"," + orjson.dumps(element, default=_to_json)[1:-1]
-
-
-def _to_json(value: object) -> orjson.Fragment:
-    if isinstance(value, decimal.Decimal):
-        return orjson.Fragment(str(value))
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+    return b"," + dump(element)[1:-1]
