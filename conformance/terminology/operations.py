@@ -1,0 +1,296 @@
+"""The terminology operations from Parameters in to resource out, as HTTP and tests call them."""
+
+import datetime
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from conformance.problem import InvalidContent, Issue, NotFound
+from conformance.terminology import lookup as looking
+from conformance.terminology import translation
+from conformance.terminology.concepts import CodeSystem, value_of
+from conformance.terminology.expansion import ExpandOptions, expand
+from conformance.terminology.library import Library
+from conformance.terminology.members import code_system_not_found, value_set_not_found
+from conformance.terminology.validation import (
+    CodeAnswer,
+    CodeQuestion,
+    to_parameters,
+    validate_in_code_system,
+    validate_in_value_set,
+)
+
+
+class Arguments:
+    """The `parameter`s of an operation by name."""
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._by_name: dict[str, list[Any]] = {}
+        for parameter in parameters.get("parameter", ()):
+            value = parameter.get("resource", value_of(parameter))
+            self._by_name.setdefault(parameter["name"], []).append(value)
+
+    def one(self, *names: str) -> Any:
+        """Return the first value of the first of these names that is given, or None."""
+        return next((self._by_name[name][0] for name in names if name in self._by_name), None)
+
+    def every(self, name: str) -> list[Any]:
+        """Return all values of a repeating parameter."""
+        return self._by_name.get(name, [])
+
+    def require(self, *names: str) -> Any:
+        """Return a value, or raise InvalidContent naming what is missing."""
+        value = self.one(*names)
+        if value is None:
+            raise missing(" or ".join(names))
+        return value
+
+
+def missing(names: str) -> InvalidContent:
+    """Say that a parameter is missing."""
+    return InvalidContent(
+        Issue(
+            code="required",
+            key="parameter-missing",
+            text_en=f"The operation needs the parameter {names}",
+            text_zh=f"该操作缺少参数 {names}",
+            fix_en=f"Add {names} to the query or to the Parameters resource.",
+            fix_zh=f"请在查询或 Parameters 资源中加上 {names}。",
+            expression="Parameters.parameter",
+        )
+    )
+
+
+def expand_value_set(
+    parameters: Mapping[str, Any], library: Library, now: datetime.datetime
+) -> dict[str, Any]:
+    """Carry out ValueSet/$expand."""
+    arguments = Arguments(parameters)
+    library = library.with_resources(arguments.every("tx-resource"))
+    options = ExpandOptions(
+        filter=arguments.one("filter"),
+        offset=_number(arguments, "offset"),
+        count=_number(arguments, "count"),
+        active_only=arguments.one("activeOnly"),
+        exclude_nested=arguments.one("excludeNested"),
+        include_designations=arguments.one("includeDesignations"),
+        include_definition=arguments.one("includeDefinition"),
+        display_language=arguments.one("displayLanguage"),
+        properties=tuple(str(name) for name in arguments.every("property")),
+        supplements=tuple(arguments.every("useSupplement")),
+    )
+    return expand(_value_set(arguments, library), library, options, now=now)
+
+
+def _number(arguments: Arguments, name: str) -> int | None:
+    value = arguments.one(name)
+    if value is None:
+        return None
+    number = int(value)
+    if number < 0:
+        raise InvalidContent(
+            Issue(
+                key="parameter-negative",
+                text_en=f"{name} is below zero",
+                text_zh=f"{name} 小于零",
+                fix_en=f"Give {name} as 0 or more.",
+                fix_zh=f"{name} 应为 0 或更大的整数。",
+                expression="Parameters.parameter",
+            )
+        )
+    return number
+
+
+def _value_set(arguments: Arguments, library: Library) -> Mapping[str, Any]:
+    given = arguments.one("valueSet")
+    if isinstance(given, Mapping):
+        return given
+    url = arguments.require("url", "valueSet")
+    version = arguments.one("valueSetVersion")
+    canonical = f"{url}|{version}" if version and "|" not in url else url
+    found = library.find("ValueSet", canonical)
+    if found is None:
+        raise NotFound(value_set_not_found(canonical))
+    return found
+
+
+def _code_system(arguments: Arguments, library: Library, *names: str) -> CodeSystem:
+    url = arguments.require(*names)
+    version = arguments.one("version", "systemVersion")
+    canonical = f"{url}|{version}" if version else url
+    supplements = library.require_supplements(arguments.every("useSupplement"))
+    system = library.code_system(canonical, supplements)
+    if system is None:
+        raise NotFound(code_system_not_found(canonical))
+    return system
+
+
+def validate_value_set_code(
+    parameters: Mapping[str, Any], library: Library, _now: datetime.datetime
+) -> dict[str, Any]:
+    """Carry out ValueSet/$validate-code."""
+    arguments = Arguments(parameters)
+    library = library.with_resources(arguments.every("tx-resource"))
+    supplements = library.require_supplements(arguments.every("useSupplement"))
+    value_set = _value_set(arguments, library)
+    answers = [
+        validate_in_value_set(question, value_set, library, supplements)
+        for question in _questions(arguments)
+    ]
+    return _best(answers, arguments)
+
+
+def validate_code_system_code(
+    parameters: Mapping[str, Any], library: Library, _now: datetime.datetime
+) -> dict[str, Any]:
+    """Carry out CodeSystem/$validate-code."""
+    arguments = Arguments(parameters)
+    given = arguments.one("codeSystem")
+    library = library.with_resources([given] if given else [])
+    answers = []
+    for question in _questions(arguments):
+        url = (given or {}).get("url") or arguments.one("url") or question.system
+        system = library.code_system(url or "", tuple(arguments.every("useSupplement")))
+        if system is None:
+            raise NotFound(code_system_not_found(str(url)))
+        answers.append(validate_in_code_system(question, system))
+    return _best(answers, arguments)
+
+
+def _questions(arguments: Arguments) -> list[CodeQuestion]:
+    concept, coding = arguments.one("codeableConcept"), arguments.one("coding")
+    if concept:
+        return [
+            _question(coding, f"CodeableConcept.coding[{place}]")
+            for place, coding in enumerate(concept.get("coding", ()))
+        ]
+    if coding:
+        return [_question(coding, "Coding")]
+    code = arguments.require("code", "coding", "codeableConcept")
+    return [
+        CodeQuestion(
+            system=arguments.one("system"),
+            version=arguments.one("systemVersion"),
+            code=code,
+            display=arguments.one("display"),
+            place="",
+        )
+    ]
+
+
+def _question(coding: Mapping[str, Any], place: str) -> CodeQuestion:
+    return CodeQuestion(
+        system=coding.get("system"),
+        version=coding.get("version"),
+        code=coding.get("code", ""),
+        display=coding.get("display"),
+        place=place,
+    )
+
+
+def _best(answers: list[CodeAnswer], arguments: Arguments) -> dict[str, Any]:
+    """Answer for a concept: one coding that fits is enough."""
+    if not answers:
+        raise missing("codeableConcept.coding")
+    best = next((answer for answer in answers if answer.is_valid), answers[0])
+    return to_parameters(best, codeable_concept=arguments.one("codeableConcept"))
+
+
+def look_up_code(
+    parameters: Mapping[str, Any], library: Library, _now: datetime.datetime
+) -> dict[str, Any]:
+    """Carry out CodeSystem/$lookup."""
+    arguments = Arguments(parameters)
+    coding = arguments.one("coding")
+    if coding:
+        named = [
+            {"name": name, "valueString": coding[name]}
+            for name in ("system", "version", "code")
+            if name in coding
+        ]
+        arguments = Arguments({"parameter": [*parameters["parameter"], *named]})
+    system = _code_system(arguments, library, "system")
+    return looking.look_up(
+        system,
+        arguments.require("code"),
+        properties=[str(name) for name in arguments.every("property")],
+        language=arguments.one("displayLanguage"),
+    )
+
+
+def subsumes_code(
+    parameters: Mapping[str, Any], library: Library, _now: datetime.datetime
+) -> dict[str, Any]:
+    """Carry out CodeSystem/$subsumes."""
+    arguments = Arguments(parameters)
+    a, b = arguments.one("codingA") or {}, arguments.one("codingB") or {}
+    if a:
+        named = [{"name": "system", "valueUri": a.get("system")}]
+        arguments = Arguments({"parameter": [*parameters["parameter"], *named]})
+    code_a = a.get("code") or arguments.require("codeA", "codingA")
+    code_b = b.get("code") or arguments.require("codeB", "codingB")
+    return looking.subsumes(_code_system(arguments, library, "system"), code_a, code_b)
+
+
+def translate_code(
+    parameters: Mapping[str, Any], library: Library, _now: datetime.datetime
+) -> dict[str, Any]:
+    """Carry out ConceptMap/$translate, also backwards (`reverse`, or R5's `targetCode`)."""
+    arguments = Arguments(parameters)
+    coding = arguments.one("coding", "sourceCoding", "targetCoding") or {}
+    concept = arguments.one("codeableConcept", "sourceCodeableConcept")
+    codings = concept.get("coding", []) if concept else [coding] if coding else []
+    reverse = arguments.one("reverse") is True or bool(arguments.one("targetCode", "targetCoding"))
+    system = arguments.one("system", "sourceSystem")
+    target_system = arguments.one("targetsystem", "targetSystem")
+    if not codings:
+        code = arguments.require("code", "sourceCode", "targetCode", "coding", "codeableConcept")
+        codings = [{"code": code}]
+    maps = _maps(arguments, library)
+    matches = []
+    for one in codings:
+        own = one.get("system")
+        question = translation.TranslationQuestion(
+            code=one["code"],
+            system=(system if reverse else own or system),
+            target_system=(own or target_system) if reverse else target_system,
+            source=arguments.one("source", "sourceScope"),
+            target=arguments.one("target", "targetScope"),
+            reverse=reverse,
+        )
+        matches += translation.translate(question, maps)
+    return translation.to_parameters(matches, reverse=reverse)
+
+
+def _maps(arguments: Arguments, library: Library) -> list[Mapping[str, Any]]:
+    given = arguments.one("conceptMap")
+    if given:
+        return [given]
+    url = arguments.one("url")
+    if url is None:
+        return list(library.concept_maps())
+    found = library.find("ConceptMap", url)
+    if found is None:
+        raise NotFound(
+            Issue(
+                code="not-found",
+                key="concept-map-not-found",
+                text_en=f"The concept map {url} is not known",
+                text_zh=f"找不到概念映射 {url}",
+                fix_en="Create the ConceptMap first, or correct its canonical address.",
+                fix_zh="请先创建该概念映射，或更正其规范地址。",
+            )
+        )
+    return [found]
+
+
+Operation = Callable[[Mapping[str, Any], Library, datetime.datetime], dict[str, Any]]
+
+OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    ("ValueSet", "expand"): expand_value_set,
+    ("ValueSet", "validate-code"): validate_value_set_code,
+    ("CodeSystem", "validate-code"): validate_code_system_code,
+    ("CodeSystem", "lookup"): look_up_code,
+    ("CodeSystem", "subsumes"): subsumes_code,
+    ("ConceptMap", "translate"): translate_code,
+}
+"""Every terminology operation by resource type and name."""

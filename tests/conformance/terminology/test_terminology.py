@@ -1,0 +1,178 @@
+"""Value sets, code systems and maps beyond the public cases: national lists, limits, refusals."""
+
+import datetime
+from typing import Any
+
+import pytest
+
+from conformance.cphc import BASE
+from conformance.cphc.code_systems import code_systems, value_sets
+from conformance.problem import InvalidContent, NotFound, Problem
+from conformance.terminology.library import Library
+from conformance.terminology.operations import OPERATIONS
+
+NOW = datetime.datetime(2026, 11, 21, 8, 0, tzinfo=datetime.UTC)
+ETHNIC = f"{BASE}/CodeSystem/cphc-gbt-3304"
+RELATION = f"{BASE}/CodeSystem/cphc-gbt-4761"
+NATIONAL = Library([*code_systems(), *value_sets()])
+
+
+def run(type_: str, name: str, library: Library = NATIONAL, **values: Any) -> dict[str, Any]:
+    parameter = []
+    for key, value in values.items():
+        kind = "resource" if isinstance(value, dict) and "resourceType" in value else "valueString"
+        kind = "valueBoolean" if isinstance(value, bool) else kind
+        parameter.append({"name": key, kind: value})
+    request = {"resourceType": "Parameters", "parameter": parameter}
+    return OPERATIONS[(type_, name)](request, library, NOW)
+
+
+def part(answer: dict[str, Any], name: str) -> Any:
+    found = next(p for p in answer["parameter"] if p["name"] == name)
+    return next(v for k, v in found.items() if k.startswith("value"))
+
+
+def test_a_national_list_expands_whole_and_by_page() -> None:
+    url = f"{BASE}/ValueSet/cphc-gbt-3304"
+    assert run("ValueSet", "expand", url=url)["expansion"]["total"] == 56
+    page = run("ValueSet", "expand", url=url, offset="10", count="5")["expansion"]
+    assert [c["code"] for c in page["contains"]] == ["11", "12", "13", "14", "15"]
+    assert page["total"] == 56
+
+
+def test_a_list_is_filtered_by_either_language() -> None:
+    url = f"{BASE}/ValueSet/cphc-gbt-3304"
+    for words in ("维吾尔", "uygur"):
+        found = run("ValueSet", "expand", url=url, filter=words)["expansion"]["contains"]
+        assert [c["code"] for c in found] == ["05"]
+
+
+def test_the_display_comes_in_the_language_asked_for() -> None:
+    looked = run("CodeSystem", "lookup", system=ETHNIC, code="04", displayLanguage="en-GB")
+    assert part(looked, "display") == "Zang"
+    assert part(run("CodeSystem", "lookup", system=ETHNIC, code="04"), "display") == "藏族"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "outcome"),
+    [
+        ("2", "22", "subsumes"),
+        ("22", "2", "subsumed-by"),
+        ("22", "22", "equivalent"),
+        ("22", "32", "not-subsumed"),
+    ],
+)
+def test_one_code_stands_to_another(a: str, b: str, outcome: str) -> None:
+    answer = run("CodeSystem", "subsumes", system=RELATION, codeA=a, codeB=b)
+    assert part(answer, "outcome") == outcome
+
+
+def test_a_code_is_checked_against_a_code_system() -> None:
+    good = run("CodeSystem", "validate-code", url=ETHNIC, code="01", display="汉族")
+    assert part(good, "result") is True
+    bad = run("CodeSystem", "validate-code", url=ETHNIC, code="57")
+    assert part(bad, "result") is False
+
+
+def test_a_code_of_the_published_r4_lists_is_known() -> None:
+    url = "http://hl7.org/fhir/ValueSet/administrative-gender"
+    system = "http://hl7.org/fhir/administrative-gender"
+    assert part(run("ValueSet", "validate-code", url=url, system=system, code="male"), "result")
+    wrong = run("ValueSet", "validate-code", url=url, system=system, code="alien")
+    assert part(wrong, "result") is False
+
+
+def circle(*urls: str) -> Library:
+    return Library(
+        {
+            "resourceType": "ValueSet",
+            "url": url,
+            "compose": {"include": [{"valueSet": [urls[(place + 1) % len(urls)]]}]},
+        }
+        for place, url in enumerate(urls)
+    )
+
+
+def test_value_sets_in_a_circle_are_refused_by_name() -> None:
+    with pytest.raises(InvalidContent, match="circle: urn:a → urn:b → urn:a"):
+        run("ValueSet", "expand", circle("urn:a", "urn:b"), url="urn:a")
+
+
+def test_a_very_long_chain_of_imports_is_refused() -> None:
+    with pytest.raises(InvalidContent, match="circle"):
+        run("ValueSet", "expand", circle(*(f"urn:{n}" for n in range(40))), url="urn:0")
+
+
+def test_what_is_not_known_is_named_with_the_fix() -> None:
+    for type_, name, values in [
+        ("ValueSet", "expand", {"url": "urn:none"}),
+        ("CodeSystem", "lookup", {"system": "urn:none", "code": "1"}),
+        ("CodeSystem", "lookup", {"system": ETHNIC, "code": "99"}),
+        ("ConceptMap", "translate", {"url": "urn:none", "code": "1"}),
+    ]:
+        with pytest.raises(NotFound) as caught:
+            run(type_, name, **values)
+        assert all(issue.fix_en and issue.fix_zh for issue in caught.value.issues)
+
+
+@pytest.mark.parametrize("name", [name for _, name in OPERATIONS])
+def test_a_missing_parameter_is_named(name: str) -> None:
+    type_ = next(t for t, n in OPERATIONS if n == name)
+    with pytest.raises(Problem, match="needs the parameter"):
+        run(type_, name)
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", "(", r"(a)\1", "a" * 300])
+def test_a_filter_pattern_that_could_run_for_ever_is_refused(pattern: str) -> None:
+    value_set = {
+        "resourceType": "ValueSet",
+        "compose": {
+            "include": [
+                {
+                    "system": ETHNIC,
+                    "filter": [{"property": "code", "op": "regex", "value": pattern}],
+                }
+            ]
+        },
+    }
+    with pytest.raises(InvalidContent, match="regex"):
+        run("ValueSet", "expand", valueSet=value_set)
+
+
+def test_a_negative_page_is_refused() -> None:
+    with pytest.raises(InvalidContent, match="below zero"):
+        run("ValueSet", "expand", url=f"{BASE}/ValueSet/cphc-gbt-3304", offset="-1")
+
+
+MAP = {
+    "resourceType": "ConceptMap",
+    "url": "urn:map",
+    "group": [
+        {
+            "source": "urn:his-sex",
+            "target": "http://hl7.org/fhir/administrative-gender",
+            "element": [
+                {"code": "1", "target": [{"code": "male", "equivalence": "equivalent"}]},
+                {"code": "9", "target": [{"code": "unknown", "equivalence": "wider"}]},
+            ],
+            "unmapped": {"mode": "fixed", "code": "other"},
+        }
+    ],
+}
+
+
+def test_a_map_is_read_both_ways() -> None:
+    library = Library([MAP])
+    there = run("ConceptMap", "translate", library, url="urn:map", code="1", system="urn:his-sex")
+    assert there["parameter"][1]["part"][1]["valueCoding"]["code"] == "male"
+    back = run("ConceptMap", "translate", library, url="urn:map", code="unknown", reverse=True)
+    match = {p["name"]: p for p in back["parameter"][1]["part"]}
+    assert match["source"]["valueCoding"]["code"] == "9"
+    assert match["equivalence"]["valueCode"] == "narrower"
+
+
+def test_an_unmapped_code_takes_the_fixed_one() -> None:
+    answer = run(
+        "ConceptMap", "translate", Library([MAP]), url="urn:map", code="7", system="urn:his-sex"
+    )
+    assert answer["parameter"][1]["part"][1]["valueCoding"]["code"] == "other"
