@@ -1,0 +1,138 @@
+"""An expression compiled once, to be evaluated many times."""
+
+import datetime as dt
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from conformance.fhirpath.checker import require_well_typed
+from conformance.fhirpath.compiler import Compiler
+from conformance.fhirpath.evaluation import NO_PORTS, Closure, Collection, Frame, Ports, Run, truth
+from conformance.fhirpath.limits import DEFAULT_LIMITS, Limits
+from conformance.fhirpath.nodes import Node, root_of, system_type_of
+from conformance.fhirpath.parser import parse
+from conformance.fhirpath.syntax import Expression
+
+
+class Value(NamedTuple):
+    """One result with its type: a FHIR type's name, or `System.String` and the like."""
+
+    type: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """One expression; `type` is the type it was compiled for, or None."""
+
+    source: str
+    type: str | None
+    tree: Expression
+    closure: Closure
+    limits: Limits
+
+    def nodes(
+        self,
+        resource: Mapping[str, Any] | Node | None,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        ports: Ports = NO_PORTS,
+        root: Node | None = None,
+        now: dt.datetime | None = None,
+    ) -> Collection:
+        """Return the result as the engine holds it: `Node`s with their places, System values.
+
+        A `Node` as input is an element inside a resource; `%resource` is then its resource.
+        """
+        if resource is None:
+            context: Collection = []
+            owner: Collection = []
+        elif isinstance(resource, Node):
+            context, owner = [resource], [_resource_of(resource)]
+        else:
+            context = owner = [root_of(resource)]
+        run = Run(
+            context,
+            resource=owner,
+            root=owner if root is None else [root],
+            variables=variables,
+            ports=ports,
+            limits=self.limits,
+            now=now,
+        )
+        return self.closure(Frame(run, context))
+
+    def evaluate(
+        self,
+        resource: Mapping[str, Any] | Node | None,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        ports: Ports = NO_PORTS,
+        now: dt.datetime | None = None,
+    ) -> list[Any]:
+        """Return plain values; see `conformance.fhirpath.evaluate`."""
+        found = self.nodes(resource, variables=variables, ports=ports, now=now)
+        plain = [item.value if isinstance(item, Node) else item for item in found]
+        return [value for value in plain if value is not None]
+
+    def values(
+        self,
+        resource: Mapping[str, Any] | Node | None,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        ports: Ports = NO_PORTS,
+        now: dt.datetime | None = None,
+    ) -> list[Value]:
+        """Return plain values with their types."""
+        found = self.nodes(resource, variables=variables, ports=ports, now=now)
+        return [value for item in found for value in _typed(item)]
+
+    def is_true(
+        self,
+        resource: Mapping[str, Any] | Node | None,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        ports: Ports = NO_PORTS,
+        root: Node | None = None,
+    ) -> bool:
+        """Return whether the result, as a boolean, is true; empty is not."""
+        found = self.nodes(resource, variables=variables, ports=ports, root=root)
+        return truth(found, "this expression") is True
+
+
+def _typed(item: Any) -> list[Value]:
+    if isinstance(item, Node):
+        return [] if item.value is None else [Value(item.type, item.value)]
+    return [Value(f"System.{system_type_of(item) or 'Any'}", item)]
+
+
+def _resource_of(node: Node) -> Node:
+    found = node
+    while found.parent is not None and not (
+        isinstance(found.value, Mapping) and "resourceType" in found.value
+    ):
+        found = found.parent
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
+def compile(
+    expression: str,
+    type_: str | None = None,
+    *,
+    strict: bool = False,
+    as_filters: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Compiled:
+    """Compile an expression; the same one is compiled once.
+
+    `strict` refuses what cannot be right for `type_`: unknown elements, an order asked of what has
+    none. `as_filters` lets `as()` filter a list instead of refusing it, which R4's own constraints
+    and search parameters rely on. Raises InvalidContent or TooCostly.
+    """
+    tree = parse(expression, limits)
+    if strict:
+        require_well_typed(tree, type_)
+    closure = Compiler(as_filters=as_filters).expression(tree)
+    return Compiled(source=expression, type=type_, tree=tree, closure=closure, limits=limits)

@@ -1,0 +1,204 @@
+"""What callers of the FHIRPath engine rely on: plain values, types, places, ports and limits."""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from conformance import fhirpath
+from conformance.problem import InvalidContent, NotSupported, TooCostly
+
+PATIENT: dict[str, Any] = {
+    "resourceType": "Patient",
+    "id": "p1",
+    "active": True,
+    "name": [
+        {"use": "official", "family": "测试", "given": ["一", None], "_given": [None, {"id": "x"}]},
+        {"use": "nickname", "given": ["小一"]},
+    ],
+    "_birthDate": {"extension": [{"url": "http://example.com/x", "valueCode": "unknown"}]},
+    "managingOrganization": {"reference": "Organization/o1"},
+    "contained": [{"resourceType": "Organization", "id": "c", "name": "卫生院"}],
+    "generalPractitioner": [{"reference": "#c"}, {"reference": "Practitioner/d"}],
+}
+
+
+def test_values_are_plain_json_and_elements_without_value_are_left_out() -> None:
+    assert fhirpath.evaluate("Patient.name.given", PATIENT) == ["一", "小一"]
+    assert fhirpath.evaluate("Patient.name.given.count()", PATIENT) == [3]
+    assert fhirpath.evaluate("birthDate", PATIENT) == []
+    assert fhirpath.evaluate("birthDate.extension.value", PATIENT) == ["unknown"]
+
+
+def test_values_know_their_types() -> None:
+    found = fhirpath.compile("Patient.name.use | Patient.active | 1.5").values(PATIENT)
+    assert [value.type for value in found] == ["code", "code", "boolean", "System.Decimal"]
+
+
+def test_nodes_know_where_they_stand() -> None:
+    nodes = fhirpath.compile("Patient.name[1].given").nodes(PATIENT)
+    assert nodes[0].place == ("name", 1, "given", 0)
+
+
+def test_a_decimal_keeps_its_digits() -> None:
+    observation = {"resourceType": "Observation", "valueQuantity": {"value": Decimal("1.10")}}
+    found = fhirpath.evaluate("Observation.value.value.toString()", observation)
+    assert found == ["1.10"]
+
+
+def test_contained_and_given_resources_are_resolved() -> None:
+    known = {"Organization/o1": {"resourceType": "Organization", "id": "o1", "name": "县医院"}}
+    expression = "(generalPractitioner | managingOrganization).resolve().name"
+    assert fhirpath.evaluate(expression, PATIENT, resolver=known.get) == ["卫生院", "县医院"]
+    assert fhirpath.evaluate(expression, PATIENT) == ["卫生院"]
+
+
+def test_a_reference_nobody_resolves_is_judged_by_its_text() -> None:
+    expression = "generalPractitioner.where(resolve() is Practitioner).reference"
+    assert fhirpath.evaluate(expression, PATIENT) == ["Practitioner/d"]
+
+
+def test_a_bundle_resolves_its_own_entries() -> None:
+    bundle = {
+        "resourceType": "Bundle",
+        "entry": [
+            {"fullUrl": "urn:uuid:1", "resource": {"resourceType": "Patient", "id": "a"}},
+            {"resource": {"resourceType": "Observation", "subject": {"reference": "urn:uuid:1"}}},
+        ],
+    }
+    expression = "Bundle.entry.resource.ofType(Observation).subject.resolve().id"
+    assert fhirpath.evaluate(expression, bundle) == ["a"]
+
+
+def test_terminology_is_asked_through_its_port() -> None:
+    asked = []
+
+    def member_of(coded: Any, value_set: str) -> bool:
+        asked.append((coded, value_set))
+        return True
+
+    port = fhirpath.Terminology(member_of=member_of, subsumes=lambda one, other: one == other)
+    expression = "Patient.name.use.first().memberOf('http://example.com/vs')"
+    assert fhirpath.evaluate(expression, PATIENT, terminology=port) == [True]
+    assert asked == [("official", "http://example.com/vs")]
+    with pytest.raises(NotSupported):
+        fhirpath.evaluate(expression, PATIENT)
+
+
+def test_variables_are_given_by_name() -> None:
+    found = fhirpath.evaluate("%wanted.name & %`a b`", PATIENT, variables={
+        "wanted": {"resourceType": "Organization", "name": "甲"}, "a b": "乙",
+    })  # fmt: skip
+    assert found == ["甲乙"]
+    with pytest.raises(InvalidContent, match="variable `%nobody`"):
+        fhirpath.evaluate("%nobody", PATIENT)
+
+
+def test_now_is_one_moment_for_a_whole_evaluation() -> None:
+    moment = dt.datetime(2026, 2, 3, 4, 5, 6, tzinfo=dt.UTC)
+    assert [str(value) for value in fhirpath.evaluate("today()", None, now=moment)] == [
+        "2026-02-03"
+    ]
+    assert fhirpath.evaluate("now() = now()", None) == [True]
+
+
+@pytest.mark.parametrize(
+    ("expression", "place", "expected"),
+    [
+        ("Patient.name.", "column 14", "expected a value, a name or a function, found the end"),
+        ("name.where(use = 'x'", "column 21", "expected `,` or `)`, found the end"),
+        ("1 +\n  * 2", "line 2, column 3", "found a symbol `*`"),
+        ("'open", "column 1", "expected a closing '"),
+        ("a b", "column 3", "expected an operator or the end, found a name `b`"),
+        ("@2026-13-01", "column 1", "a date or time that exists"),
+        ("a ; b", "column 3", "found `;`"),
+    ],
+)
+def test_a_wrong_expression_is_told_with_its_place(
+    expression: str, place: str, expected: str
+) -> None:
+    with pytest.raises(InvalidContent) as caught:
+        fhirpath.compile(expression)
+    issue = caught.value.issues[0]
+    assert place in issue.text_en
+    assert expected in issue.text_en
+    assert issue.fix_en
+    assert issue.text_zh
+    assert issue.line is not None
+
+
+def test_strict_refuses_names_the_type_does_not_have() -> None:
+    assert fhirpath.evaluate("Patient.nam", PATIENT) == []
+    with pytest.raises(InvalidContent, match="nam"):
+        fhirpath.evaluate("Patient.nam", PATIENT, strict=True)
+
+
+DEEP = "(" * 5000 + "1" + ")" * 5000
+HOSTILE = {
+    "deep parentheses": DEEP,
+    "deep signs": "-" * 5000 + "1",
+    "long chain of operators": "+".join(["1"] * 20_000),
+    "too many characters": "a" * 100_000,
+    "doubling strings": "(1|2|3|4|5|6|7|8|9).select(1|2|3|4|5|6|7|8|9).aggregate($total & $total, "
+    "'xxxxxxxxxxxxxxxxxxxx')" + ".select($this & $this)" * 40,
+    "growing lists": "(1|2|3|4|5|6|7|8|9)" + ".select($this | $this + 1000 | $this + 2000 |"
+    " $this.combine($this).combine($this))" * 80,
+    "endless repeat": "1.repeat($this + 1)",
+    "many descendants": "Patient.descendants().select(%context.descendants())"
+    ".select(%context.descendants()).select(%context.descendants()).count()",
+    "long replace": "'aaaaaaaaaa'" + ".replace('a', 'aaaaaaaaaa')" * 10,
+    "long encode": "'aaaaaaaaaa'" + ".encode('hex')" * 40,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_expression_is_refused_within_its_limits(name: str) -> None:
+    with pytest.raises(TooCostly):
+        fhirpath.evaluate(HOSTILE[name], PATIENT)
+
+
+def test_without_its_limit_the_endless_repeat_goes_on() -> None:
+    limits = fhirpath.Limits(items=5_000_000, steps=3_000_000)
+    with pytest.raises(TooCostly, match="steps"):
+        fhirpath.evaluate("1.repeat($this + 1)", None, limits=limits)
+
+
+def test_the_deepest_lawful_expression_fits_into_a_deep_stack() -> None:
+    expression = "iif(true, " * 60 + "1" + ")" * 60
+
+    def deeper(levels: int) -> list[Any]:
+        return deeper(levels - 1) if levels else fhirpath.evaluate(expression, None)
+
+    assert deeper(300) == [1]
+    assert fhirpath.evaluate(" + ".join(["1"] * 200), None) == [200]
+
+
+def test_a_long_list_of_alternatives_is_no_deep_tree() -> None:
+    expression = " | ".join(str(number) for number in range(2000))
+    assert len(fhirpath.evaluate(expression, None)) == 2000
+    assert fhirpath.evaluate(" and ".join(["true"] * 2000), None) == [True]
+
+
+def test_a_catastrophic_pattern_runs_in_linear_time() -> None:
+    text = "a" * 50_000 + "b"
+    assert fhirpath.evaluate("%text.matches('^(a+)+$')", None, variables={"text": text}) == [False]
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)b", "(a)\\\\1", "(", "a{100000}"])
+def test_a_pattern_without_linear_time_is_refused(pattern: str) -> None:
+    with pytest.raises(InvalidContent, match="regular expression"):
+        fhirpath.evaluate(f"'ab'.matches('{pattern}')", None)
+
+
+def test_huge_numbers_overflow_to_empty() -> None:
+    assert fhirpath.evaluate("10.power(1000000)", None) == []
+    assert fhirpath.evaluate("9000000000000000000 * 9000000000000000000", None) == []
+    assert fhirpath.evaluate("1000000.exp()", None) == []
+    assert fhirpath.evaluate("'1' .toInteger()", None) == [1]
+
+
+def test_messages_carry_no_patient_values() -> None:
+    with pytest.raises(InvalidContent) as caught:
+        fhirpath.evaluate("Patient.name + 1", {**PATIENT, "name": [{"family": "秘密"}]})
+    assert "秘密" not in str(caught.value)
