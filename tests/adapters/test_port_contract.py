@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import importlib.resources
+import pathlib
 import socket
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +14,9 @@ import pytest
 
 from adapters.memory import MemorySender
 from adapters.port import Outgoing, Received, Sender, Verdict
+from adapters.province.client import Account, ProvinceSender
+from adapters.province.ledger import read_ledger
+from adapters.province.simulator import running, simulator_at
 from adapters.transport.hl7_header import control_id_of
 from adapters.transport.mllp_client import MllpSender
 from adapters.transport.mllp_server import MllpServer
@@ -78,7 +84,34 @@ class ByMllp:
         await server.stop()
 
 
-KINDS = pytest.mark.parametrize("kind", [InMemory(), ByMllp()], ids=["memory", "mllp"])
+class ByProvinceSoap:
+    document = (
+        importlib.resources.files("adapters.province")
+        .joinpath("resident_registration.xml")
+        .read_bytes()
+    )
+
+    def outgoing(self, key: str) -> Outgoing:
+        return Outgoing(key=key, payload=self.document, facts={"bizType": "resident"})
+
+    @contextlib.asynccontextmanager
+    async def open(self, behaviour: str) -> AsyncIterator[Partner]:
+        mood = {"refuses": {"refuse": 1.0}, "is silent": {"timeout": 1.0}}.get(behaviour, {})
+        effects: dict[str, int] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            simulator = simulator_at(pathlib.Path(folder), key=b"key", faults=mood)
+            async with running(simulator) as endpoint:
+                if behaviour == "is away":
+                    endpoint = f"http://127.0.0.1:{free_port()}/registration"
+                account = Account(endpoint=endpoint, key=b"key", org_code="H", org_name="医院")
+                yield Partner(ProvinceSender(account=account, reply_seconds=1), effects)
+            for entry in read_ledger(pathlib.Path(folder) / "province-ledger.jsonl"):
+                effects[entry.msg_id] = effects.get(entry.msg_id, 0) + 1
+
+
+KINDS = pytest.mark.parametrize(
+    "kind", [InMemory(), ByMllp(), ByProvinceSoap()], ids=["memory", "mllp", "province"]
+)
 
 
 @KINDS

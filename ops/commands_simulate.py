@@ -1,0 +1,81 @@
+"""`qiao simulate`: partners that are not here yet, on real sockets."""
+
+import asyncio
+import contextlib
+import pathlib
+import signal
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from adapters.province.ledger import Ledger
+from adapters.province.mischief import KINDS, Mischief, parse_faults
+from adapters.province.simulator import ProvinceSimulator, running
+from ops.ports_file import province_key, write_port
+from ops.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Simulate a partner.")
+
+_FAULTS_HELP = "none, some, many, or shares such as timeout=0.2,twice=0.1; kinds: " + ", ".join(
+    KINDS
+)
+
+
+@app.callback()
+def simulate() -> None:
+    """Simulate a partner on a real socket until Ctrl-C."""
+
+
+@app.command()
+def province(
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed misbehaves the same way.")] = 0,
+    faults: Annotated[str, typer.Option(help=_FAULTS_HELP)] = "none",
+    delay_seconds: Annotated[float, typer.Option(help="How late a late answer is.")] = 2.0,
+    hang_seconds: Annotated[float, typer.Option(help="How long a lost answer hangs.")] = 120.0,
+    ledger: Annotated[pathlib.Path | None, typer.Option(help="What it registered (JSONL).")] = None,
+) -> None:
+    """Simulate the province's registration service (SOAP)."""
+    try:
+        shares = parse_faults(faults)
+    except ValueError as wrong:
+        raise typer.BadParameter(str(wrong), param_hint="--faults") from wrong
+    home = Settings().home
+    path = ledger or home / "province-ledger.jsonl"
+    simulator = ProvinceSimulator(
+        ledger=Ledger(path),
+        key=province_key(home),
+        mischief=Mischief(shares, seed),
+        delay_seconds=delay_seconds,
+        hang_seconds=hang_seconds,
+    )
+    asyncio.run(_serve(simulator, home, port, path, shares))
+
+
+async def _serve(
+    simulator: ProvinceSimulator,
+    home: pathlib.Path,
+    port: int,
+    ledger: pathlib.Path,
+    shares: Mapping[str, float],
+) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            address = await stack.enter_async_context(running(simulator, port=port))
+        except OSError as broken:
+            typer.echo(f"{broken} / 端口被占用；换一个 --port", err=True)
+            raise typer.Exit(3) from broken
+        write_port(home, "province", address)
+        typer.echo(f"province  {address}?wsdl")
+        typer.echo(f"ledger    {ledger}")
+        typer.echo(f"key       {home / 'province.key'}")
+        moods = ", ".join(f"{kind} {share:g} ({KINDS[kind]})" for kind, share in shares.items())
+        typer.echo(f"faults    {moods or 'none'}")
+        try:
+            await stopped.wait()
+        finally:
+            write_port(home, "province", None)
