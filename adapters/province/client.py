@@ -97,9 +97,11 @@ class ProvinceSender:
             "msgId": key,
         }
         request = self._sealed("QueryReceipt", self._query, fields, b"", self._clock())
-        if isinstance(request, Receipt):
-            return request
-        receipt = self._judge(await self._post("QueryReceipt", request), key)
+        receipt = (
+            request
+            if isinstance(request, Receipt)
+            else self._judge(await self._post("QueryReceipt", request), key)
+        )
         if receipt.code not in self._meanings or self._meanings[receipt.code].settles:
             return receipt
         return Receipt(
