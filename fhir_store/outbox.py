@@ -87,8 +87,8 @@ class Settlement:
 
 _INSERT = """
 insert into outbox (source_type, source_id, source_version, destination, part, order_key,
-                    depends_on, is_latest_only, trace_id, content_type, payload, facts)
-select t, i, v, d, p, k, n, l, x, c, b, f::jsonb
+                    depends_on, is_latest_only, trace_id, content_type, payload, is_given, facts)
+select t, i, v, d, p, k, n, l, x, c, b, b is not null, f::jsonb
   from unnest(%s::text[], %s::text[], %s::int4[], %s::text[], %s::text[], %s::text[], %s::text[],
               %s::bool[], %s::text[], %s::text[], %s::bytea[], %s::text[])
        with ordinality as u (t, i, v, d, p, k, n, l, x, c, b, f, ordinal)

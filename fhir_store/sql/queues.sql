@@ -72,6 +72,7 @@ create table outbox (
   trace_id       text not null default '',
   content_type   text not null default '',
   payload        bytea,                           -- fixed before the first attempt
+  is_given       bool not null default false,     -- the payload came with the row
   facts          jsonb not null default '{}',
   code           text not null default '',
   detail         text not null default '',

@@ -1,0 +1,291 @@
+"""In which order entries of the inbox are worked on: lanes, keys, and who waits behind whom.
+
+A lane belongs to the transaction that holds its advisory lock, so a worker that dies gives it
+back by dying. Within a lane entries go by number. A stuck entry (parked, held, or backing off)
+stops its order keys and nothing else; a merge (A40) stops the keys of both records.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from conformance.problem import Issue
+from fhir_store.inbox import LANES, issues_to_json, lane_of
+
+Connection = AsyncConnection[Any]
+
+LOCK_CLASS = 0x51A0
+"""First half of the lanes' advisory locks; the second is the lane."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An open entry as a worker gets it."""
+
+    id: int
+    channel: str
+    event: str
+    control_id: str
+    order_key: str
+    also_keys: Sequence[str] | None
+    state: str
+    attempts: int
+    has_backed_off: bool
+    trace_id: str
+    raw: bytes
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every order key this entry stands for; none where no order is asked."""
+        return tuple(key for key in (self.order_key, *(self.also_keys or ())) if key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stuck:
+    """An entry that stops later ones of its keys.
+
+    `waits_for` is the entry whose end frees them, None where the next look is soon enough.
+    """
+
+    id: int
+    keys: tuple[str, ...]
+    waits_for: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do with a lane's next entries: run in this order, or set behind a stuck one."""
+
+    run: list[Entry] = field(default_factory=list)
+    waiting: dict[int, int] = field(default_factory=dict)
+
+
+def plan_batch(entries: Sequence[Entry], stuck: Sequence[Stuck]) -> Plan:
+    """Say which of a lane's entries may run now; `entries` are in order of their number."""
+    plan = Plan()
+    stops: dict[str, list[Stuck]] = {}
+    for one in sorted(stuck, key=lambda one: one.id):
+        _stop(stops, one)
+    for entry in entries:
+        before = [one for key in entry.keys for one in stops.get(key, ()) if one.id < entry.id]
+        first = min(before, key=lambda one: one.id, default=None)
+        if first is not None:
+            if first.waits_for is not None:
+                plan.waiting[entry.id] = first.waits_for
+            _stop(stops, Stuck(id=entry.id, keys=entry.keys, waits_for=first.waits_for))
+        else:
+            plan.run.append(entry)
+            if entry.has_backed_off:
+                # Others already wait behind it with lower numbers than the rest of this batch.
+                _stop(stops, Stuck(id=entry.id, keys=entry.keys, waits_for=None))
+    return plan
+
+
+def _stop(stops: dict[str, list[Stuck]], one: Stuck) -> None:
+    for key in one.keys:
+        stops.setdefault(key, []).append(one)
+
+
+# CASE keeps the order: the lock is tried only on lanes that have something to do.
+_LOCK = """
+select lane from unnest(%s::int4[]) with ordinality as l (lane, preference)
+ where case when exists (
+              select 1 from inbox i
+               where i.lane = l.lane and i.state in ('received', 'claimed')
+                 and i.waits_for is null and (i.due_at is null or i.due_at <= now()))
+            then pg_try_advisory_xact_lock(%s, l.lane) else false end
+ order by preference limit 1
+"""
+
+_OPEN = """
+select id, channel, event, control_id, order_key, also_keys, state, attempts,
+       due_at is not null as has_backed_off, trace_id, raw
+  from inbox
+ where lane = %s and state in ('received', 'claimed') and waits_for is null
+   and (due_at is null or due_at <= now())
+ order by id limit %s
+"""
+
+_STUCK = """
+select id, array_prepend(order_key, coalesce(also_keys, '{}')) as keys,
+       case when waits_for is not null then waits_for
+            when state in ('held', 'parked') or due_at > now() then id end as waits_for
+  from inbox
+ where order_key = any(%(keys)s) and id < %(last)s
+   and (state in ('held', 'parked')
+        or state in ('received', 'claimed') and (waits_for is not null or due_at > now()))
+union all
+select id, array_prepend(order_key, also_keys) as keys,
+       case when waits_for is not null then waits_for
+            when state in ('held', 'parked') or due_at > now() then id end as waits_for
+  from inbox
+ where also_keys is not null and state in ('received', 'claimed', 'held', 'parked')
+   and id < %(last)s
+   and (lane <> %(lane)s or state in ('held', 'parked') or waits_for is not null
+        or due_at > now())
+union all
+select id, array[order_key] as keys, null as waits_for
+  from inbox
+ where order_key = any(%(others)s) and id < %(last)s and lane <> %(lane)s
+   and state in ('received', 'claimed')
+"""
+
+
+async def take_batch(
+    connection: Connection, *, prefer: Sequence[int], limit: int
+) -> tuple[int, Plan] | None:
+    """Lock a lane that has work, until the transaction ends, and plan its next entries.
+
+    `prefer` lists lanes in the order to try them. None where no lane is free with work; an empty
+    plan where all of it must wait.
+    """
+    cursor = await connection.execute(_LOCK, (list(prefer), LOCK_CLASS))
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    lane = int(row[0])
+    # A statement of its own: what the lane's last holder committed must be visible.
+    async with connection.cursor(row_factory=class_row(Entry)) as rows:
+        await rows.execute(_OPEN, (lane, limit), binary=True)
+        entries = await rows.fetchall()
+    entries = await _with_other_lanes(connection, lane, entries)
+    if not entries:
+        return lane, Plan()
+    stuck = await _find_stuck(connection, lane, entries)
+    return lane, plan_batch(entries, stuck)
+
+
+async def _with_other_lanes(
+    connection: Connection, lane: int, entries: list[Entry]
+) -> list[Entry]:
+    """Lock the other lanes of merges; cut before a merge whose lane somebody else works on."""
+    held = {lane}
+    for position, entry in enumerate(entries):
+        wanted = {lane_of(key, "") for key in entry.also_keys or () if key} - held
+        for other in sorted(wanted):
+            cursor = await connection.execute(
+                "select pg_try_advisory_xact_lock(%s, %s)", (LOCK_CLASS, other)
+            )
+            row = await cursor.fetchone()
+            if row is None or not row[0]:
+                return entries[:position]
+            held.add(other)
+    return entries
+
+
+async def _find_stuck(connection: Connection, lane: int, entries: list[Entry]) -> list[Stuck]:
+    keys = sorted({key for entry in entries for key in entry.keys})
+    others = sorted({key for entry in entries for key in entry.also_keys or () if key})
+    cursor = await connection.execute(
+        _STUCK, {"keys": keys, "others": others, "lane": lane, "last": entries[-1].id}
+    )
+    return [
+        Stuck(id=row[0], keys=tuple(key for key in row[1] if key), waits_for=row[2])
+        for row in await cursor.fetchall()
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """How an entry ended: `translated` with what it wrote and its trace, or `unmapped`."""
+
+    entry: Entry
+    state: str
+    written: Sequence[str] = ()
+    trace: bytes = b""
+    issues: Sequence[Issue] = ()
+
+
+async def finish(connection: Connection, finished: Sequence[Finished]) -> None:
+    """Close entries; those that waited behind a backing-off one are free again."""
+    if not finished:
+        return
+    await connection.execute(
+        """update inbox i set state = f.state, finished_at = now(), due_at = null,
+                  issues = coalesce(f.issues::jsonb, i.issues)
+             from unnest(%b::int8[], %b::text[], %b::text[]) as f (id, state, issues)
+            where i.id = f.id""",
+        (
+            [one.entry.id for one in finished],
+            [one.state for one in finished],
+            [issues_to_json(one.issues) if one.issues else None for one in finished],
+        ),
+    )
+    traced = [one for one in finished if one.trace or one.written]
+    if traced:
+        await connection.execute(
+            """insert into inbox_trace (inbox_id, written, trace)
+               select id, string_to_array(written, chr(31)), trace
+                 from unnest(%b::int8[], %b::text[], %b::bytea[]) as t (id, written, trace)
+                   on conflict (inbox_id) do update
+                  set written = excluded.written, trace = excluded.trace""",
+            (
+                [one.entry.id for one in traced],
+                ["\x1f".join(one.written) for one in traced],
+                [one.trace for one in traced],
+            ),
+        )
+    await release(connection, [one.entry.id for one in finished if one.entry.has_backed_off])
+
+
+async def park(
+    connection: Connection, entry: Entry, issues: Sequence[Issue], *, state: str = "parked"
+) -> None:
+    """Stop an entry and its keys until a person replays or skips it (`parked` or `held`)."""
+    await connection.execute(
+        """update inbox set state = %s, due_at = null, attempts = attempts + 1, issues = %s
+            where id = %s""",
+        (state, issues_to_json(issues), entry.id),
+    )
+
+
+async def back_off(
+    connection: Connection, entry: Entry, issues: Sequence[Issue], wait: timedelta
+) -> None:
+    """Leave an entry where it stands for a while; its keys wait with it."""
+    await connection.execute(
+        """update inbox set state = 'received', due_at = now() + %s, attempts = attempts + 1,
+                  issues = %s
+            where id = %s""",
+        (wait, issues_to_json(issues), entry.id),
+    )
+
+
+async def note_attempt(connection: Connection, entry: Entry) -> None:
+    """Count an attempt before it begins, so that an entry that kills its worker is found."""
+    await connection.execute(
+        "update inbox set state = 'claimed', attempts = attempts + 1 where id = %s", (entry.id,)
+    )
+
+
+async def set_behind(connection: Connection, waiting: Mapping[int, int]) -> None:
+    """Take entries out of the open ones until the stuck one they stand behind has ended."""
+    if waiting:
+        await connection.execute(
+            """update inbox i set waits_for = w.stuck
+                 from unnest(%s::int8[], %s::int8[]) as w (id, stuck) where i.id = w.id""",
+            (list(waiting), list(waiting.values())),
+        )
+
+
+async def release(connection: Connection, ended: Iterable[int]) -> None:
+    """Open again what stood behind these entries, in its original order."""
+    ids = list(ended)
+    if ids:
+        await connection.execute(
+            "update inbox set waits_for = null where waits_for = any(%s)", (ids,)
+        )
+
+
+async def lock_lane(connection: Connection, lane: int) -> None:
+    """Wait for a lane; for moves by hand, which must not meet a batch."""
+    await connection.execute("select pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, lane))
+
+
+def lanes_from(start: int) -> list[int]:
+    """Return all lanes, beginning with `start`, so that no lane is always last."""
+    return [(start + step) % LANES for step in range(LANES)]

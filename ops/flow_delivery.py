@@ -1,0 +1,318 @@
+"""From a written version to a partner's receipt: the third commit of a message.
+
+Each destination has a worker of its own, so a dead one slows no other. A send that may have been
+taken is asked about, and sent again only where the destination is declared idempotent.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from adapters.port import Outgoing, Receipt, Sender, Verdict
+from conformance.problem import Problem, Unavailable
+from fhir_store import outbox
+from fhir_store.operations import Version
+from fhir_store.outbox import Owed, Settlement
+from fhir_store.store import Store
+from ops.bell import Bell
+from ops.breaker import Breaker
+from ops.logs import log
+from ops.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """What goes to a destination for one version."""
+
+    payload: bytes
+    content_type: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+Compose = Callable[[Owed, Version], Awaitable[Document]]
+"""Makes the destination's document of a version; raises a Problem where it cannot be right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """A partner's inlet and how it wants to be treated.
+
+    `is_idempotent` allows what may have been taken to be sent again under the same key.
+    `parallel` deliveries (of different order keys) run at a time. Waits double from
+    `wait_seconds` to `longest_wait_seconds`; after `most_asks` an unknown one waits for a person.
+    """
+
+    name: str
+    sender: Sender
+    compose: Compose | None = None
+    is_idempotent: bool = False
+    parallel: int = 4
+    send_seconds: float = 30.0
+    wait_seconds: float = 1.0
+    longest_wait_seconds: float = 600.0
+    most_asks: int = 12
+
+
+class DeliveryWorkers:
+    """Delivers the outbox to all destinations; several processes may do the same."""
+
+    def __init__(
+        self,
+        store: Store,
+        destinations: Sequence[Destination],
+        *,
+        bell: Bell,
+        metrics: Metrics,
+        poll_seconds: float = 0.5,
+    ) -> None:
+        self._store = store
+        self._bell = bell
+        self._poll_seconds = poll_seconds
+        self._counters = [
+            Counter(store=store, destination=one, metrics=metrics) for one in destinations
+        ]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Begin to deliver."""
+        loop = asyncio.get_running_loop()
+        self._stopping = False
+        self._tasks = [
+            loop.create_task(self._run(counter), name=f"deliver-{counter.destination.name}")
+            for counter in self._counters
+        ]
+
+    async def stop(self) -> None:
+        """Finish the deliveries under way, take no more, and let go of the senders."""
+        self._stopping = True
+        self._bell.ring()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for counter in self._counters:
+            await counter.destination.sender.close()
+        self._tasks = []
+
+    async def _run(self, counter: "Counter") -> None:
+        failures = 0
+        with self._bell.hearing() as rung:
+            while not self._stopping:
+                rung.clear()
+                try:
+                    begun = await counter.begin_some(rung)
+                    failures = 0
+                except (psycopg.Error, PoolTimeout, Unavailable, OSError) as away:
+                    failures += 1
+                    if failures == 1:
+                        log.warning(
+                            "outbox cannot be worked on",
+                            destination=counter.destination.name,
+                            reason=type(away).__name__,
+                        )
+                    await asyncio.sleep(min(5.0, 0.1 * 2 ** min(failures, 6)) * _jitter())
+                    continue
+                if not begun:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(rung.wait(), self._poll_seconds)
+        await counter.end()
+
+
+@dataclass(slots=True, kw_only=True)
+class Counter:
+    """The counter at which one destination's deliveries leave, `parallel` at a time."""
+
+    store: Store
+    destination: Destination
+    metrics: Metrics
+    breaker: Breaker = field(default_factory=Breaker)
+    under_way: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def begin_some(self, ended: asyncio.Event) -> int:
+        """Begin what may go and ask about what is due; sets `ended` as each is over."""
+        free = self.destination.parallel - len(self.under_way)
+        wanted = self.breaker.allowed(free)
+        if wanted < free and self.under_way:
+            return 0  # a probe goes alone
+        if wanted <= 0:
+            return 0
+        name, lease = self.destination.name, self._lease
+        async with self.store.pool.connection() as connection:
+            await outbox.expire_inflight(connection, name)
+            asked = await outbox.claim_unknown(connection, name, limit=wanted, lease=lease)
+            owed = await outbox.claim(
+                connection, name, limit=max(0, wanted - len(asked)), lease=lease
+            )
+        work = [self._ask(one) for one in asked] + [self._deliver(one) for one in owed]
+        for one in work:
+            task = asyncio.get_running_loop().create_task(self._surely(one))
+            self.under_way.add(task)
+            task.add_done_callback(self.under_way.discard)
+            task.add_done_callback(lambda _: ended.set())
+        return len(work)
+
+    async def end(self) -> None:
+        """Wait for what is under way."""
+        await asyncio.gather(*self.under_way)
+
+    async def _surely(self, work: Awaitable[None]) -> None:
+        """Finish one delivery; where the database is away its claim runs out and it comes again."""
+        try:
+            await work
+        except (psycopg.Error, PoolTimeout, OSError) as away:
+            log.warning(
+                "delivery put off",
+                destination=self.destination.name,
+                reason=type(away).__name__,
+            )
+
+    @property
+    def _lease(self) -> timedelta:
+        return timedelta(seconds=self.destination.send_seconds + 10)
+
+    async def _deliver(self, owed: Owed) -> None:
+        if owed.is_outdated:
+            await self._settle(owed, Settlement(state="superseded"))
+            return
+        try:
+            document = await self._document(owed)
+        except Problem as problem:
+            text = "; ".join(issue.text_en for issue in problem.issues)
+            code = problem.issues[0].key if problem.issues else "problem"
+            await self._settle(owed, Settlement(state="refused", code=code, detail=text))
+            return
+        except (psycopg.Error, PoolTimeout, OSError):
+            raise  # the claim runs out and the row is taken again
+        except Exception as failure:  # noqa: BLE001 - a bad document must stop its own row only
+            kind = type(failure).__name__
+            await self._settle(owed, Settlement(state="refused", code="unforeseen", detail=kind))
+            return
+        async with self.store.pool.connection() as connection:
+            is_ours = await outbox.mark_inflight(
+                connection,
+                owed,
+                payload=document.payload,
+                content_type=document.content_type,
+                facts=document.facts,
+                lease=self._lease,
+            )
+        if not is_ours:
+            return
+        outgoing = Outgoing(
+            key=owed.key,
+            payload=document.payload,
+            content_type=document.content_type,
+            facts=document.facts,
+        )
+        receipt = await self._timed(owed, lambda: self.destination.sender.send(outgoing))
+        await self._settle(owed, self._settlement_of_send(owed, receipt))
+
+    async def _document(self, owed: Owed) -> Document:
+        if owed.payload is not None:
+            return Document(
+                payload=owed.payload, content_type=owed.content_type, facts=owed.facts
+            )
+        version = await self.store.vread(owed.source_type, owed.source_id, owed.source_version)
+        if self.destination.compose is None:
+            return Document(payload=version.body, content_type="application/fhir+json")
+        return await self.destination.compose(owed, version)
+
+    async def _ask(self, owed: Owed) -> None:
+        receipt = await self._timed(owed, lambda: self.destination.sender.ask(owed.key))
+        await self._settle(owed, self._settlement_of_ask(owed, receipt))
+
+    async def _timed(self, owed: Owed, call: Callable[[], Awaitable[Receipt]]) -> Receipt:
+        """Let the sender try, no longer than agreed; no answer in time is `unknown`."""
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.destination.send_seconds):
+                receipt = await call()
+        except TimeoutError:
+            receipt = Receipt(verdict=Verdict.UNKNOWN, code="timeout", detail="no answer in time")
+        except Exception as failure:  # noqa: BLE001 - a sender that raises has told us nothing
+            kind = type(failure).__name__
+            receipt = Receipt(verdict=Verdict.UNKNOWN, code="sender-failed", detail=kind)
+        seconds = time.perf_counter() - began
+        self.metrics.verdict(self.destination.name, receipt.verdict, seconds)
+        was_open = self.breaker.is_open
+        if receipt.verdict in (Verdict.ACCEPTED, Verdict.REFUSED) or receipt.raw:
+            self.breaker.succeeded()
+        else:
+            self.breaker.failed()
+        if was_open != self.breaker.is_open:
+            self.metrics.breaker(self.destination.name, is_open=self.breaker.is_open)
+            log.warning(
+                "destination is left alone" if self.breaker.is_open else "destination is back",
+                destination=self.destination.name,
+                seconds=round(self.breaker.seconds_left(), 1),
+            )
+        log.info(
+            "delivery attempted",
+            trace_id=owed.trace_id,
+            entry=owed.id,
+            destination=self.destination.name,
+            verdict=receipt.verdict,
+            code=receipt.code,
+            attempt=owed.attempts,
+            milliseconds=round(seconds * 1000, 1),
+        )
+        return receipt
+
+    def _settlement_of_send(self, owed: Owed, receipt: Receipt) -> Settlement:
+        states = {
+            Verdict.ACCEPTED: "accepted",
+            Verdict.REFUSED: "refused",
+            Verdict.DEFERRED: "deferred",
+            Verdict.UNKNOWN: "deferred" if self.destination.is_idempotent else "unknown",
+        }
+        return self._settlement(owed, states[receipt.verdict], receipt)
+
+    def _settlement_of_ask(self, owed: Owed, receipt: Receipt) -> Settlement:
+        states = {
+            Verdict.ACCEPTED: "settled",
+            Verdict.REFUSED: "refused",
+            Verdict.DEFERRED: "waiting",  # certainly not taken: it may go again
+            Verdict.UNKNOWN: "unknown",
+        }
+        return self._settlement(owed, states[receipt.verdict], receipt)
+
+    def _settlement(self, owed: Owed, state: str, receipt: Receipt) -> Settlement:
+        wait = None
+        if state in ("deferred", "unknown"):
+            doubled = self.destination.wait_seconds * 2 ** min(owed.attempts - 1, 30)
+            wait = timedelta(seconds=min(self.destination.longest_wait_seconds, doubled) * _jitter())
+        if state == "unknown" and owed.attempts > self.destination.most_asks:
+            wait = timedelta(days=3650)  # a person decides; `qiao outbox list --state unknown`
+        return Settlement(
+            state=state,
+            code=receipt.code,
+            detail=receipt.detail,
+            reference=receipt.reference,
+            receipt=receipt.raw,
+            wait=wait,
+        )
+
+    async def _settle(self, owed: Owed, outcome: Settlement) -> None:
+        """Keep the verdict; if the database is away it is tried until it is back.
+
+        The answer is known only here: losing it would turn a sure verdict into a question.
+        """
+        for attempt in range(6):
+            try:
+                async with self.store.pool.connection() as connection:
+                    await outbox.settle(connection, owed.id, owed.attempts, outcome)
+                return
+            except (psycopg.OperationalError, PoolTimeout, OSError):
+                await asyncio.sleep(0.2 * 2**attempt * _jitter())
+        log.warning("verdict could not be kept", entry=owed.id, trace_id=owed.trace_id)
+
+
+def _jitter() -> float:
+    return random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, guards nothing
+
+

@@ -1,0 +1,368 @@
+"""From inbox entries to resources: the second commit of a message.
+
+Every resource of a message finds the stored one it is about by its business identifiers, or is
+made; whoever makes one first holds a lock on the identifier, so that two lanes cannot both.
+"""
+
+import datetime
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from conformance.problem import DuplicateFound, InvalidContent, Issue
+from conformance.structure import require_valid
+from fhir_store.lanes import Entry, Finished
+from fhir_store.operations import Create, Operation, Origin, Update, WriteContext, Written
+from fhir_store.outbox import Delivery, OutboxRow, insert_rows
+from fhir_store.transaction import Transaction
+from mappings.translated import (
+    HeldCode,
+    Match,
+    Merge,
+    TranslatedMessage,
+    TranslatedResource,
+    Unmapped,
+)
+from ops.channel import Channel
+from ops.lanes import Held
+from ops.resource_merge import (
+    joined_identifiers,
+    merged,
+    replaced_by,
+    retired,
+    surviving,
+    with_references,
+)
+
+Reading = TranslatedMessage | Unmapped
+Translate = Callable[[bytes, Channel], Reading]
+Key = tuple[str, str]
+Pair = tuple[str, str]
+Resource = Mapping[str, Any]
+ApplicationAck = Callable[[Entry, Channel, Reading], bytes | None]
+
+
+def no_ack(_: Entry, __: Channel, ___: Reading) -> bytes | None:
+    """Owe no application acknowledgement."""
+    return None
+
+
+@dataclass(slots=True, kw_only=True)
+class Translation:
+    """Reads entries with the maps and writes what they say; the work of the lanes."""
+
+    channels: Mapping[str, Channel]
+    translate: Translate
+    application_ack: ApplicationAck = no_ack
+    now: Callable[[], datetime.datetime] = field(
+        default=lambda: datetime.datetime.now(datetime.UTC)
+    )
+
+    def read(self, entry: Entry) -> Reading | Held:
+        """Translate one message and check what comes out; raises where it never can be right."""
+        reading = self.translate(entry.raw, self._channel(entry))
+        if isinstance(reading, TranslatedMessage):
+            if reading.held:
+                return Held(issues=[_unknown_code(one) for one in reading.held])
+            for one in reading.resources:
+                require_valid(one.resource)
+        return reading
+
+    async def write(
+        self, transaction: Transaction, readings: Sequence[tuple[Entry, Reading]]
+    ) -> list[Finished]:
+        """Write all messages in their order with one call of the store's door."""
+        messages = [one for one in readings if isinstance(one[1], TranslatedMessage)]
+        desk = await _Desk.prepare(transaction, [m for _, m in messages if _is_mapped(m)])
+        operations: list[Operation] = []
+        owners: list[int] = []
+        for entry, message in messages:
+            assert isinstance(message, TranslatedMessage)
+            origin = Origin(trace_id=entry.trace_id, source=f"{entry.channel}/{entry.id}")
+            made = desk.operations_of(message, origin)
+            operations += made
+            owners += [entry.id] * len(made)
+        written = await self._apply(transaction, operations)
+        by_entry: dict[int, list[Written]] = {}
+        for owner, one in zip(owners, written, strict=True):
+            by_entry.setdefault(owner, []).append(one)
+        await self._owe_acks(transaction, readings)
+        return [_finished(entry, r, by_entry.get(entry.id, ()), desk) for entry, r in readings]
+
+    async def _apply(
+        self, transaction: Transaction, operations: Sequence[Operation]
+    ) -> Sequence[Written]:
+        if not operations:
+            return ()
+        context = WriteContext(actor="hl7", at=self.now())
+        return await transaction.apply(operations, context=context)
+
+    async def _owe_acks(
+        self, transaction: Transaction, readings: Sequence[tuple[Entry, Reading]]
+    ) -> None:
+        rows = []
+        for entry, reading in readings:
+            channel = self._channel(entry)
+            if channel.application_acks is None:
+                continue
+            payload = self.application_ack(entry, channel, reading)
+            if payload is not None:
+                delivery = Delivery(
+                    destination=channel.application_acks,
+                    order_key=entry.order_key or f"Message/{entry.id}",
+                    payload=payload,
+                    content_type="x-application/hl7-v2+er7",
+                )
+                rows.append(
+                    OutboxRow(
+                        source_type="Message",
+                        source_id=str(entry.id),
+                        source_version=1,
+                        delivery=delivery,
+                        trace_id=entry.trace_id,
+                    )
+                )
+        await insert_rows(transaction.connection, rows)
+
+    def _channel(self, entry: Entry) -> Channel:
+        return self.channels.get(entry.channel) or Channel(name=entry.channel)
+
+
+def _is_mapped(reading: Reading) -> bool:
+    return isinstance(reading, TranslatedMessage)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Desk:
+    """The records a batch is about: as stored, and as the messages so far have made them."""
+
+    known: dict[tuple[str, Pair], list[str]]
+    current: dict[Key, Resource]
+    new: set[Key] = field(default_factory=set)
+    made: dict[tuple[int, str], Key] = field(default_factory=dict)
+
+    @classmethod
+    async def prepare(
+        cls, transaction: Transaction, messages: Sequence[TranslatedMessage]
+    ) -> "_Desk":
+        """Find and lock the records, and lock the identifiers nobody has yet."""
+        groups = _identities_of(messages)
+        known: dict[tuple[str, Pair], list[str]] = {}
+        # Always in the order of the types: two batches never wait for each other in a circle.
+        for type_ in sorted(groups):
+            pairs = sorted({pair for group in groups[type_] for pair in group})
+            found = await transaction.find_by_identifier(type_, pairs)
+            missing = sorted(
+                {pair for group in groups[type_] if not any(p in found for p in group)
+                 for pair in group}
+            )  # fmt: skip
+            if missing:
+                late = await transaction.find_by_identifier(type_, missing, lock=True)
+                found = {**found, **late}
+            known |= {(type_, pair): list(ids) for pair, ids in found.items()}
+        keys = sorted({(type_, id_) for (type_, _), ids in known.items() for id_ in ids})
+        current = dict(await transaction.read_for_update(keys)) if keys else {}
+        known = {
+            (type_, pair): [id_ for id_ in ids if (type_, id_) in current]
+            for (type_, pair), ids in known.items()
+        }
+        while beyond := _successors(current):
+            found_beyond = await transaction.read_for_update(beyond)
+            current |= found_beyond
+            if len(found_beyond) < len(beyond):
+                break  # a record was deleted after it took another's place
+        return cls(known=known, current=current)
+
+    def operations_of(self, message: TranslatedMessage, origin: Origin) -> list[Operation]:
+        """Return what one message does to the records, and remember it for the next."""
+        keys = {one.key: self._key_of(one) for one in message.resources}
+        references = {f"urn:uuid:{key}": f"{type_}/{id_}" for key, (type_, id_) in keys.items()}
+        contents: dict[Key, dict[str, Any]] = {}
+        for one in message.resources:
+            key = keys[one.key]
+            self.made[id(message), one.key] = key
+            incoming = with_references(one.resource, references)
+            stored = contents.get(key) or self.current.get(key)
+            whole = stored is None or one.match is not Match.MERGE
+            content = dict(incoming) if whole or stored is None else merged(stored, incoming)
+            if stored is not None and whole and "identifier" in stored:
+                identifiers = joined_identifiers(stored["identifier"], incoming.get("identifier", ()))
+                content["identifier"] = identifiers
+            contents[key] = {**content, "id": key[1]}
+            self._learn(key, one.identity)
+        for merge in message.merges:
+            self._merge(merge, contents)
+        return [
+            operation
+            for key, content in contents.items()
+            if (operation := self._operation(key, content, origin)) is not None
+        ]
+
+    def _operation(self, key: Key, content: dict[str, Any], origin: Origin) -> Operation | None:
+        stored = self.current.get(key)
+        self.current[key] = content
+        if stored is None:
+            return Create(resource=content, id=key[1], origin=origin)
+        if _without_meta(stored) == _without_meta(content):
+            return None
+        return Update(resource=content, origin=origin)
+
+    def _key_of(self, one: TranslatedResource) -> Key:
+        if one.match is not Match.CREATE:
+            for pair in one.identity:
+                id_ = self._id_of(one.type, pair)
+                if id_ is not None:
+                    return one.type, id_
+        key = (one.type, str(uuid.uuid4()))
+        self._learn(key, one.identity)
+        return key
+
+    def _id_of(self, type_: str, pair: Pair) -> str | None:
+        ids = {self._successor(type_, id_) for id_ in self.known.get((type_, pair), ())}
+        if len(ids) > 1:
+            raise DuplicateFound(_ambiguous(type_, pair[0]))
+        return next(iter(ids), None)
+
+    def _successor(self, type_: str, id_: str) -> str:
+        """Return the record that stands for this one after all merges."""
+        seen = {id_}
+        while (record := self.current.get((type_, id_))) and (target := replaced_by(record)):
+            following = target.rpartition("/")[2]
+            if following in seen:
+                break
+            seen.add(following)
+            id_ = following
+        return id_
+
+    def _learn(self, key: Key, identity: Sequence[Pair]) -> None:
+        for pair in identity:
+            ids = self.known.setdefault((key[0], pair), [])
+            if key[1] not in ids:
+                ids.append(key[1])
+
+    def _merge(self, merge: Merge, contents: dict[Key, dict[str, Any]]) -> None:
+        """Let the surviving record take the prior one's place and identifiers."""
+        stays = self._first(merge.type, merge.surviving)
+        if stays is None:
+            raise InvalidContent(_nobody_survives())
+        goes = self._first(merge.type, merge.prior)
+        record = contents.get(stays) or self.current[stays]
+        identifiers = [{"system": system, "value": value} for system, value in merge.prior]
+        if goes is None or goes == stays:
+            contents[stays] = surviving(record, None, identifiers)
+        else:
+            prior = contents.get(goes) or self.current[goes]
+            identifiers = joined_identifiers(prior.get("identifier", ()), identifiers)
+            reference = f"{goes[0]}/{goes[1]}"
+            contents[stays] = surviving(record, reference, identifiers)
+            contents[goes] = retired(prior, f"{stays[0]}/{stays[1]}")
+        self._learn(stays, merge.prior)
+
+    def _first(self, type_: str, pairs: Sequence[Pair]) -> Key | None:
+        for pair in pairs:
+            id_ = self._id_of(type_, pair)
+            if id_ is not None:
+                return type_, id_
+        return None
+
+
+def _identities_of(messages: Sequence[TranslatedMessage]) -> dict[str, list[Sequence[Pair]]]:
+    groups: dict[str, list[Sequence[Pair]]] = {}
+    for message in messages:
+        for one in message.resources:
+            if one.match is not Match.CREATE:
+                groups.setdefault(one.type, []).append(one.identity)
+        for merge in message.merges:
+            groups.setdefault(merge.type, []).extend((merge.surviving, merge.prior))
+    return groups
+
+
+def _successors(current: Mapping[Key, Resource]) -> list[Key]:
+    """Return the records that merged ones point to and that are not read yet."""
+    found: set[Key] = set()
+    for record in current.values():
+        target = replaced_by(record)
+        if target is not None:
+            type_, _, id_ = target.rpartition("/")
+            found.add((type_.rpartition("/")[2], id_))
+    return sorted(found - set(current))
+
+
+def _without_meta(resource: Resource) -> dict[str, Any]:
+    return {name: value for name, value in resource.items() if name != "meta"}
+
+
+def _finished(
+    entry: Entry, reading: Reading, written: Sequence[Written], desk: _Desk
+) -> Finished:
+    if isinstance(reading, Unmapped):
+        return Finished(entry=entry, state="unmapped", issues=(_unmapped(reading.event),))
+    trace = {
+        "map": reading.map_name,
+        "hash": reading.map_hash,
+        "resources": {
+            "/".join(desk.made[id(reading), one.key]): [
+                (step.target, step.source, step.row) for step in one.trace
+            ]
+            for one in reading.resources
+        },
+    }
+    return Finished(
+        entry=entry,
+        state="translated",
+        written=[f"{w.version.type}/{w.version.id}/_history/{w.version.version}" for w in written],
+        trace=orjson.dumps(trace),
+        issues=reading.notes,
+    )
+
+
+def _unmapped(event: str) -> Issue:
+    return Issue(
+        severity="information",
+        code="not-supported",
+        key="unmapped",
+        text_en=f"No map covers {event}",
+        text_zh=f"没有覆盖 {event} 的映射",
+        fix_en="Add a map for the event and replay, or skip the entry.",
+        fix_zh="请为该事件添加映射后重放，或跳过。",
+        expression="MSH[1]-9",
+    )
+
+
+def _unknown_code(held: HeldCode) -> Issue:
+    return Issue(
+        code="code-invalid",
+        key="code-held",
+        text_en=f"{held.source} has a code that table {held.table} does not know (row {held.row})",
+        text_zh=f"{held.source} 的代码不在表 {held.table} 中（行 {held.row}）",
+        fix_en="Add the code to the sender's table and replay the entry.",
+        fix_zh="请将该代码加入发送方代码表后重放。",
+        expression=held.source,
+    )
+
+
+def _ambiguous(type_: str, system: str) -> Issue:
+    return Issue(
+        code="multiple-matches",
+        key="identity-ambiguous",
+        text_en=f"Two {type_} records carry the same identifier of {system}",
+        text_zh=f"两个 {type_} 记录带有 {system} 的同一标识",
+        fix_en="Merge the two records, then replay the entry.",
+        fix_zh="请先合并这两个记录，再重放本条目。",
+        expression="PID[1]-3",
+    )
+
+
+def _nobody_survives() -> Issue:
+    return Issue(
+        code="invalid",
+        key="merge-without-survivor",
+        text_en="The merge names no surviving record (PID-3 is empty)",
+        text_zh="合并报文未指明保留的记录（PID-3 为空）",
+        fix_en="Ask the sender to fill PID-3 and resend.",
+        fix_zh="请发送方填写 PID-3 后重发。",
+        expression="PID[1]-3",
+    )

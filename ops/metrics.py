@@ -1,0 +1,127 @@
+"""What the hub counts, for Prometheus; `docs/reference/metrics.md` explains each.
+
+One `Metrics` belongs to one process. Counters and durations are kept as things happen; depths and
+ages are read from the queues when somebody asks.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from fhir_store.queue_desk import QueueFigures
+
+_ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_SEND_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """The counters of one process and the last known figures of the queues."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._acknowledged = Counter(
+            "qiao_messages", "Frames answered, by outcome", ["channel", "outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self._refused = Counter(
+            "qiao_messages_refused", "Frames refused and not kept", ["channel", "reason"],
+            registry=registry,
+        )  # fmt: skip
+        self._reused = Counter(
+            "qiao_control_id_reused", "Known control ids with another body", ["channel"],
+            registry=registry,
+        )  # fmt: skip
+        self._ack_seconds = Histogram(
+            "qiao_ack_seconds", "From the frame's last byte to its answer", ["channel"],
+            buckets=_ACK_BUCKETS, registry=registry,
+        )  # fmt: skip
+        self._worked = Counter(
+            "qiao_entries", "Inbox entries worked on, by outcome", ["channel", "outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self._verdicts = Counter(
+            "qiao_verdicts", "Attempts at destinations, by verdict", ["destination", "verdict"],
+            registry=registry,
+        )  # fmt: skip
+        self._send_seconds = Histogram(
+            "qiao_send_seconds", "One attempt at a destination", ["destination"],
+            buckets=_SEND_BUCKETS, registry=registry,
+        )  # fmt: skip
+        self._breaker = Gauge(
+            "qiao_destination_open", "1 while a destination is left alone after failures",
+            ["destination"], registry=registry,
+        )  # fmt: skip
+        self._inbox_depth = Gauge(
+            "qiao_inbox_depth", "Inbox entries not finished", ["channel", "state"],
+            registry=registry,
+        )  # fmt: skip
+        self._inbox_age = Gauge(
+            "qiao_inbox_oldest_seconds", "Age of the oldest open entry", ["channel"],
+            registry=registry,
+        )  # fmt: skip
+        self._parked = Gauge(
+            "qiao_inbox_parked_keys", "Order keys that wait for a person", ["channel"],
+            registry=registry,
+        )  # fmt: skip
+        self._outbox_depth = Gauge(
+            "qiao_outbox_depth", "Deliveries not finished", ["destination", "state"],
+            registry=registry,
+        )  # fmt: skip
+        self._outbox_age = Gauge(
+            "qiao_outbox_oldest_seconds", "Age of the oldest open delivery", ["destination"],
+            registry=registry,
+        )  # fmt: skip
+        self._ack_of: dict[str, Histogram] = {}
+        self._outcome_of: dict[tuple[str, str], Counter] = {}
+
+    def acknowledged(self, channel: str, outcome: str, seconds: float) -> None:
+        """Count an answered frame; looking labels up again for each would cost more than this."""
+        seconds_of = self._ack_of.get(channel)
+        if seconds_of is None:
+            seconds_of = self._ack_of[channel] = self._ack_seconds.labels(channel)
+        counter = self._outcome_of.get((channel, outcome))
+        if counter is None:
+            counter = self._acknowledged.labels(channel, outcome)
+            self._outcome_of[channel, outcome] = counter
+        seconds_of.observe(seconds)
+        counter.inc()
+
+    def refused(self, channel: str, reason: str) -> None:
+        """Count a frame that was not kept."""
+        self._refused.labels(channel, reason).inc()
+
+    def id_reused(self, channel: str) -> None:
+        """Count a known control id that came with another body."""
+        self._reused.labels(channel).inc()
+
+    def worked(self, channel: str, outcome: str, count: int = 1) -> None:
+        """Count entries that a lane finished, parked or put off."""
+        self._worked.labels(channel, outcome).inc(count)
+
+    def verdict(self, destination: str, verdict: str, seconds: float) -> None:
+        """Count one attempt at a destination."""
+        self._verdicts.labels(destination, verdict).inc()
+        self._send_seconds.labels(destination).observe(seconds)
+
+    def breaker(self, destination: str, *, is_open: bool) -> None:
+        """Say whether a destination is being left alone."""
+        self._breaker.labels(destination).set(1 if is_open else 0)
+
+    def show_queues(self, figures: QueueFigures) -> None:
+        """Take over the figures read from the queues."""
+        for gauge in (self._inbox_depth, self._inbox_age, self._parked):
+            gauge.clear()
+        for gauge in (self._outbox_depth, self._outbox_age):
+            gauge.clear()
+        for (channel, state), count in figures.inbox_depth.items():
+            self._inbox_depth.labels(channel, state).set(count)
+        for channel, seconds in figures.inbox_oldest_seconds.items():
+            self._inbox_age.labels(channel).set(seconds)
+        for channel, count in figures.parked_keys.items():
+            self._parked.labels(channel).set(count)
+        for (destination, state), count in figures.outbox_depth.items():
+            self._outbox_depth.labels(destination, state).set(count)
+        for destination, seconds in figures.outbox_oldest_seconds.items():
+            self._outbox_age.labels(destination).set(seconds)
+
+    def render(self) -> bytes:
+        """Return everything in the Prometheus text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,106 @@
+"""How a message's view of a record meets the stored one; pure functions on resources.
+
+A message tells what it knows: elements it carries replace the stored ones, elements it does not
+carry stay. Identifiers are joined, because each sender knows only its own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+Resource = Mapping[str, Any]
+
+# Choice elements: one of the kind at a time (http://hl7.org/fhir/R4/formats.html#choice).
+_CHOICES = (
+    "deceased", "multipleBirth", "onset", "abatement", "effective", "value", "performed",
+    "occurrence", "serviced", "medication", "timing", "reported", "product", "content", "reason",
+)  # fmt: skip
+
+
+def merged(stored: Resource, incoming: Resource) -> dict[str, Any]:
+    """Return the stored resource with what the incoming one carries."""
+    result = {name: value for name, value in stored.items() if name != "meta"}
+    for name in incoming:
+        plain = name.removeprefix("_")
+        if plain not in incoming or f"_{plain}" not in incoming:
+            # A value's extension belongs to that value: neither stays when the other is replaced.
+            result.pop(plain, None)
+            result.pop(f"_{plain}", None)
+        for rival in _rivals(plain, result):
+            del result[rival]
+    for name, value in incoming.items():
+        if name == "identifier":
+            result[name] = joined_identifiers(stored.get(name, ()), value)
+        elif name != "id":
+            result[name] = value
+    return result
+
+
+def joined_identifiers(stored: Any, incoming: Any) -> list[Any]:
+    """Return both lists as one; the incoming form of an identifier known by system and value."""
+    new = {_identity(one): one for one in incoming}
+    kept = [new.pop(_identity(one), one) for one in stored]
+    return [*kept, *new.values()]
+
+
+def retired(prior: Resource, surviving: str) -> dict[str, Any]:
+    """Return a record that was merged into another: inactive, and pointing there."""
+    links = [one for one in prior.get("link", ()) if one.get("type") != "replaced-by"]
+    link = {"other": {"reference": surviving}, "type": "replaced-by"}
+    return {
+        **{name: value for name, value in prior.items() if name != "meta"},
+        "active": False,
+        "link": [*links, link],
+    }
+
+
+def surviving(record: Resource, prior: str | None, identifiers: Any) -> dict[str, Any]:
+    """Return the record that took another's place, with its identifiers marked `old`."""
+    old = [{**one, "use": "old"} for one in identifiers]
+    result = {name: value for name, value in record.items() if name != "meta"}
+    known = {_identity(one) for one in record.get("identifier", ())}
+    added = [one for one in old if _identity(one) not in known]
+    if added:
+        result["identifier"] = [*record.get("identifier", ()), *added]
+    if prior is not None:
+        link = {"other": {"reference": prior}, "type": "replaces"}
+        if link not in result.get("link", ()):
+            result["link"] = [*result.get("link", ()), link]
+    return result
+
+
+def replaced_by(record: Resource) -> str | None:
+    """Return the reference of the record that took this one's place, if one did."""
+    for link in record.get("link", ()):
+        if link.get("type") == "replaced-by":
+            return str(link.get("other", {}).get("reference", "")) or None
+    return None
+
+
+def with_references(value: Any, known: Mapping[str, str]) -> Any:
+    """Return the value with every `urn:uuid:` reference of `known` replaced; shares what stays."""
+    if isinstance(value, Mapping):
+        changed = {name: with_references(part, known) for name, part in value.items()}
+        reference = value.get("reference")
+        if isinstance(reference, str) and reference in known:
+            changed["reference"] = known[reference]
+        return changed
+    if isinstance(value, list | tuple):
+        return [with_references(part, known) for part in value]
+    return value
+
+
+def _rivals(name: str, stored: Mapping[str, Any]) -> list[str]:
+    for choice in _CHOICES:
+        if name.startswith(choice) and name[len(choice) :][:1].isupper():
+            return [
+                other
+                for other in stored
+                if other.removeprefix("_").startswith(choice)
+                and other.removeprefix("_")[len(choice) :][:1].isupper()
+                and other.removeprefix("_") != name
+            ]
+    return []
+
+
+def _identity(identifier: Mapping[str, Any]) -> tuple[Any, Any]:
+    return identifier.get("system"), identifier.get("value")
