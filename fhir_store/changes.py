@@ -17,6 +17,7 @@ from fhir_store.index_rows import IndexRows
 from fhir_store.operations import (
     METHODS,
     Delete,
+    Origin,
     Patch,
     Resource,
     Update,
@@ -88,6 +89,7 @@ class AuditRow:
     type: str
     id: str
     version: int
+    origin: Origin | WriteContext
     detail: str | None = None
 
 
@@ -111,6 +113,10 @@ class Changes:
     after: dict[Key, State] = field(default_factory=dict)
     between: list[State] = field(default_factory=list)
     audit: list[AuditRow] = field(default_factory=list)
+    origin: Origin | WriteContext = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.origin = self.context
 
     def create(self, resource: Resource, id_: str) -> Written:
         """Write the first version under an id that nobody has."""
@@ -174,7 +180,7 @@ class Changes:
         if current is None:
             raise not_found(*key)
         self.audit.append(AuditRow(action=action, type=key[0], id=key[1], version=current.version,
-                                   detail="unchanged"))  # fmt: skip
+                                   origin=self.origin, detail="unchanged"))  # fmt: skip
         return Written(version=current.to_version(), changed=False)
 
     def reindexed(self, index: Index) -> list[Reindexed]:
@@ -206,7 +212,7 @@ class Changes:
             last_updated=at,
             op=op,
             chash=content.key,
-            body=content.to_body(key[1], version, at, self.context.source),
+            body=content.to_body(key[1], version, at, self.origin.source),
             parsed=resource,
         )
         self._replace(key, state)
@@ -223,7 +229,13 @@ class Changes:
             self.between.append(self.after[key])
         self.after[key] = state
         self.audit.append(
-            AuditRow(action=_ACTIONS[state.op], type=key[0], id=key[1], version=state.version)
+            AuditRow(
+                action=_ACTIONS[state.op],
+                type=key[0],
+                id=key[1],
+                version=state.version,
+                origin=self.origin,
+            )
         )
 
 

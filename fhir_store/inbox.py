@@ -269,7 +269,6 @@ class InboxWriter:
         self._free.append(connection)
         return kept
 
-
     async def _keep_each(
         self, connection: Connection, entries: list[NewEntry]
     ) -> list[Kept | Exception]:

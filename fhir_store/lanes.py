@@ -159,9 +159,7 @@ async def take_batch(
     return lane, plan_batch(entries, stuck)
 
 
-async def _with_other_lanes(
-    connection: Connection, lane: int, entries: list[Entry]
-) -> list[Entry]:
+async def _with_other_lanes(connection: Connection, lane: int, entries: list[Entry]) -> list[Entry]:
     """Lock the other lanes of merges; cut before a merge whose lane somebody else works on."""
     held = {lane}
     for position, entry in enumerate(entries):

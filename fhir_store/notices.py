@@ -15,9 +15,9 @@ async def notify(pool: Pool, topic: str) -> None:
         await connection.execute("select pg_notify(%s, '')", (topic,))
 
 
-async def listen(pool: Pool, topic: str) -> AsyncGenerator[None, None]:
+async def listen(database_url: str, topic: str) -> AsyncGenerator[None, None]:
     """Yield at each notice; holds a connection of its own until the loop is left."""
-    async with await AsyncConnection.connect(pool.conninfo, autocommit=True) as connection:
+    async with await AsyncConnection.connect(database_url, autocommit=True) as connection:
         await connection.execute(sql.SQL("listen {}").format(sql.Identifier(topic)))
         yield None
         async for _ in connection.notifies():

@@ -56,6 +56,17 @@ class WriteContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where one operation came from, when one call carries the operations of many messages.
+
+    It stands in for `trace_id` and `source` of the `WriteContext`.
+    """
+
+    trace_id: str
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Create:
     """Write a new resource.
 
@@ -69,6 +80,7 @@ class Create:
     id: str | None = None
     if_none_exist: str | None = None
     full_url: str | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +96,7 @@ class Update:
     must_be_new: bool = False
     criteria: str | None = None
     full_url: str | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,7 +68,7 @@ class Transaction:
                 elif isinstance(operation, Claim):
                     await self._claim(operation)
             if context.deliveries:
-                await self._owe(results, context)
+                await self._owe(found, results, context)
         return results
 
     async def find_by_identifier(
@@ -175,16 +175,18 @@ class Transaction:
             {"kind": release.kind, "holder": release.holder, "key": release.key},
         )
 
-    async def _owe(self, results: Sequence[Written], context: WriteContext) -> None:
+    async def _owe(
+        self, found: Sequence[Target], results: Sequence[Written], context: WriteContext
+    ) -> None:
         rows = [
             OutboxRow(
                 source_type=one.version.type,
                 source_id=one.version.id,
                 source_version=one.version.version,
                 delivery=delivery,
-                trace_id=context.trace_id,
+                trace_id=(getattr(target.operation, "origin", None) or context).trace_id,
             )
-            for result in results
+            for target, result in zip(found, results, strict=True)
             for one in (result, *result.also)
             if one.changed
             for delivery in self._door.choose_destinations(one)
@@ -194,6 +196,7 @@ class Transaction:
 
 def _carry_out(changes: Changes, target: Target) -> Written:
     operation = target.operation
+    changes.origin = getattr(operation, "origin", None) or changes.context
     match operation:
         case Create():
             if target.is_found or (target.type, target.ids[0]) in changes.after:

@@ -24,6 +24,7 @@ class Bell:
 
     def __init__(self, pool: Pool, topic: str) -> None:
         self._pool = pool
+        self._database_url = str(pool.conninfo)
         self._topic = f"qiao_{topic}"
         self._waiting: set[asyncio.Event] = set()
         self._told = asyncio.Event()
@@ -71,7 +72,7 @@ class Bell:
     async def _listen(self) -> None:
         while True:
             try:
-                async for _ in listen(self._pool, self._topic):
+                async for _ in listen(self._database_url, self._topic):
                     self._wake()
             except (psycopg.Error, PoolTimeout, OSError) as away:
                 log.debug("listening ended", topic=self._topic, reason=type(away).__name__)

@@ -214,9 +214,7 @@ class Counter:
 
     async def _document(self, owed: Owed) -> Document:
         if owed.payload is not None:
-            return Document(
-                payload=owed.payload, content_type=owed.content_type, facts=owed.facts
-            )
+            return Document(payload=owed.payload, content_type=owed.content_type, facts=owed.facts)
         version = await self.store.vread(owed.source_type, owed.source_id, owed.source_version)
         if self.destination.compose is None:
             return Document(payload=version.body, content_type="application/fhir+json")
@@ -285,7 +283,9 @@ class Counter:
         wait = None
         if state in ("deferred", "unknown"):
             doubled = self.destination.wait_seconds * 2 ** min(owed.attempts - 1, 30)
-            wait = timedelta(seconds=min(self.destination.longest_wait_seconds, doubled) * _jitter())
+            wait = timedelta(
+                seconds=min(self.destination.longest_wait_seconds, doubled) * _jitter()
+            )
         if state == "unknown" and owed.attempts > self.destination.most_asks:
             wait = timedelta(days=3650)  # a person decides; `qiao outbox list --state unknown`
         return Settlement(
@@ -314,5 +314,3 @@ class Counter:
 
 def _jitter() -> float:
     return random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, guards nothing
-
-

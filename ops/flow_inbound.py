@@ -63,9 +63,7 @@ class InboundFlow:
         entry = self._entry_of(received, channel, filed)
         kept = await self.writer.keep(entry)
         self._note(channel, received, kept, filed, time.perf_counter() - began)
-        is_error = filed.held is not None or (
-            kept.is_id_reused and channel.on_reused_id == "hold"
-        )
+        is_error = filed.held is not None or (kept.is_id_reused and channel.on_reused_id == "hold")
         return kept.ack if _is_owed(filed.header, channel, is_error=is_error) else None
 
     def refuse(self, received: Received, why: str) -> bytes | None:
@@ -83,9 +81,7 @@ class InboundFlow:
         channel = self.channels.get(received.channel) or Channel(name=received.channel)
         return self._refuse(channel, received, header, issue)
 
-    def _refuse(
-        self, channel: Channel, received: Received, header: Header, issue: Issue
-    ) -> bytes:
+    def _refuse(self, channel: Channel, received: Received, header: Header, issue: Issue) -> bytes:
         trace_id = uuid.uuid4().hex
         # AR for what is no message of ours at all, AE for one that lacks something (table 0008).
         code = Code.AE if issue.key == "required" else Code.AR
@@ -153,7 +149,7 @@ class InboundFlow:
             entry=kept.id,
             channel=channel.name,
             peer=received.peer,
-            event=filed.event,
+            trigger=filed.event,
             bytes=len(received.payload),
             outcome=outcome,
             id_reused=kept.is_id_reused,

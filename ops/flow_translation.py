@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 
 from conformance.problem import DuplicateFound, InvalidContent, Issue
-from conformance.structure import require_valid
 from fhir_store.lanes import Entry, Finished
 from fhir_store.operations import Create, Operation, Origin, Update, WriteContext, Written
 from fhir_store.outbox import Delivery, OutboxRow, insert_rows
@@ -56,6 +55,7 @@ class Translation:
 
     channels: Mapping[str, Channel]
     translate: Translate
+    require_valid: Callable[[Resource], None]
     application_ack: ApplicationAck = no_ack
     now: Callable[[], datetime.datetime] = field(
         default=lambda: datetime.datetime.now(datetime.UTC)
@@ -68,19 +68,18 @@ class Translation:
             if reading.held:
                 return Held(issues=[_unknown_code(one) for one in reading.held])
             for one in reading.resources:
-                require_valid(one.resource)
+                self.require_valid(one.resource)
         return reading
 
     async def write(
         self, transaction: Transaction, readings: Sequence[tuple[Entry, Reading]]
     ) -> list[Finished]:
         """Write all messages in their order with one call of the store's door."""
-        messages = [one for one in readings if isinstance(one[1], TranslatedMessage)]
-        desk = await _Desk.prepare(transaction, [m for _, m in messages if _is_mapped(m)])
+        messages = [(e, m) for e, m in readings if isinstance(m, TranslatedMessage)]
+        desk = await _Desk.prepare(transaction, [message for _, message in messages])
         operations: list[Operation] = []
         owners: list[int] = []
         for entry, message in messages:
-            assert isinstance(message, TranslatedMessage)
             origin = Origin(trace_id=entry.trace_id, source=f"{entry.channel}/{entry.id}")
             made = desk.operations_of(message, origin)
             operations += made
@@ -129,10 +128,6 @@ class Translation:
 
     def _channel(self, entry: Entry) -> Channel:
         return self.channels.get(entry.channel) or Channel(name=entry.channel)
-
-
-def _is_mapped(reading: Reading) -> bool:
-    return isinstance(reading, TranslatedMessage)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -189,7 +184,9 @@ class _Desk:
             whole = stored is None or one.match is not Match.MERGE
             content = dict(incoming) if whole or stored is None else merged(stored, incoming)
             if stored is not None and whole and "identifier" in stored:
-                identifiers = joined_identifiers(stored["identifier"], incoming.get("identifier", ()))
+                identifiers = joined_identifiers(
+                    stored["identifier"], incoming.get("identifier", ())
+                )
                 content["identifier"] = identifiers
             contents[key] = {**content, "id": key[1]}
             self._learn(key, one.identity)
@@ -295,9 +292,7 @@ def _without_meta(resource: Resource) -> dict[str, Any]:
     return {name: value for name, value in resource.items() if name != "meta"}
 
 
-def _finished(
-    entry: Entry, reading: Reading, written: Sequence[Written], desk: _Desk
-) -> Finished:
+def _finished(entry: Entry, reading: Reading, written: Sequence[Written], desk: _Desk) -> Finished:
     if isinstance(reading, Unmapped):
         return Finished(entry=entry, state="unmapped", issues=(_unmapped(reading.event),))
     trace = {

@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import psycopg
 from psycopg_pool import PoolTimeout
@@ -62,8 +62,12 @@ class Work(Protocol[R]):
         ...
 
 
-class LaneWorkers:
-    """Works the inbox off with `workers` tasks; as many processes as wished may do the same."""
+class LaneWorkers(Generic[R]):
+    """Works the inbox off with `workers` tasks; as many processes as wished may do the same.
+
+    The first `careful` entries of each lane are taken singly, so that one that kills its process
+    is found and parked.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class LaneWorkers:
         metrics: Metrics,
         workers: int = 2,
         batch: int = 50,
+        careful: int = 50,
         poll_seconds: float = 1.0,
         on_written: Bell | None = None,
     ) -> None:
@@ -85,7 +90,7 @@ class LaneWorkers:
         self._batch = batch
         self._poll_seconds = poll_seconds
         self._on_written = on_written
-        self._careful = dict.fromkeys(range(LANES), batch)
+        self._careful = dict.fromkeys(range(LANES), careful)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
@@ -189,7 +194,7 @@ class LaneWorkers:
             async with transaction.savepoint():
                 finished = await self._work.write(transaction, readings)
                 await lanes.finish(transaction.connection, finished)
-        except Exception as failure:  # noqa: BLE001 - the poison among them is found below
+        except Exception as failure:
             if transaction.connection.broken:
                 raise
             log.info("batch is done one by one", size=len(readings), reason=_kind(failure))
@@ -207,7 +212,7 @@ class LaneWorkers:
                 async with transaction.savepoint():
                     finished = await self._work.write(transaction, [(entry, reading)])
                     await lanes.finish(transaction.connection, finished)
-            except Exception as failure:  # noqa: BLE001 - whatever it is, it must stop its key only
+            except Exception as failure:
                 if transaction.connection.broken:
                     raise
                 await self._stop(transaction, entry, failure, batch)
@@ -248,7 +253,7 @@ class LaneWorkers:
             trace_id=entry.trace_id,
             entry=entry.id,
             channel=entry.channel,
-            event=entry.event,
+            trigger=entry.event,
             reason=issues[0].key,
             place=issues[0].expression,
         )
@@ -261,7 +266,7 @@ class LaneWorkers:
                 trace_id=one.entry.trace_id,
                 entry=one.entry.id,
                 channel=one.entry.channel,
-                event=one.entry.event,
+                trigger=one.entry.event,
                 written=list(one.written),
             )
         for entry, outcome in batch.stopped:

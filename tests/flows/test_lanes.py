@@ -1,0 +1,273 @@
+"""Order is kept per key; poison stops its key and nobody else."""
+
+import asyncio
+
+import pytest
+
+from conformance.problem import EditConflict, Issue
+from fhir_store import lanes, queue_desk
+from fhir_store.lanes import Entry, Stuck, plan_batch
+
+
+def collided():
+    return EditConflict(Issue(key="write-collided", text_en="again", text_zh="再试"))
+
+
+async def move(spine, control_id, how, **why):
+    ((id_,),) = await spine.rows("select id from inbox where control_id = %s", control_id)
+    async with spine.store.begin() as transaction:
+        return await how(transaction.connection, id_, actor="operator", **why)
+
+
+def test_entries_of_one_key_are_worked_on_in_their_order(open_spine, adt):
+    async def run():
+        async with open_spine() as spine:
+            for n in range(120):
+                await spine.send(adt(f"M{n:03}", patient=f"P{n % 7}"))
+            await spine.drain()
+            done = await spine.effects()
+            assert sorted(done) == [f"M{n:03}" for n in range(120)]
+            for key in range(7):
+                mine = [one for one in done if int(one[1:]) % 7 == key]
+                assert mine == sorted(mine)
+            assert set((await spine.states()).values()) == {"translated"}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("word", ["POISON", "UNREADABLE"])
+def test_poison_in_the_middle_of_a_key_parks_that_key_only(open_spine, adt, word):
+    async def run():
+        async with open_spine() as spine:
+            for n in range(40):
+                extra = f"NTE|1||{word}" if n == 12 else ""
+                await spine.send(adt(f"M{n:02}", patient=f"P{n % 4}", extra=extra))
+            await spine.drain()
+            behind = [f"M{n:02}" for n in range(16, 40, 4)]
+            done = await spine.effects()
+            assert sorted(done) == sorted({f"M{n:02}" for n in range(40)} - {"M12", *behind})
+            states = await spine.states()
+            assert states["M12"] == "parked"
+            assert {states[one] for one in behind} == {"received"}
+            ((issues,),) = await spine.rows("select issues from inbox where control_id = 'M12'")
+            assert issues[0]["details"]["text"]
+
+            await spine.send(adt("M99", patient="P0"))
+            await spine.send(adt("M98", patient="P1"))
+            await spine.drain()
+            assert (await spine.effects())[-1] == "M98"
+
+            assert await move(spine, "M12", queue_desk.replay) == 8
+            spine.work.mended = True
+            await spine.drain()
+            assert (await spine.effects())[-8:] == ["M12", *behind, "M99"]
+
+    asyncio.run(run())
+
+
+def test_without_the_stops_a_key_would_overtake_its_poison(open_spine, adt, monkeypatch):
+    """The twin of the test above: with nobody waiting behind the parked entry, order is lost."""
+
+    async def run():
+        async with open_spine() as spine:
+            for n in range(8):
+                await spine.send(adt(f"M{n}", extra="NTE|1||POISON" if n == 3 else ""))
+            monkeypatch.setattr("ops.lanes._Batch.stands_behind", lambda _self, _entry: False)
+            monkeypatch.setattr(
+                lanes, "plan_batch", lambda entries, _: lanes.Plan(run=list(entries))
+            )
+            await spine.drain()
+            assert "M4" in await spine.effects()
+
+    asyncio.run(run())
+
+
+def test_replaying_poison_that_is_still_poison_parks_it_again(open_spine, adt):
+    async def run():
+        async with open_spine() as spine:
+            for n in range(6):
+                await spine.send(adt(f"M{n}", extra="NTE|1||POISON" if n in (2, 4) else ""))
+            await spine.drain()
+            await move(spine, "M2", queue_desk.replay)
+            await spine.drain()
+            assert await spine.effects() == ["M0", "M1"]
+            await move(spine, "M2", queue_desk.skip, reason="test message")
+            await spine.drain()
+            assert await spine.effects() == ["M0", "M1", "M3"]
+            assert (await spine.states())["M4"] == "parked"
+            audit = await spine.rows("select action, actor, reason from queue_audit order by id")
+            assert audit == [("replay", "operator", ""), ("skip", "operator", "test message")]
+
+    asyncio.run(run())
+
+
+def test_two_workers_share_the_lanes_and_keep_the_order_of_keys(open_spine, adt):
+    async def run():
+        async with open_spine() as spine:
+            for n in range(300):
+                await spine.send(adt(f"M{n:03}", patient=f"P{n % 11}"))
+            first, second = spine.workers(batch=5), spine.workers(batch=5)
+            await asyncio.gather(spine.drain(first), spine.drain(second))
+            await spine.drain()
+            rows = await spine.rows("select control_id from effect order by n")
+            done = [row[0] for row in rows]
+            assert sorted(done) == [f"M{n:03}" for n in range(300)]
+            for key in range(11):
+                mine = [one for one in done if int(one[1:]) % 11 == key]
+                assert mine == sorted(mine)
+
+    asyncio.run(run())
+
+
+def merge(adt, control_id, stays, goes):
+    return adt(control_id, patient=stays, event="A40", extra=f"MRG|{goes}^^^H1^MR")
+
+
+def test_a_merge_takes_both_keys_in_order(open_spine, adt):
+    """Keys of both records, most of them in different lanes, around each merge."""
+
+    async def run():
+        async with open_spine() as spine:
+            for n in range(20):
+                stays, goes = f"S{n}", f"G{n}"
+                await spine.send(adt(f"a{n:02}1", patient=goes))
+                await spine.send(adt(f"a{n:02}2", patient=stays))
+                await spine.send(merge(adt, f"a{n:02}3", stays, goes))
+                await spine.send(adt(f"a{n:02}4", patient=goes))
+                await spine.send(adt(f"a{n:02}5", patient=stays))
+            workers = [spine.workers(batch=4), spine.workers(batch=4)]
+            await asyncio.gather(*(spine.drain(one) for one in workers))
+            await spine.drain()
+            done = await spine.effects()
+            assert len(done) == 100
+            for n in range(20):
+                mine = [one[3] for one in done if one[1:3] == f"{n:02}"]
+                assert set(mine[:2]) == {"1", "2"}
+                assert mine[2] == "3"
+
+    asyncio.run(run())
+
+
+def test_a_merge_waits_behind_a_parked_record_and_holds_both_keys(open_spine, adt):
+    async def run():
+        async with open_spine() as spine:
+            await spine.send(adt("M1", patient="GOES", extra="NTE|1||POISON"))
+            await spine.send(merge(adt, "M2", "STAYS", "GOES"))
+            await spine.send(adt("M3", patient="STAYS"))
+            await spine.send(adt("M4", patient="GOES"))
+            await spine.send(adt("M5", patient="OTHER"))
+            await spine.drain()
+            await spine.send(adt("M6", patient="STAYS"))
+            await spine.drain()
+            assert await spine.effects() == ["M5"]
+            # A40 during replay: another merge of the same record arrives while it drains.
+            await move(spine, "M1", queue_desk.replay)
+            spine.work.mended = True
+            await spine.send(merge(adt, "M7", "STAYS", "OTHER"))
+            await spine.drain()
+            done = await spine.effects()
+            assert sorted(done) == [f"M{n}" for n in range(1, 8)]
+            order = {one: place for place, one in enumerate(done)}
+            assert order["M1"] < order["M2"] < order["M3"] < order["M6"] < order["M7"]
+            assert order["M2"] < order["M4"]
+
+    asyncio.run(run())
+
+
+def test_a_transient_failure_backs_off_in_place_and_keeps_its_key_waiting(open_spine, adt):
+    async def run():
+        async with open_spine() as spine:
+            await spine.send(adt("M1", patient="P1", extra="NTE|1||BROKEN LINK"))
+            await spine.send(adt("M2", patient="P1"))
+            await spine.send(adt("M3", patient="P2"))
+            await spine.drain()
+            assert await spine.effects() == ["M3"]
+            ((state, attempts, waits),) = await spine.rows(
+                "select state, attempts, due_at is not null from inbox where control_id = 'M1'"
+            )
+            assert (state, attempts > 0, waits) == ("received", True, True)
+            spine.work.mended = True
+            await spine.send(adt("M4", patient="P1"))
+            await spine.rows("update inbox set due_at = now() where due_at is not null")
+            await spine.drain()
+            assert await spine.effects() == ["M3", "M1", "M2", "M4"]
+
+    asyncio.run(run())
+
+
+def test_a_collision_of_writers_costs_no_message(open_spine, adt):
+    async def run():
+        async with open_spine() as spine:
+            for n in range(5):
+                await spine.send(adt(f"M{n}"))
+            spine.work.fail_next = [collided(), collided()]
+            await spine.drain()
+            assert await spine.effects() == []
+            await spine.rows("update inbox set due_at = now() where due_at is not null")
+            await spine.drain()
+            assert await spine.effects() == [f"M{n}" for n in range(5)]
+
+    asyncio.run(run())
+
+
+def test_messages_without_a_patient_wait_for_nobody(open_spine, adt):
+    async def run():
+        async with open_spine() as spine:
+            await spine.send(adt("M1", patient="", extra="NTE|1||POISON"))
+            await spine.send(adt("M2", patient=""))
+            await spine.drain()
+            assert await spine.effects() == ["M2"]
+
+    asyncio.run(run())
+
+
+def test_an_entry_under_which_workers_keep_dying_is_parked(open_spine, adt):
+    async def run():
+        async with open_spine() as spine:
+            await spine.send(adt("M1"))
+            await spine.send(adt("M2", patient="P2"))
+            await spine.rows(
+                "update inbox set state = 'claimed', attempts = 10 where control_id = 'M1'"
+            )
+            await spine.drain()
+            assert (await spine.states())["M1"] == "parked"
+            assert await spine.effects() == ["M2"]
+
+    asyncio.run(run())
+
+
+def test_workers_start_work_when_the_bell_rings_and_stop_cleanly(open_spine, adt):
+    async def run():
+        async with open_spine() as spine:
+            await spine.bell.start()
+            workers = spine.workers(poll_seconds=30, careful=50)
+            await workers.start()
+            await asyncio.sleep(0.2)
+            await spine.send(adt("M1"))
+            spine.bell.ring()
+            for _ in range(100):
+                if await spine.effects():
+                    break
+                await asyncio.sleep(0.02)
+            assert await spine.effects() == ["M1"]
+            await workers.stop()
+            await spine.bell.stop()
+
+    asyncio.run(run())
+
+
+def entry(id_, *keys):
+    return Entry(
+        id=id_, channel="c", event="", control_id="", order_key=keys[0] if keys else "",
+        also_keys=keys[1:] or None, state="received", attempts=0, has_backed_off=False,
+        trace_id="", raw=b"",
+    )  # fmt: skip
+
+
+def test_a_plan_follows_stops_through_merges():
+    plan = plan_batch(
+        [entry(5, "A"), entry(6, "B", "A"), entry(7, "B"), entry(8, "C"), entry(9)],
+        [Stuck(id=1, keys=("A",), waits_for=1), Stuck(id=8, keys=("C",), waits_for=8)],
+    )
+    assert [one.id for one in plan.run] == [8, 9]
+    assert plan.waiting == {5: 1, 6: 1, 7: 1}
