@@ -1,0 +1,74 @@
+"""Structural validation: whether this is a resource of R4, element by element.
+
+`check` returns issues, `require_valid` raises. Profiles and constraints in FHIRPath are judged by
+their own modules; rules about form, types, numbers of values, required codes, references,
+contained resources, extensions and narratives are judged here.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from conformance import bindings
+from conformance.contained import Found
+from conformance.problem import InvalidContent, Issue, TooCostly
+from conformance.structure_compile import Compiler
+from conformance.structure_texts import TEXTS
+
+_TOO_DEEP = Issue(
+    severity="fatal",
+    code="too-long",
+    key="too-deep",
+    text_en="The resource is nested too deeply to be checked.",
+    text_zh="资源嵌套过深，无法校验。",
+    fix_en="Send flatter data: no resource of the standard needs so many levels.",
+    fix_zh="请减少嵌套层数：标准资源不需要这么多层。",
+)
+
+
+@functools.cache
+def _compiler() -> Compiler:
+    return Compiler(bindings.codes_of)
+
+
+def check(resource: Mapping[str, Any]) -> list[Issue]:
+    """Return what is structurally wrong with a resource; nothing means nothing.
+
+    Never raises on bad content. Expressions are FHIRPath from the resource's type.
+    """
+    value = resource if type(resource) is dict else dict(resource)
+    try:
+        found = _compiler().whole_resource(value)
+    except RecursionError:
+        return [_TOO_DEEP]
+    if not found:
+        return []
+    name = value.get("resourceType")
+    root = name if type(name) is str and name.isidentifier() else "Resource"
+    return [issue_of(root, one) for one in found]
+
+
+def require_valid(resource: Mapping[str, Any]) -> None:
+    """Raise InvalidContent with every error `check` finds (TooCostly if it is nested too deep)."""
+    errors = [issue for issue in check(resource) if issue.severity in {"error", "fatal"}]
+    if errors:
+        raise (TooCostly if errors == [_TOO_DEEP] else InvalidContent)(*errors)
+
+
+def issue_of(root: str, found: Found) -> Issue:
+    """Return a finding with its texts; `root` is the type of the resource."""
+    path, key, arguments = found
+    text = TEXTS[key]
+    values = [*arguments, "", ""]
+    fix_en, fix_zh = text.fix_en, text.fix_zh
+    if key == "unknown-element" and arguments[1]:
+        fix_en, fix_zh = "Did you mean {1}?", "是否应为 {1}？"
+    return Issue(
+        code=text.code,
+        key=key,
+        text_en=text.en.format(*values),
+        text_zh=text.zh.format(*values),
+        fix_en=fix_en.format(*values),
+        fix_zh=fix_zh.format(*values),
+        expression=root + path,
+    )

@@ -1,0 +1,378 @@
+"""Structural checks, built once for each type from the R4 tables as closures over plain values.
+
+A check takes a value and the list of local references (`#id`) met so far in the resource, and
+returns None or what it found: path below the value, key, arguments of the message.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from conformance import narrative, primitives, references
+from conformance.contained import Found, check_contained
+from conformance.near_names import nearest, printable
+from conformance.r4 import tables
+
+Check = Callable[[Any, list[str]], list[Found] | None]
+# path, JSON names with and without underscore, minimum
+Choice = tuple[str, frozenset[str], int]
+
+_NESTED = {"Element", "BackboneElement"}
+
+
+class _Shape:
+    """What an object may hold; filled while a type is read, then closed over by its check."""
+
+    __slots__ = (
+        "arguments",
+        "choices",
+        "display",
+        "lists",
+        "members",
+        "required",
+        "shadows",
+        "tests",
+    )
+
+    def __init__(self) -> None:
+        self.tests: dict[str, primitives.Check] = {}
+        self.members: dict[str, Check] = {}
+        self.lists: set[str] = set()
+        self.shadows: set[str] = set()
+        self.display: dict[str, str] = {}
+        self.arguments: dict[str, tuple[str, ...]] = {}
+        self.required: list[tuple[str, str]] = []
+        self.choices: list[Choice] = []
+
+
+class Compiler:
+    """Builds the checks of types on demand and keeps them."""
+
+    def __init__(self, codes_of: Callable[[str], frozenset[str] | None]) -> None:
+        self.tables = tables.load()
+        self._codes_of = codes_of
+        self._built: dict[str, Check] = {}
+        self._building: set[str] = set()
+        self._resources: dict[str, Check] = {}
+        self._check_of_path("Element", "")
+
+    def resource(self, value: Any, local: list[str]) -> list[Found] | None:
+        """Check a resource of any type, contained ones included, as part of its container."""
+        if type(value) is not dict:
+            return [("", _kind_of(value, "not-an-object"), ())]
+        name = value.get("resourceType")
+        check = self._resources.get(name) if type(name) is str else None
+        if check is None:
+            if type(name) is not str:
+                return [("", "resource-type-missing", ())]
+            if name not in self.tables.resource_types:
+                return [("", "resource-type-unknown", (printable(name),))]
+            check = self._resources[name] = self._check_of_path(name, "")
+        return check(value, local)
+
+    def whole_resource(self, value: Any, _: list[str] | None = None) -> list[Found] | None:
+        """Check a resource that stands for itself: contained and referring parts must fit."""
+        local: list[str] = []
+        found = self.resource(value, local)
+        if local or (type(value) is dict and "contained" in value):
+            found = [*(found or ()), *check_contained(value, local)]
+        return found
+
+    def _check_shadow(self, value: Any, local: list[str]) -> list[Found] | None:
+        """Check what stands under `_name`: id and extensions of a primitive."""
+        return self._built["Element."](value, local)
+
+    def _check_of_path(self, name: str, path: str) -> Check:
+        """Return the check of a type, or of the nested element at a path inside it."""
+        key = f"{name}.{path}"
+        if key in self._built:
+            return self._built[key]
+        if key in self._building:
+            return lambda value, local: self._built[key](value, local)
+        self._building.add(key)
+        info = self.tables.types[name]
+        shape = _Shape()
+        for element in info.children[path]:
+            self._add(shape, info, element)
+        is_resource = info.kind == "resource" and not path
+        if is_resource:
+            shape.tests["resourceType"] = primitives.check_string
+        check = _object_check(shape, self._check_shadow, is_resource=is_resource)
+        if key == "Extension.":
+            check = _extension_check(check)
+        self._built[key] = check
+        self._building.discard(key)
+        return check
+
+    def _add(self, shape: _Shape, info: tables.TypeInfo, element: tables.Element) -> None:
+        if not element.is_choice:
+            if element.min:
+                shape.required.append((element.name, f".{element.name}"))
+            of_type = element.types[0] if element.types else None
+            self._add_member(shape, info, element, element.name, f".{element.name}", of_type)
+            return
+        base = element.name.removesuffix("[x]")
+        names: set[str] = set()
+        for of_type in element.types:
+            name = base + of_type.code[0].upper() + of_type.code[1:]
+            names |= {name, "_" + name}
+            self._add_member(shape, info, element, name, f".{base}.ofType({of_type.code})", of_type)
+        shape.choices.append((f".{base}", frozenset(names), element.min))
+
+    def _add_member(
+        self,
+        shape: _Shape,
+        info: tables.TypeInfo,
+        element: tables.Element,
+        name: str,
+        display: str,
+        of_type: tables.ElementType | None,
+    ) -> None:
+        shape.display[name] = display
+        test = self._test_of(element, of_type)
+        if test is not None:
+            if of_type is not None and of_type.code != "xhtml" and not element.is_xml_attribute:
+                shape.shadows.add(name)
+            if element.binding:
+                shape.arguments[name] = (element.binding.value_set,)
+            if element.is_list:
+                shape.lists.add(name)
+                shape.members[name] = _list_of_primitives(test, element.max)
+            else:
+                shape.tests[name] = test
+            return
+        check = self._check_of_member(info, element, of_type)
+        shape.members[name] = _list_check(check, element.max) if element.is_list else check
+
+    def _test_of(
+        self, element: tables.Element, of_type: tables.ElementType | None
+    ) -> primitives.Check | None:
+        if of_type is None:
+            return None
+        if of_type.code == "xhtml":
+            return narrative.check_narrative
+        if of_type.code == "code" and element.binding and element.binding.strength == "required":
+            codes = self._codes_of(element.binding.value_set)
+            if codes is not None:
+                return _test_of_codes(codes)
+        return primitives.CHECKS.get(of_type.code)
+
+    def _check_of_member(
+        self, info: tables.TypeInfo, element: tables.Element, of_type: tables.ElementType | None
+    ) -> Check:
+        if of_type is None:
+            name, _, path = (element.content or "").partition(".")
+            return self._check_of_path(name, path)
+        if of_type.code in _NESTED:
+            return self._check_of_path(info.name, element.path.partition(".")[2])
+        if of_type.code == "Resource":
+            return self.resource if element.name == "contained" else self.whole_resource
+        check = self._check_of_path(of_type.code, "")
+        if of_type.code == "Reference":
+            return _reference_check(check, of_type.targets)
+        if of_type.code == "Extension" and info.name != "Extension":
+            return _top_extension_check(check)
+        return check
+
+
+def _kind_of(value: Any, otherwise: str) -> str:
+    """Name what stands where something else should; null and lists are the common cases."""
+    if value is None:
+        return "null-value"
+    return "list-not-expected" if type(value) is list else otherwise
+
+
+def _below(prefix: str, inner: Iterable[Found]) -> list[Found]:
+    return [(prefix + path, key, arguments) for path, key, arguments in inner]
+
+
+def _test_of_codes(codes: frozenset[str]) -> primitives.Check:
+    def test(value: Any) -> str | None:
+        if type(value) is str and value in codes:
+            return None
+        return primitives.check_code(value) or "code-not-in-value-set"
+
+    return test
+
+
+def _list_check(one: Check, maximum: int | None) -> Check:
+    def check(value: Any, local: list[str]) -> list[Found] | None:
+        if type(value) is not list:
+            return [("", "not-a-list", ())]
+        if not value:
+            return [("", "empty-list", ())]
+        found: list[Found] | None = None
+        for index, item in enumerate(value):
+            inner = one(item, local)
+            if inner:
+                found = [*(found or ()), *_below(f"[{index}]", inner)]
+        if maximum is not None and len(value) > maximum:
+            found = [*(found or ()), ("", "too-many", (str(maximum),))]
+        return found
+
+    return check
+
+
+def _list_of_primitives(test: primitives.Check, maximum: int | None) -> Check:
+    def one(value: Any, _: list[str]) -> list[Found] | None:
+        key = test(value)
+        if key is None:
+            return None
+        return [("", "null-item" if value is None else _kind_of(value, key), ())]
+
+    return _list_check(one, maximum)
+
+
+def _reference_check(shape: Check, targets: tuple[str, ...]) -> Check:
+    test = references.target_check(targets)
+    allowed = frozenset() if not targets or "Resource" in targets else frozenset(targets)
+    names = (", ".join(targets),)
+
+    def check(value: Any, local: list[str]) -> list[Found] | None:
+        found = shape(value, local)
+        if type(value) is not dict:
+            return found
+        target = value.get("reference")
+        if type(target) is str:
+            key = test(target, local)
+            if key is not None:
+                found = [*(found or ()), (".reference", key, names)]
+        if allowed and "type" in value and value["type"] not in allowed:
+            found = [*(found or ()), (".type", "reference-target", names)]
+        return found
+
+    return check
+
+
+def _extension_check(shape: Check) -> Check:
+    """Add ext-1: a value or extensions, not both, not neither."""
+
+    def check(value: Any, local: list[str]) -> list[Found] | None:
+        found = shape(value, local)
+        if type(value) is dict:
+            has_value = any(name.startswith(("value", "_value")) for name in value)
+            if has_value == ("extension" in value):
+                found = [*(found or ()), ("", "ext-1", ())]
+        return found
+
+    return check
+
+
+def _top_extension_check(inner: Check) -> Check:
+    """Add that the url of an extension outside other extensions is absolute."""
+
+    def check(value: Any, local: list[str]) -> list[Found] | None:
+        found = inner(value, local)
+        if type(value) is dict:
+            url = value.get("url")
+            if type(url) is str and ":" not in url:
+                found = [*(found or ()), (".url", "extension-url-relative", ())]
+        return found
+
+    return check
+
+
+def _object_check(shape: _Shape, shadow: Check, *, is_resource: bool) -> Check:
+    """Return the check of an object; `shadow` checks `_name` members."""
+    test_of, member_of, display = shape.tests.get, shape.members.get, shape.display
+    required, choices = tuple(shape.required), tuple(shape.choices)
+
+    def check(value: Any, local: list[str]) -> list[Found] | None:
+        if type(value) is not dict:
+            return [("", _kind_of(value, "not-an-object"), ())]
+        found: list[Found] = []
+        for name, item in value.items():
+            test = test_of(name)
+            if test is not None:
+                key = test(item)
+                if key is not None:
+                    arguments = shape.arguments.get(name, ())
+                    found.append((display.get(name, ""), _kind_of(item, key), arguments))
+                continue
+            member = member_of(name)
+            if member is not None:
+                inner = member(item, local)
+                if inner:
+                    found += _found_in_member(shape, value, name, inner)
+            else:
+                found += _irregular(shape, shadow, value, name, local)
+        for name, path in required:
+            if name not in value and "_" + name not in value:
+                found.append((path, "missing-element", (name,)))
+        if choices:
+            found += _check_choices(choices, value)
+        if not is_resource and len(value) < 2 and (not value or "id" in value):
+            found.append(("", "ele-1", ()))
+        return found or None
+
+    return check
+
+
+def _found_in_member(
+    shape: _Shape, value: Mapping[str, Any], name: str, inner: list[Found]
+) -> Iterable[Found]:
+    """Drop nulls of a list that the list of extensions beside it accounts for."""
+    if name in shape.lists:
+        beside = value.get("_" + name)
+        count = len(beside) if type(beside) is list else 0
+        arguments = shape.arguments.get(name, ())
+        inner = [
+            (path, key, more or (arguments if key == "code-not-in-value-set" else more))
+            for path, key, more in inner
+            if key != "null-item"
+            or (index := int(path[1:-1])) >= count
+            or type(beside) is not list
+            or beside[index] is None
+        ]
+    return _below(shape.display[name], inner)
+
+
+def _check_choices(choices: Iterable[Choice], value: Mapping[str, Any]) -> list[Found]:
+    """Judge which members of each choice are there; `valueString` and `_valueString` are one."""
+    found: list[Found] = []
+    for path, names, minimum in choices:
+        there = names & value.keys()
+        if len(there) > 1:
+            plain = sorted({name.removeprefix("_") for name in there})
+            if len(plain) > 1:
+                found.append((path, "more-than-one-choice", (", ".join(plain),)))
+        elif minimum and not there:
+            found.append((path, "missing-element", (path[1:] + "[x]",)))
+    return found
+
+
+def _irregular(
+    shape: _Shape, shadow: Check, value: Mapping[str, Any], name: str, local: list[str]
+) -> Iterable[Found]:
+    """Check a member that is no plain element: the `_name` of a primitive, or nothing known."""
+    plain = name[1:]
+    if name[:1] != "_" or plain not in shape.shadows:
+        known = (*shape.tests, *shape.members)
+        return [("", "unknown-element", (printable(name), nearest(name, known)))]
+    path = shape.display[plain]
+    item = value[name]
+    if plain not in shape.lists:
+        return _below(path, _check_shadow(shadow, item, has_value=plain in value, local=local))
+    if type(item) is not list or not item:
+        return [(path, "empty-list" if item == [] else "not-a-list", ())]
+    beside = value.get(plain)
+    values = beside if type(beside) is list else [None] * len(item)
+    found: list[Found] = []
+    if len(values) != len(item):
+        found.append((path, "lists-not-aligned", ()))
+    for index, extended in enumerate(item):
+        has_value = index < len(values) and values[index] is not None
+        if extended is not None:
+            inner = _check_shadow(shadow, extended, has_value=has_value, local=local)
+            found += _below(f"{path}[{index}]", inner)
+        elif not has_value and beside is None:
+            found.append((f"{path}[{index}]", "null-item", ()))
+    return found
+
+
+def _check_shadow(
+    shadow: Check, item: Any, *, has_value: bool, local: list[str]
+) -> Iterable[Found]:
+    for found in shadow(item, local) or ():
+        # An id alone is enough beside a value.
+        if not (found[1] == "ele-1" and found[0] == "" and has_value and item):
+            yield found

@@ -1,0 +1,290 @@
+"""Structural validation: each rule with an example that breaks it."""
+
+import copy
+import json
+import pathlib
+from typing import Any
+
+import pytest
+
+from conformance import resource_json, structure
+from conformance.problem import InvalidContent, TooCostly
+
+DIV = '<div xmlns="http://www.w3.org/1999/xhtml">{}</div>'
+PATIENT: dict[str, Any] = {
+    "resourceType": "Patient",
+    "id": "p1",
+    "text": {"status": "generated", "div": DIV.format("<p>一位居民</p>")},
+    "contained": [{"resourceType": "Organization", "id": "o1", "name": "社区卫生服务中心"}],
+    "extension": [{"url": "http://example.org/x", "valueString": "a"}],
+    "identifier": [{"system": "urn:oid:2.16.156.10011.1.3", "value": "x"}],
+    "active": True,
+    "name": [{"text": "张三", "given": ["三"], "_given": [{"id": "g"}]}],
+    "gender": "male",
+    "birthDate": "1990-02-28",
+    "_birthDate": {"extension": [{"url": "http://example.org/t", "valueTime": "08:30:00"}]},
+    "deceasedBoolean": False,
+    "multipleBirthInteger": 2,
+    "photo": [{"contentType": "image/png", "data": "AAEC"}],
+    "contact": [{"name": {"text": "李四"}}],
+    "generalPractitioner": [{"reference": "Practitioner/1"}],
+    "managingOrganization": {"reference": "#o1"},
+}
+
+
+def changed(path: str, value: Any, resource: dict[str, Any] = PATIENT) -> dict[str, Any]:
+    """Return a copy with the value at a dotted path replaced, or removed if it is `...`."""
+    copied = copy.deepcopy(resource)
+    node: Any = copied
+    *steps, last = [int(s) if s.isdigit() else s for s in path.split(".")]
+    for step in steps:
+        node = node[step]
+    if value is ...:
+        del node[last]
+    else:
+        node[last] = value
+    return copied
+
+
+def found(resource: dict[str, Any]) -> list[tuple[str, str | None]]:
+    return [(issue.key, issue.expression) for issue in structure.check(resource)]
+
+
+def test_a_good_patient_passes() -> None:
+    assert structure.check(PATIENT) == []
+    structure.require_valid(PATIENT)
+
+
+BAD: list[tuple[str, Any, str, str]] = [
+    # path, value, key, expression
+    ("nmae", "x", "unknown-element", "Patient"),
+    ("name.0.famly", "x", "unknown-element", "Patient.name[0]"),
+    ("active", "true", "not-a-boolean", "Patient.active"),
+    ("active", 1, "not-a-boolean", "Patient.active"),
+    ("active", None, "null-value", "Patient.active"),
+    ("active", [True], "list-not-expected", "Patient.active"),
+    ("multipleBirthInteger", "2", "not-an-integer", "Patient.multipleBirth.ofType(integer)"),
+    ("multipleBirthInteger", True, "not-an-integer", "Patient.multipleBirth.ofType(integer)"),
+    ("multipleBirthInteger", 2**31, "integer-range", "Patient.multipleBirth.ofType(integer)"),
+    ("deceasedDateTime", "2020", "more-than-one-choice", "Patient.deceased"),
+    ("name", {"text": "x"}, "not-a-list", "Patient.name"),
+    ("name", [], "empty-list", "Patient.name"),
+    ("name.0", {}, "ele-1", "Patient.name[0]"),
+    ("name.0", {"id": "x"}, "ele-1", "Patient.name[0]"),
+    ("name.0", None, "null-value", "Patient.name[0]"),
+    ("name.0", "张三", "not-an-object", "Patient.name[0]"),
+    ("name.0.given", ["a", None], "null-item", "Patient.name[0].given[1]"),
+    ("name.0.given", ["a", "b"], "lists-not-aligned", "Patient.name[0].given"),
+    ("name.0._given", [None, None], "lists-not-aligned", "Patient.name[0].given"),
+    ("name.0.text", "", "empty-string", "Patient.name[0].text"),
+    ("name.0.text", " \t", "blank-string", "Patient.name[0].text"),
+    ("name.0.text", "a\x02", "control-character", "Patient.name[0].text"),
+    ("name.0.text", "x" * (1024 * 1024 + 1), "string-too-long", "Patient.name[0].text"),
+    ("gender", "alien", "code-not-in-value-set", "Patient.gender"),
+    ("gender", " male", "bad-code", "Patient.gender"),
+    ("gender", 1, "not-a-string", "Patient.gender"),
+    ("birthDate", "1990-02-30", "bad-date", "Patient.birthDate"),
+    ("birthDate", "1990-2-3", "bad-date", "Patient.birthDate"),
+    ("birthDate", "0000", "bad-date", "Patient.birthDate"),
+    ("birthDate", "1990-02-28T00:00:00Z", "bad-date", "Patient.birthDate"),
+    ("_birthDate", {}, "ele-1", "Patient.birthDate"),
+    ("_birthDate", {"value": 1}, "unknown-element", "Patient.birthDate"),
+    ("_contact", {"id": "x"}, "unknown-element", "Patient"),
+    ("id", "a b", "bad-id", "Patient.id"),
+    ("id", "x" * 65, "bad-id", "Patient.id"),
+    ("identifier.0.system", "urn:oid: 1", "bad-uri", "Patient.identifier[0].system"),
+    ("photo.0.data", "AAE", "bad-base64", "Patient.photo[0].data"),
+    ("photo.0.data", "AA=C", "bad-base64", "Patient.photo[0].data"),
+    ("photo.0.size", -1, "unsigned-range", "Patient.photo[0].size"),
+    ("extension.0.valueInteger", 1, "more-than-one-choice", "Patient.extension[0].value"),
+    ("extension.0.valueString", ..., "ext-1", "Patient.extension[0]"),
+    ("extension.0.url", ..., "missing-element", "Patient.extension[0].url"),
+    ("extension.0.url", "x", "extension-url-relative", "Patient.extension[0].url"),
+    ("extension.0.valueFoo", "x", "unknown-element", "Patient.extension[0]"),
+    ("link", [{"other": {"reference": "Patient/2"}}], "missing-element", "Patient.link[0].type"),
+    (
+        *("generalPractitioner.0.reference", "Patient/1", "reference-target"),
+        "Patient.generalPractitioner[0].reference",
+    ),
+    (
+        *("generalPractitioner.0.reference", "http://a.org/fhir/Patient/1", "reference-target"),
+        "Patient.generalPractitioner[0].reference",
+    ),
+    (
+        *("generalPractitioner.0.reference", "Doctor/1", "bad-reference"),
+        "Patient.generalPractitioner[0].reference",
+    ),
+    (
+        *("generalPractitioner.0.reference", "Practitioner/", "bad-reference"),
+        "Patient.generalPractitioner[0].reference",
+    ),
+    (
+        *("generalPractitioner.0.type", "Patient", "reference-target"),
+        "Patient.generalPractitioner[0].type",
+    ),
+    ("managingOrganization.reference", "#o2", "ref-1", "Patient.managingOrganization.reference"),
+    ("managingOrganization", ..., "dom-3", "Patient.contained[0]"),
+    ("contained.0.id", ..., "contained-id-missing", "Patient.contained[0]"),
+    (
+        "contained.0.contained",
+        [{"resourceType": "Basic"}],
+        "dom-2",
+        "Patient.contained[0].contained",
+    ),
+    ("contained.0.meta", {"versionId": "1"}, "dom-4", "Patient.contained[0].meta"),
+    (
+        *("contained.0.meta", {"security": [{"code": "R"}]}, "dom-5"),
+        "Patient.contained[0].meta.security",
+    ),
+    ("contained.0.resourceType", ..., "resource-type-missing", "Patient.contained[0]"),
+    ("resourceType", "Citation", "resource-type-unknown", "Citation"),
+    ("resourceType", "DomainResource", "resource-type-unknown", "DomainResource"),
+    ("text.div", DIV.format("<script>x</script>"), "narrative-element", "Patient.text.div"),
+    ("text.div", DIV.format('<p onclick="x">x</p>'), "narrative-attribute", "Patient.text.div"),
+    (
+        *("text.div", DIV.format('<a href="java&#x9;script:x">x</a>'), "narrative-link"),
+        "Patient.text.div",
+    ),
+    (
+        *("text.div", DIV.format('<p style="x:expression(1)">x</p>'), "narrative-style"),
+        "Patient.text.div",
+    ),
+    ("text.div", DIV.format(" "), "txt-2", "Patient.text.div"),
+    ("text.div", DIV.format("<p>"), "narrative-not-xml", "Patient.text.div"),
+    ("text.div", "<div>x</div>", "narrative-root", "Patient.text.div"),
+    (
+        *(
+            "text.div",
+            "<!DOCTYPE a [<!ENTITY b 'c'>]>" + DIV.format("&b;"),
+            "narrative-declaration",
+        ),
+        "Patient.text.div",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "key", "expression"), BAD)
+def test_one_fault_gives_its_issue_at_its_place(
+    path: str, value: Any, key: str, expression: str
+) -> None:
+    issues = structure.check(changed(path, value))
+    assert (key, expression) in [(issue.key, issue.expression) for issue in issues]
+    for issue in issues:
+        assert issue.text_en
+        assert issue.text_zh
+        assert issue.fix_en
+        assert issue.fix_zh
+        assert "{" not in issue.text_en.replace("{...}", "")
+    with pytest.raises(InvalidContent):
+        structure.require_valid(changed(path, value))
+
+
+GOOD: list[tuple[str, Any]] = [
+    ("birthDate", "2024-02-29"),
+    ("birthDate", "1990"),
+    ("birthDate", ...),
+    ("name.0.text", "a b\n"),
+    ("name.0.text", "\u3000张"),
+    ("name.0", {"given": ["a", None], "_given": [None, PATIENT["_birthDate"]]}),
+    ("generalPractitioner.0.reference", "Practitioner/1/_history/2"),
+    ("generalPractitioner.0.reference", "Practitioner?identifier=a|b"),
+    ("generalPractitioner.0.reference", "urn:uuid:c757873d-ec9a-4326-a141-556f43239520"),
+    ("generalPractitioner.0.reference", "https://a.org/any/thing"),
+    ("text.div", DIV.format("a&nbsp;b")),
+    ("text.div", DIV.format('<img src="data:image/png;base64,AA" alt="x"/>')),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), GOOD)
+def test_what_the_standard_allows_passes(path: str, value: Any) -> None:
+    assert found(changed(path, value)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_good"),
+    [
+        ("2015-02-07T13:28:17.239+02:00", True),
+        ("2015-02-07T13:28:17Z", True),
+        ("2016-12-31T23:59:60Z", True),
+        ("2015-02-07", True),
+        ("2015-02-07T13:28", False),
+        ("2015-02-07T13:28:17", False),
+        ("2015-02-07T24:00:00Z", False),
+        ("2015-02-07T13:28:17+14:30", False),
+        ("2015-02-29", False),
+        ("2015-02-07T13:28:17.Z", False),
+        ("２０１５", False),
+    ],
+)
+def test_date_times_are_days_or_have_seconds_and_a_zone(text: str, is_good: bool) -> None:
+    observation = {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"text": "x"},
+        "effectiveDateTime": text,
+    }
+    assert (found(observation) == []) is is_good
+
+
+def test_a_misspelt_name_is_answered_with_the_right_one() -> None:
+    (issue,) = structure.check(changed("name.0.famly", "x"))
+    assert issue.fix_en == "Did you mean family?"
+    assert "famly" in issue.text_zh
+    (issue,) = [i for i in structure.check(changed("deceased", True)) if i.expression == "Patient"]
+    assert issue.fix_en == "Did you mean deceasedBoolean?"
+
+
+def test_messages_carry_no_data() -> None:
+    secret = "110101199003078515 张三"
+    for path in ("name.0.text", "birthDate", "gender", "id", secret, f"name.0.{secret}"):
+        for issue in structure.check(changed(path, [secret])):
+            assert secret not in str(issue)
+
+
+def test_choices_elsewhere_are_required_and_counted() -> None:
+    use = {"resourceType": "MedicationStatement", "status": "active", "subject": {"display": "x"}}
+    assert found(use) == [("missing-element", "MedicationStatement.medication")]
+    use["medicationCodeableConcept"] = {"text": "x"}
+    assert found(use) == []
+    use["medicationReference"] = {"reference": "Medication/1"}
+    assert found(use) == [("more-than-one-choice", "MedicationStatement.medication")]
+
+
+def test_a_value_and_its_extension_are_one_choice() -> None:
+    resource = changed("_deceasedBoolean", {"id": "x"})
+    assert found(resource) == []
+    resource = changed("_deceasedDateTime", {"extension": PATIENT["extension"]})
+    assert found(resource) == [("more-than-one-choice", "Patient.deceased")]
+
+
+def test_entries_of_a_bundle_stand_for_themselves() -> None:
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "entry": [{"resource": PATIENT}, {"resource": changed("managingOrganization", ...)}],
+    }
+    assert found(bundle) == [("dom-3", "Bundle.entry[1].resource.contained[0]")]
+
+
+def test_too_deep_content_is_refused_and_not_a_crash() -> None:
+    item: dict[str, Any] = {"linkId": "1", "type": "group"}
+    for _ in range(2000):
+        item = {"linkId": "1", "type": "group", "item": [item]}
+    form = {"resourceType": "Questionnaire", "status": "active", "item": [item]}
+    assert [issue.key for issue in structure.check(form)] == ["too-deep"]
+    with pytest.raises(TooCostly):
+        structure.require_valid(form)
+
+
+EXCEPTIONS = json.loads(
+    pathlib.Path(__file__).with_name("r4_example_exceptions.json").read_text(encoding="utf-8")
+)["exceptions"]
+
+
+def test_official_examples_pass_save_the_named_ones(shared_data: pathlib.Path) -> None:
+    assert len(EXCEPTIONS) <= 10
+    refused = set()
+    for file in sorted((shared_data / "r4-examples").glob("*.json")):
+        if structure.check(resource_json.parse(file.read_bytes())):
+            refused.add(file.name)
+    assert refused == set(EXCEPTIONS)
