@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from conformance.problem import Issue
 
@@ -17,13 +17,9 @@ class Match(StrEnum):
     CREATE = "create"  # always a new resource
 
 
-class TraceEntry(NamedTuple):
-    """Where one value of the output came from."""
-
-    target: str  # FHIRPath-like: Patient.name[0].family
-    source: str  # PID[1]-5[1].1.1
-    row: str  # row id: PID-5/XPN-1
-    map_hash: str  # first 12 hex digits of the map's SHA-256
+# Where one value came from: target `Patient.name[0].family`, source `PID[1]-5[1].1`, row `XPN-1`;
+# with `TranslatedMessage.map_hash` it names the very row.
+TraceEntry = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Channels: what the hub agreed with each sender, declared in YAML."""

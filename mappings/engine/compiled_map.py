@@ -1,0 +1,126 @@
+"""A compiled map: it makes resources, knows them by their identity and never twice."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mappings.engine.context import Context, Made
+from mappings.engine.row_runs import Parts, SegmentRows
+from mappings.engine.rows import RowMap
+from mappings.engine.scopes import Scope, SlotNames
+from mappings.engine.targets import Element, Put, compile_put, parse_target, values_at
+from mappings.hl7.message import Segment
+from mappings.translated import key_of
+
+
+class CompiledMap:
+    """A map that makes resources, from segments or (by `refer:`) from a part of one."""
+
+    __slots__ = ("_identity", "_key", "_puts", "_rows", "_slots", "row_map")
+
+    def __init__(
+        self, row_map: RowMap, slots: SlotNames | None, rows: "Parts | SegmentRows"
+    ) -> None:
+        self.row_map = row_map
+        self._slots = slots or SlotNames()
+        self._rows = rows
+        self._puts: dict[str, Put] = {}
+        self._identity = [parse_target(path) for path in row_map.identity]
+        self._key = [parse_target(path) for path in row_map.key if path != "facility"]
+
+    def run(
+        self, scope: Scope, segment: Segment, context: Context, links: Mapping[str, Any]
+    ) -> Made | None:
+        """Make the resource of one segment; None where no row found a value."""
+        slots = self._slots.fill(scope, segment)
+        prefix = f"{segment.name}[{segment.sequence}]"
+        return self._make(slots, 0, context, prefix, links)
+
+    def run_part(self, raw: str, level: int, context: Context, source: str) -> Made | None:
+        """Make the resource that a field or component describes."""
+        separators = context.separators
+        mark = (separators.component, separators.subcomponent, "")[level]
+        parts = raw.split(mark) if mark and mark in raw else [raw]
+        return self._make(parts, level, context, source, {})
+
+    def _make(
+        self, parts: Any, level: int, context: Context, source: str, links: Mapping[str, Any]
+    ) -> Made | None:
+        kind = self.row_map.to
+        outer, context.trace = context.trace, []
+        out: Element = {}
+        self._rows.fill(parts, level, context, out, kind, source)
+        if out:
+            self._rows.finish(parts, level, context, out, kind, source)
+        trace, context.trace = context.trace, outer
+        if not out:
+            return None
+        resource: dict[str, Any] = {"resourceType": kind, **out}
+        for path, value in links.items():
+            put = self._puts.get(path)
+            if put is None:
+                put = self._puts[path] = compile_put(parse_target(path))
+            put(resource, value)
+        return self._identify(resource, trace, context)
+
+    def _identify(
+        self, resource: dict[str, Any], trace: list[tuple[str, str, str]], context: Context
+    ) -> Made:
+        row_map = self.row_map
+        identity = [
+            (identifier["system"], identifier["value"])
+            for steps in self._identity
+            for identifier in values_at(resource, steps)
+            if "system" in identifier and "value" in identifier
+        ]
+        if not identity and row_map.key:
+            identity = self._derived(resource, context)
+        for system, value in identity:
+            known = context.by_identity.get((row_map.to, system, value))
+            if known is not None:
+                _fill(known.resource, resource)
+                known.trace.extend(trace)
+                return known
+        key = (
+            key_of(row_map.to, *identity[0])
+            if identity
+            else key_of(context.seed, row_map.name, str(len(context.made)))
+        )
+        made = Made(
+            key=key,
+            resource=resource,
+            map_name=row_map.name,
+            identity=identity,
+            match=row_map.match if identity else "create",
+            trace=trace,
+        )
+        context.made.append(made)
+        for system, value in identity:
+            context.by_identity[(row_map.to, system, value)] = made
+        return made
+
+    def _derived(self, resource: dict[str, Any], context: Context) -> list[tuple[str, str]]:
+        """Give a resource without business identifier one made of its declared key."""
+        values = [str(value) for steps in self._key for value in values_at(resource, steps)]
+        if not values:
+            return []
+        if "facility" in self.row_map.key:
+            values.append(context.facility)
+        system = f"{context.sender.namespace}/derived-key"
+        value = key_of(self.row_map.name, *values)
+        identifier = {"system": system, "value": value}
+        if self.row_map.to not in SINGLE_IDENTIFIER:
+            resource.setdefault("identifier", []).append(identifier)
+        return [(system, value)]
+
+
+# R4 types whose `identifier` is one element or absent; their derived key is not stored in them.
+SINGLE_IDENTIFIER = frozenset(
+    {"Provenance", "MessageHeader", "Bundle", "Composition", "QuestionnaireResponse", "Linkage"}
+)
+
+
+def _fill(known: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add what the known resource has no word about yet."""
+    for name, value in more.items():
+        if name not in known:
+            known[name] = value

@@ -1,0 +1,78 @@
+"""What one run of a map carries along: the channel's facts, the trace, and what was found wrong."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from conformance.problem import Issue
+from mappings.hl7.escape import STANDARD, Separators
+from mappings.translated import HeldCode
+
+
+class UnreadableValue(ValueError):
+    """A value is not what its row says it is; the text says what it should be, never the value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """What a channel knows about its sender and a map may ask.
+
+    `authorities` turns an assigning authority (namespace, `namespace@facility` or OID) into an
+    identifier system; `code_systems` does the same for the names of coding systems,
+    `identifier_types` for identifier types (CX-5) that mean one system whoever assigned them.
+    `namespace` is the URI under which unknown names become systems.
+    """
+
+    zone: datetime.tzinfo = datetime.UTC
+    namespace: str = "https://fhir.qiao.example/cphc/sid"
+    authorities: Mapping[str, str] = field(default_factory=dict)
+    code_systems: Mapping[str, str] = field(default_factory=dict)
+    identifier_types: Mapping[str, str] = field(default_factory=dict)
+    code_overlay: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Made:
+    """A resource under construction, with the keys it is known by."""
+
+    key: str
+    resource: dict[str, Any]
+    map_name: str
+    identity: list[tuple[str, str]] = field(default_factory=list)
+    match: str = "merge"
+    trace: list[tuple[str, str, str]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Context:
+    """One run over one message; `trace` is the list of the resource being filled."""
+
+    sender: Sender = field(default_factory=Sender)
+    separators: Separators = STANDARD
+    codec: str = "utf-8"
+    facility: str = ""
+    seed: str = ""
+    trace: list[tuple[str, str, str]] = field(default_factory=list)
+    made: list[Made] = field(default_factory=list)
+    by_identity: dict[tuple[str, str, str], Made] = field(default_factory=dict)
+    held: list[HeldCode] = field(default_factory=list)
+    notes: list[Issue] = field(default_factory=list)
+    conditions: dict[str, set[bool]] | None = None
+    fired: set[str] | None = None
+
+    def note(self, row: str, source: str, reason: str) -> None:
+        """Report a value that a row could not carry; the rest of the message goes on."""
+        self.notes.append(
+            Issue(
+                severity="warning",
+                code="value",
+                key="map-value",
+                text_en=f"{source} {reason}; row {row} left its target empty",
+                text_zh=f"{source} 的值不符合要求（{reason}）；映射行 {row} 未写入目标",
+                fix_en="Ask the sender to correct the field, or change the row's codec.",
+                fix_zh="请发送方更正该字段，或调整该映射行的编解码方式。",
+                expression=source,
+            )
+        )

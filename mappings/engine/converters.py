@@ -1,0 +1,160 @@
+"""Converters of one value: plain, by codec, through a code table; each notes its source."""
+
+from collections.abc import Callable
+from typing import Any
+
+from conformance.problem import Issue
+from mappings.engine.codecs import Codec
+from mappings.engine.context import Context, UnreadableValue
+from mappings.engine.rows import Row
+from mappings.engine.tables import Concept, Table
+from mappings.hl7.escape import unescape
+from mappings.translated import HeldCode
+
+# raw text, level (0 field, 1 component, 2 subcomponent), context, target path, source path
+Convert = Callable[[str, int, Context, str, str], Any]
+
+
+NULL = '""'  # HL7's "delete this value" is no value in a resource
+
+
+def leaf_converter(row: Row, codec: Codec, traced: bool) -> Convert:
+    """Return the converter of a single value."""
+    identifier = row.id
+    forward = _strip if codec.name == "text" else codec.forward
+    read = _joined if codec.is_composite else first_text
+
+    def leaf(raw: str, level: int, context: Context, target: str, source: str) -> Any:
+        text = read(raw, level, context)
+        if not text:
+            return None
+        try:
+            value = forward(text, context)
+        except UnreadableValue as error:
+            context.note(identifier, source, str(error))
+            return None
+        if traced and value is not None:
+            context.trace.append((target, source, identifier))
+        return value
+
+    return leaf
+
+
+def _strip(text: str, _context: Context) -> str | None:
+    return text  # first_text has stripped it
+
+
+def _joined(raw: str, level: int, context: Context) -> str:
+    """Return all parts of a component for a composite codec."""
+    separators = context.separators
+    mark = (separators.component, separators.subcomponent, "")[level]
+    parts = raw.split(mark) if mark else [raw]
+    return "\x1f".join(unescape(part, separators, context.codec) for part in parts)
+
+
+def first_text(raw: str, level: int, context: Context) -> str:
+    """Return the first subcomponent of the text, unescaped and without blanks around."""
+    separators = context.separators
+    if level == 0 and separators.component in raw:
+        raw = raw.split(separators.component, 1)[0]
+    if level <= 1 and separators.subcomponent and separators.subcomponent in raw:
+        raw = raw.split(separators.subcomponent, 1)[0]
+    if raw == NULL:
+        return ""
+    if separators.escape and separators.escape in raw:
+        raw = unescape(raw, separators, context.codec)
+    return raw.strip()
+
+
+def _lookup(
+    table: Table, code: str, row: Row, context: Context, source: str, *, local: bool = False
+) -> Concept | None:
+    """Return the concept of a code by the sender's overlay, the table, or the row's policy."""
+    overlay = context.sender.code_overlay.get(table.name)
+    if overlay and code in overlay:
+        wanted = overlay[code]
+        return next(
+            (concept for concept in table.forward.values() if concept.code == wanted),
+            Concept(wanted, "", ""),
+        )
+    concept = table.forward.get(code)
+    if concept is not None:
+        return concept
+    policy = row.unknown
+    if policy.startswith("default:"):
+        return Concept(policy[8:], "", "")
+    if policy == "hold":
+        context.held.append(
+            HeldCode(
+                table=table.name,
+                code=code,
+                system=table.source_system,
+                source=source,
+                row=row.id,
+            )
+        )
+        return None
+    if policy == "pass":
+        return None if local else Concept(code, "", "")
+    context.notes.append(
+        Issue(
+            severity="warning",
+            code="code-invalid",
+            key="map-code",
+            text_en=f"{source} holds a code that table {table.name} does not know",
+            text_zh=f"{source} 的代码不在对照表 {table.name} 中",
+            fix_en="Add the code to the sender's overlay of the table.",
+            fix_zh="请在该发送方的对照表补充此代码。",
+            expression=source,
+        )
+    )
+    return None
+
+
+def code_converter(table: Table, row: Row, traced: bool) -> Convert:
+    """Return the converter of a bare code through a table."""
+    identifier = row.id
+
+    def code(raw: str, level: int, context: Context, target: str, source: str) -> Any:
+        text = first_text(raw, level, context)
+        if not text:
+            return None
+        concept = _lookup(table, text, row, context, source)
+        if concept is None:
+            return None
+        if traced:
+            context.trace.append((target, source, identifier))
+        return concept.code
+
+    return code
+
+
+def coded_converter(convert: Convert, table: Table, row: Row, traced: bool) -> Convert:
+    """Return the converter of a coded element whose first coding goes through a table."""
+    identifier = row.id
+    is_coding = row.use.endswith("-Coding")
+
+    def coded(raw: str, level: int, context: Context, target: str, source: str) -> Any:
+        text = first_text(raw, level, context)
+        concept = _lookup(table, text, row, context, source, local=True) if text else None
+        if concept is None:
+            return convert(raw, level, context, target, source)
+        coding = {"code": concept.code}
+        if concept.system:
+            coding["system"] = concept.system
+        if concept.display:
+            coding["display"] = concept.display
+        if traced:
+            context.trace.append((f"{target}.coding[0]", source, identifier))
+        if is_coding:
+            return coding
+        whole: dict[str, Any] = {"coding": [coding]}
+        if concept.code in table.collapsed:
+            # Several codes mean this one: the sender's own coding stays beside it.
+            original = convert(raw, level, context, target, source) or {}
+            whole["coding"].extend(
+                item for item in original.get("coding", ()) if item.get("code") != concept.code
+            )
+        return whole
+
+    return coded

@@ -1,0 +1,332 @@
+"""A folder of maps and tables, loaded whole or refused with every fault listed."""
+
+import importlib
+import importlib.resources
+import pathlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mappings.engine.codecs import CODECS
+from mappings.engine.conditions import UnreadableCondition, compile_condition
+from mappings.engine.forward import Compiler
+from mappings.engine.rows import (
+    Fault,
+    FaultyMaps,
+    MessageMap,
+    Row,
+    RowMap,
+    content_hash,
+    read_documents,
+    read_message_map,
+    read_row_map,
+)
+from mappings.engine.scopes import UnreadableSource, parse_source
+from mappings.engine.tables import Table, read_table
+from mappings.engine.targets import UnreadablePath, parse_target
+
+EXACT, LOSSY, FORWARD, BACKWARD, IGNORED = "exact", "lossy", "forward", "backward", "ignored"
+_POLICIES = ("hold", "pass", "drop")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Library:
+    """Maps, types, message maps and tables under one content hash."""
+
+    maps: Mapping[str, RowMap]
+    messages: Mapping[str, MessageMap]
+    tables: Mapping[str, Table]
+    classes: Mapping[str, str]
+    hash: str
+
+    def message_map(self, event: str) -> MessageMap | None:
+        """Return the message map that covers an event such as `ADT^A01`."""
+        return self.messages.get(event)
+
+    def compile(self, *, traced: bool = True, watched: bool = False) -> Compiler:
+        """Return the closures of all maps."""
+        return Compiler(self.maps, self.tables, traced=traced, watched=watched)
+
+
+def default_folder() -> pathlib.Path:
+    """Return the folder of the maps that come with the hub."""
+    return pathlib.Path(str(importlib.resources.files("mappings")))
+
+
+def load(folder: pathlib.Path | None = None) -> Library:
+    """Load `maps/**.yaml` and `tables/*.json` of a folder.
+
+    Raises `FaultyMaps` with all faults; a library never loads half.
+    """
+    root = folder or default_folder()
+    files = sorted((root / "maps").rglob("*.yaml"))
+    table_files = sorted((root / "tables").glob("*.json"))
+    faults: list[Fault] = []
+    maps: dict[str, RowMap] = {}
+    messages: dict[str, MessageMap] = {}
+    for file in files:
+        if any(part.endswith(".cases") for part in file.parts):
+            continue
+        for document in read_documents(file, faults):
+            name = file.relative_to(root).as_posix()
+            if "message" in document:
+                message = read_message_map(document, name, faults)
+                messages.update(dict.fromkeys(message.events, message))
+            elif "map" in document or "type" in document:
+                row_map = read_row_map(document, name, faults)
+                maps[row_map.name] = row_map
+    tables = {file.stem: read_table(file) for file in table_files}
+    checker = Checker(maps, tables, faults)
+    for row_map in maps.values():
+        checker.check(row_map)
+    for message in {id(message): message for message in messages.values()}.values():
+        checker.check_message(message)
+    if faults:
+        raise FaultyMaps(faults)
+    return Library(
+        maps=maps,
+        messages=messages,
+        tables=tables,
+        classes=checker.classes,
+        hash=content_hash([*files, *table_files]),
+    )
+
+
+class Checker:
+    """Classifies every row and refuses what is neither exact, declared lossy nor one-way."""
+
+    def __init__(
+        self, maps: Mapping[str, RowMap], tables: Mapping[str, Table], faults: list[Fault]
+    ) -> None:
+        self._maps = maps
+        self._tables = tables
+        self._faults = faults
+        self.classes: dict[str, str] = {}
+        self._open: set[str] = set()
+
+    def check(self, row_map: RowMap) -> None:
+        """Check one map and note the class of each of its rows."""
+        if row_map.kind == "map" and not row_map.to:
+            self._fault(row_map, None, "says no resource type", "Add `to: Patient` or another.")
+        for row in row_map.rows:
+            self._check_row(row_map, row)
+            self.classes[f"{row_map.name}/{row.id}"] = self._class(row_map, row)
+        for path in (*row_map.identity, *row_map.key):
+            self._check_target(row_map, None, path)
+
+    def check_message(self, message: MessageMap) -> None:
+        """Check that a message map names maps and groups that exist."""
+        names = {group.name for group in message.groups} | {""}
+        for group in message.groups:
+            if group.within not in names:
+                self._faults.append(
+                    Fault(
+                        file=message.file,
+                        line=1,
+                        row=group.name,
+                        text=f"stands in the unknown group {group.within!r}",
+                        fix=f"Use one of {', '.join(sorted(names - {''}))}.",
+                    )
+                )
+        ids = {making.id for making in message.makes}
+        for making in message.makes:
+            missing = []
+            if making.map not in self._maps:
+                missing.append(f"the map {making.map!r}")
+            if making.within not in names:
+                missing.append(f"the group {making.within!r}")
+            missing.extend(
+                f"the resource {name!r}"
+                for name in (*making.links.values(), *making.into)
+                if name not in ids
+            )
+            for what in missing:
+                self._faults.append(
+                    Fault(
+                        file=message.file,
+                        line=making.line,
+                        row=making.id,
+                        text=f"names {what}, which does not exist",
+                        fix="Correct the name or add what it names.",
+                    )
+                )
+
+    def _fault(self, row_map: RowMap, row: Row | None, text: str, fix: str) -> None:
+        self._faults.append(
+            Fault(
+                file=row_map.file,
+                line=row.line if row else row_map.line,
+                row=row.id if row else row_map.name,
+                text=text,
+                fix=fix,
+            )
+        )
+
+    def _check_row(self, row_map: RowMap, row: Row) -> None:
+        is_type = row_map.reads_parts
+        if row.ignore:
+            if not row.source:
+                self._fault(row_map, row, "ignores nothing", "Name the field in `v2:`.")
+            return
+        if row.py:
+            self._check_python(row_map, row)
+            return
+        if not row.target:
+            self._fault(row_map, row, "has no `fhir:`", "Name the target, or `ignore:` the field.")
+        elif row_map.source_kind == "v2":
+            self._check_target(row_map, row, row.target)
+        if not row.source and row.value is None:
+            self._fault(
+                row_map, row, "has no source", "Name the field in `v2:` or give a `value:`."
+            )
+        if row.source and row_map.source_kind == "v2":
+            self._check_source(row_map, row, row.source, is_type=is_type)
+        if row.when and row_map.source_kind == "v2":
+            self._check_condition(row_map, row)
+        self._check_names(row_map, row)
+
+    def _check_names(self, row_map: RowMap, row: Row) -> None:
+        for name in (row.use, row.refer, *row_map.includes):
+            if name and name not in self._maps:
+                self._fault(
+                    row_map,
+                    row,
+                    f"uses {name!r}, which no file defines",
+                    "Correct the name, or add the type or map.",
+                )
+        if row.codec and row.codec not in CODECS:
+            self._fault(
+                row_map,
+                row,
+                f"names the unknown codec {row.codec!r}",
+                f"Use one of {', '.join(sorted(CODECS))}.",
+            )
+        if row.table and row.table not in self._tables:
+            self._fault(
+                row_map,
+                row,
+                f"names the unknown table {row.table!r}",
+                "Add the ConceptMap to tables/ or correct the name.",
+            )
+        if row.unknown not in _POLICIES and not row.unknown.startswith("default:"):
+            self._fault(
+                row_map,
+                row,
+                f"has the policy unknown: {row.unknown!r}",
+                "Use hold, pass, drop or default:<code>.",
+            )
+        if row.only not in {"", "forward", "backward"}:
+            self._fault(
+                row_map, row, f"has only: {row.only!r}", "Use only: forward or only: backward."
+            )
+
+    def _check_python(self, row_map: RowMap, row: Row) -> None:
+        if not row.reads or not row.writes:
+            self._fault(
+                row_map,
+                row,
+                "calls Python without saying what it reads and writes",
+                "Add `reads:` and `writes:`, so that trace and coverage stay true.",
+            )
+        if not row.only:
+            self._fault(
+                row_map, row, "calls Python both ways", "Say `only: forward` (or backward)."
+            )
+        module, _, name = row.py.rpartition(".")
+        try:
+            found = hasattr(importlib.import_module(module), name)
+        except (ImportError, ValueError):
+            found = False
+        if not found:
+            self._fault(
+                row_map,
+                row,
+                f"calls {row.py!r}, which does not exist",
+                "Correct the dotted name of the function.",
+            )
+
+    def _check_source(self, row_map: RowMap, row: Row, path: str, *, is_type: bool) -> None:
+        try:
+            parse_source(path, is_type=is_type)
+        except UnreadableSource as error:
+            self._fault(row_map, row, str(error), "Write the path as the guide does.")
+
+    def _check_target(self, row_map: RowMap, row: Row | None, path: str) -> None:
+        try:
+            parse_target(path)
+        except UnreadablePath as error:
+            self._fault(row_map, row, str(error), "Write the path as in FHIRPath.")
+
+    def _check_condition(self, row_map: RowMap, row: Row) -> None:
+        is_type = row_map.reads_parts
+        paths: list[str] = []
+
+        def collect(path: str) -> object:
+            paths.append(path)
+            return lambda _scope: []
+
+        try:
+            compile_condition(row.when, collect)  # type: ignore[arg-type]
+        except UnreadableCondition as error:
+            self._fault(
+                row_map,
+                row,
+                f"its condition {error}",
+                "Use the guide's words: VALUED, EQUALS, IN, COUNT, LENGTH, AND, OR, NOT.",
+            )
+        for path in paths:
+            self._check_source(row_map, row, path, is_type=is_type)
+
+    # -- classification ------------------------------------------------------------------------
+
+    def _class(self, row_map: RowMap, row: Row) -> str:
+        if row.ignore:
+            return IGNORED
+        if row.only:
+            return FORWARD if row.only == "forward" else BACKWARD
+        if row.value is not None:
+            self._fault(
+                row_map,
+                row,
+                "writes a constant and says no direction",
+                "Say `only: forward`; the way back has nothing to read.",
+            )
+            return FORWARD
+        if row.table and row.table in self._tables:
+            return self._class_of_table(row_map, row, self._tables[row.table])
+        if row.use and row.use in self._maps:
+            return self._class_of_type(row.use)
+        if row.refer:
+            return LOSSY
+        codec = CODECS.get(row.codec or "text")
+        return EXACT if codec is None or codec.name == "text" or codec.is_exact else LOSSY
+
+    def _class_of_table(self, row_map: RowMap, row: Row, table: Table) -> str:
+        missing = sorted(table.collapsed - set(row.back))
+        if missing and not row.loses:
+            self._fault(
+                row_map,
+                row,
+                f"goes through table {table.name}, where several codes become {', '.join(missing)}",
+                "Say in `back:` which code each of them goes back to, or `only: forward`.",
+            )
+        return LOSSY if table.collapsed or row.unknown.startswith("default:") else EXACT
+
+    def _class_of_type(self, name: str) -> str:
+        if name in self._open:
+            return EXACT
+        self._open.add(name)
+        row_map = self._maps[name]
+        classes = [
+            self._class_of_type(row.use) if row.use in self._maps else self._quiet(row_map, row)
+            for row in row_map.rows
+            if not row.ignore
+        ]
+        self._open.discard(name)
+        return EXACT if all(kind == EXACT for kind in classes) else LOSSY
+
+    def _quiet(self, row_map: RowMap, row: Row) -> str:
+        """Return a row's class without reporting its faults twice."""
+        faults, self._faults = self._faults, []
+        kind = self._class(row_map, row)
+        self._faults = faults
+        return kind

@@ -1,0 +1,100 @@
+"""Where a row writes: a fixed path, or a new element of a list for each repetition."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mappings.engine.targets import (
+    Element,
+    Put,
+    Step,
+    compile_enter,
+    compile_peek,
+    compile_put,
+    parse_target,
+    text_of,
+    values_at,
+)
+
+
+class Place:
+    """Where a row writes: a fixed path, or a new element of a list for each repetition."""
+
+    __slots__ = ("_count", "_defaults", "_head", "_rest", "_steps", "put", "suffix")
+
+    def __init__(self, steps: tuple[Step, ...], defaults: Mapping[str, Any]) -> None:
+        star = next((number for number, step in enumerate(steps) if step.index == -1), None)
+        self._steps = steps
+        self._defaults = _default_puts(defaults)
+        self._count: Callable[[Element], int] | None = None
+        if star is None:
+            self.suffix = text_of(steps)
+            self.put = self._fixed(steps)
+            return
+        self._count = compile_peek(steps[: star + 1])
+        self._head = text_of(steps[:star]) + "." + steps[star].name
+        self._rest = text_of(steps[star + 1 :])
+        self.suffix = ""
+        self.put = self._repeated(steps, star)
+
+    def path(self, out: Element) -> str:
+        """Return the path of the next value, beginning with a dot."""
+        if self._count is None:
+            return self.suffix
+        return f"{self._head}[{self._count(out)}]{self._rest}"
+
+    def is_empty(self, out: Element) -> bool:
+        """Whether nothing stands at the fixed path yet."""
+        return self._count is not None or not values_at(out, self._steps)
+
+    def _fixed(self, steps: tuple[Step, ...]) -> Put:
+        put = compile_put(steps)
+        defaults = self._defaults
+        if not defaults:
+            return put
+        enters = [compile_enter(step) for step in steps[:-1]]
+
+        def put_with(out: Element, value: Any) -> None:
+            put(out, value)
+            holder = out
+            for enter in enters:
+                holder = enter(holder)
+            for default in defaults:
+                default(holder)
+
+        return put_with
+
+    def _repeated(self, steps: tuple[Step, ...], star: int) -> Put:
+        enters = [compile_enter(step) for step in steps[:star]]
+        step, rest = steps[star], steps[star + 1 :]
+        name, url = step.name, step.url
+        inside = compile_put(rest) if rest else None
+        defaults = self._defaults
+
+        def put_new(out: Element, value: Any) -> None:
+            for enter in enters:
+                out = enter(out)
+            element: Any = value
+            if inside is not None:
+                element = {} if url is None else {"url": url}
+                inside(element, value)
+            for default in defaults:
+                default(element)
+            out.setdefault(name, []).append(element)
+
+        return put_new
+
+
+def _default_puts(defaults: Mapping[str, Any]) -> list[Callable[[Element], None]]:
+    puts = []
+    for path, value in defaults.items():
+        steps = parse_target(path)
+        puts.append(_default_put(steps, compile_put(steps), value))
+    return puts
+
+
+def _default_put(steps: tuple[Step, ...], put: Put, value: Any) -> Callable[[Element], None]:
+    def put_default(element: Element) -> None:
+        if not values_at(element, steps):
+            put(element, value)
+
+    return put_default

@@ -1,0 +1,298 @@
+"""Rows as closures over the fields of segments or the components of a data type."""
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mappings.engine.conditions import compile_condition
+from mappings.engine.context import Context
+from mappings.engine.converters import NULL, Convert
+from mappings.engine.places import Place
+from mappings.engine.rows import Row
+from mappings.engine.scopes import SlotNames, Slots, Source, cut, parse_source
+from mappings.engine.targets import Element, parse_target
+from mappings.hl7.escape import Separators, unescape
+
+# slots or parts, level, context, element, target path, source path
+RunRow = Callable[[Any, int, Context, Element, str, str], None]
+
+
+# the component's raw text first, then as RunRow
+PartRow = Callable[[str, list[str], int, Context, Element, str, str], None]
+
+
+class RowCondition:
+    """A `when:` over the slots of a map or the parts of a data type."""
+
+    def __init__(self, text: str, slots: SlotNames | None) -> None:
+        self._slots = slots
+        self._test = compile_condition(text, self._getter)
+
+    def test(self, parts: Any, context: Context) -> bool:
+        """Return the truth for these slots or parts."""
+        return self._test((parts, context))
+
+    def _getter(self, path: str) -> Callable[[Any], list[str]]:
+        slots = self._slots
+        source = parse_source(path, is_type=slots is None)
+        component, subcomponent = source.component, source.subcomponent
+        if slots is None:
+            index = source.field - 1
+
+            def part(scope: Any) -> list[str]:
+                parts, context = scope
+                raw = parts[index] if index < len(parts) else ""
+                return _valued(raw, 0, component, context)
+
+            return part
+        slot, number, wanted = slots.number(source.segment), source.field, source.repetition
+
+        def field(scope: Any) -> list[str]:
+            (fields, _), context = scope
+            have = fields[slot]
+            raw = have[number] if number < len(have) else ""
+            if not raw:
+                return []
+            mark = context.separators.repetition
+            reps = raw.split(mark) if mark and mark in raw else [raw]
+            if wanted > 1:
+                reps = reps[wanted - 1 : wanted]
+            return [
+                value for rep in reps for value in _valued(rep, component, subcomponent, context)
+            ]
+
+        return field
+
+
+def _valued(raw: str, component: int, subcomponent: int, context: Context) -> list[str]:
+    marks = (context.separators.component, context.separators.subcomponent)
+    if component or subcomponent:
+        raw = cut(raw, component, subcomponent, marks)
+    if not raw or raw == NULL:
+        return []
+    if not component and marks[0] in raw:
+        # A field is valued when any component is; it compares by its first.
+        raw = raw.split(marks[0], 1)[0] or "\0"
+    return [unescape(raw, context.separators, context.codec)]
+
+
+def constant_row(row: Row, place: Place, test: Any, traced: bool) -> RunRow:
+    """Return the closure of a `value:` row; `$authority` is the sender's own namespace."""
+    value, identifier = row.value, row.id
+    is_authority = value == "$authority"
+    is_shared = isinstance(value, (dict, list))  # resources own their elements
+
+    def run(
+        parts: Any, level: int, context: Context, out: Element, target: str, source: str
+    ) -> None:
+        if test is not None and not test(parts, context):
+            return
+        if test is None and not out:
+            return
+        given = (
+            f"{context.sender.namespace}/{context.facility or 'sender'}" if is_authority else value
+        )
+        if is_shared:
+            given = copy.deepcopy(given)
+        path = target + place.path(out)
+        if place.is_empty(out):  # a constant never overwrites what the sender said
+            place.put(out, given)
+            if traced:
+                context.trace.append((path, source, identifier))
+
+    return run
+
+
+def field_row(
+    row: Row, source: Source, slot: int, convert: Convert, place: Place, test: Any
+) -> RunRow:
+    """Return the closure of a row that reads a field of a segment."""
+    number = source.field
+    component, subcomponent = source.component, source.subcomponent
+    level = 2 if subcomponent else 1 if component else 0
+    suffix, label = source.suffix, f"-{source.field}"
+    identifier = row.id
+    fixed = None if place.suffix == "" else place.suffix
+    put = place.put
+
+    def run(slots: Slots, _level: int, context: Context, out: Element, target: str, _: str) -> None:
+        fields = slots[0][slot]
+        if number >= len(fields):
+            return
+        raw = fields[number]
+        if not raw or raw == NULL or (test is not None and not test(slots, context)):
+            return
+        separators = context.separators
+        prefix = slots[1][slot] + label
+        for position, rep in _repetitions(raw, source, separators, fields[0]):
+            if component:
+                rep = cut(
+                    rep, component, subcomponent, (separators.component, separators.subcomponent)
+                )
+            if not rep or rep == NULL:
+                continue
+            path = target + (place.path(out) if fixed is None else fixed)
+            value = convert(rep, level, context, path, f"{prefix}[{position}]{suffix}")
+            if value is not None:
+                put(out, value)
+                if context.fired is not None:
+                    context.fired.add(identifier)
+
+    return run
+
+
+def _repetitions(
+    raw: str, source: Source, separators: Separators, name: str
+) -> Iterable[tuple[int, str]]:
+    """Return the wanted repetitions of a field with their numbers from 1."""
+    mark = separators.repetition
+    wanted = source.repetition
+    # The second field of a header declares the separators and repeats nothing.
+    if not mark or mark not in raw or (source.field <= 2 and name == "MSH"):
+        return ((1, raw),) if wanted <= 1 else ()
+    reps = raw.split(mark)
+    if not wanted:
+        return enumerate(reps, 1)
+    return ((wanted, reps[wanted - 1]),) if wanted <= len(reps) else ()
+
+
+def part_row(row: Row, source: Source, convert: Convert, place: Place, test: Any) -> PartRow:
+    """Return the closure of a row that reads a component of a data type."""
+    part = source.component
+    fixed = None if place.suffix == "" else place.suffix
+    suffix = f".{source.field}" + (f".{part}" if part else "")
+    put = place.put
+    deeper = 2 if part else 1
+
+    def run(
+        raw: str,
+        parts: list[str],
+        level: int,
+        context: Context,
+        out: Element,
+        target: str,
+        source: str,
+    ) -> None:
+        if test is not None and not test(parts, context):
+            return
+        if part:
+            if level:
+                return  # a subcomponent has no parts of its own
+            raw = cut(raw, 0, part, ("", context.separators.subcomponent))
+            if not raw:
+                return
+        path = target + (place.path(out) if fixed is None else fixed)
+        depth = level + deeper
+        value = convert(raw, depth if depth < 2 else 2, context, path, source + suffix)
+        if value is not None:
+            put(out, value)
+
+    return run
+
+
+class Parts:
+    """The rows of a data type by the component they read, so that empty ones cost nothing."""
+
+    __slots__ = ("_after", "_by_index", "_constants", "_lists", "_size")
+
+    def __init__(self) -> None:
+        self._by_index: dict[int, list[PartRow]] = {}
+        self._after: list[RunRow] = []
+        self._constants: list[RunRow] = []
+        self._lists: set[str] = set()
+        self._size = 0
+
+    def add(self, row: Row, ready: PartRow, index: int) -> None:
+        """Add a row that reads one component."""
+        self._by_index.setdefault(index, []).append(ready)
+        self._size = max(self._size, index + 1)
+        first = parse_target(row.target)[0]
+        if first.index is not None and first.index > 0:
+            self._lists.add(first.name)
+
+    def add_after(self, row: Row, ready: RunRow) -> None:
+        """Add a row that has no component of its own: a constant or a call of Python."""
+        is_plain = row.value is not None and not row.when
+        (self._constants if is_plain else self._after).append(ready)
+
+    def fill(
+        self,
+        parts: list[str],
+        level: int,
+        context: Context,
+        out: Element,
+        target: str,
+        source: str,
+    ) -> None:
+        """Run the rows of the populated components, then those without one."""
+        by_index = self._by_index
+        for index, raw in enumerate(parts):
+            if raw and raw != NULL:
+                rows = by_index.get(index)
+                if rows is not None:
+                    for row in rows:
+                        row(raw, parts, level, context, out, target, source)
+        for ready in self._after:
+            ready(parts, level, context, out, target, source)
+
+    def finish(
+        self,
+        parts: list[str],
+        level: int,
+        context: Context,
+        out: Element,
+        target: str,
+        source: str,
+    ) -> None:
+        """Write the constants and drop list places that nothing filled."""
+        for ready in self._constants:
+            ready(parts, level, context, out, target, source)
+        for name in self._lists:
+            if name in out:
+                out[name] = [item for item in out[name] if item]
+
+
+def type_converter(rows: Parts) -> Convert:
+    """Return the converter of a whole data type."""
+
+    def convert(raw: str, level: int, context: Context, target: str, source: str) -> Any:
+        separators = context.separators
+        mark = (separators.component, separators.subcomponent, "")[level]
+        parts = raw.split(mark) if mark and mark in raw else [raw]
+        out: Element = {}
+        rows.fill(parts, level, context, out, target, source)
+        if not out:
+            return None
+        rows.finish(parts, level, context, out, target, source)
+        return out
+
+    return convert
+
+
+class SegmentRows:
+    """The rows of a map over segments, in their order; constants without condition last."""
+
+    __slots__ = ("_constants", "_rows")
+
+    def __init__(self) -> None:
+        self._rows: list[RunRow] = []
+        self._constants: list[RunRow] = []
+
+    def add(self, row: Row, ready: RunRow) -> None:
+        """Add a compiled row."""
+        is_plain = row.value is not None and not row.when
+        (self._constants if is_plain else self._rows).append(ready)
+
+    def fill(
+        self, parts: Any, level: int, context: Context, out: Element, target: str, source: str
+    ) -> None:
+        """Run every row."""
+        for row in self._rows:
+            row(parts, level, context, out, target, source)
+
+    def finish(
+        self, parts: Any, level: int, context: Context, out: Element, target: str, source: str
+    ) -> None:
+        """Write the constants."""
+        for row in self._constants:
+            row(parts, level, context, out, target, source)

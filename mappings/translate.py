@@ -1,0 +1,168 @@
+"""One HL7 v2 message as FHIR resources, by the message map of its event."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mappings.channels.profile import ChannelProfile
+from mappings.engine.context import Context, Made
+from mappings.engine.forward import Compiler, made_by_id
+from mappings.engine.library import Library
+from mappings.engine.rows import Making, MessageMap
+from mappings.engine.scopes import Scope, scopes_of
+from mappings.engine.targets import compile_put, parse_target
+from mappings.hl7.escape import unescape
+from mappings.hl7.message import Message, Segment, parse
+from mappings.translated import Match, Merge, TranslatedMessage, TranslatedResource, Unmapped
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Watch:
+    """What a watched run saw: rows that fired, and the truths each condition had."""
+
+    fired: set[str] = field(default_factory=set)
+    conditions: dict[str, set[bool]] = field(default_factory=dict)
+
+
+class Translator:
+    """A library of maps compiled once; `translate` is a pure function of message and channel."""
+
+    def __init__(self, library: Library, *, traced: bool = True, watched: bool = False) -> None:
+        self.library = library
+        self._compiler: Compiler = library.compile(traced=traced, watched=watched)
+
+    def translate(
+        self, message: bytes | Message, channel: ChannelProfile, *, watch: Watch | None = None
+    ) -> TranslatedMessage | Unmapped:
+        """Return the message's resources with identity, order keys, merges, trace and notes.
+
+        Bytes that are no message raise `InvalidStructure`; an event without a map is `Unmapped`.
+        """
+        if not isinstance(message, Message):
+            message = parse(message, channel.charset)
+        msh = message.segments[0]
+        event = _event(message, msh)
+        control_id = msh.field(10)
+        message_map = self.library.message_map(channel.event_of(event))
+        if message_map is None:
+            return Unmapped(
+                event=event,
+                control_id=control_id,
+                order_keys=order_keys(message, channel.order),
+            )
+        context = Context(
+            sender=channel.sender,
+            separators=message.separators,
+            codec=message.codec,
+            facility=_first(message, msh.field(4)),
+            seed=f"{msh.field(3)}\x1f{msh.field(4)}\x1f{control_id}\x1f{msh.field(7)}",
+        )
+        if watch is not None:
+            context.fired, context.conditions = watch.fired, watch.conditions
+        root = scopes_of(message.segments, message_map.groups)
+        by_id = self._make_all(message_map, root, context)
+        return TranslatedMessage(
+            event=event,
+            control_id=control_id,
+            order_keys=order_keys(message, channel.order or message_map.order),
+            resources=tuple(_handed(made) for made in context.made),
+            merges=_merges(message_map, root, by_id),
+            held=tuple(context.held),
+            notes=tuple(context.notes),
+            map_name=message_map.name,
+            map_hash=self.library.hash,
+        )
+
+    def _make_all(self, message_map: MessageMap, root: Scope, context: Context) -> dict[str, Made]:
+        """Run every line of the message map, outer groups first."""
+        by_key: dict[str, Made] = {}
+        by_group: dict[str, list[Making]] = {}
+        for making in message_map.makes:
+            by_group.setdefault(making.within, []).append(making)
+        for scope in root.all():
+            for making in by_group.get(scope.group, ()):
+                for segment in scope.segments.get(making.each, ()):
+                    made = self._make(making, scope, segment, context)
+                    if made is None:
+                        continue
+                    by_key[made.key] = made
+                    scope.made.setdefault(making.id, made.key)
+                    _put_into(making, scope, made, by_key)
+        return by_key
+
+    def _make(
+        self, making: Making, scope: Scope, segment: Segment, context: Context
+    ) -> Made | None:
+        links: dict[str, Any] = {}
+        for path, name in making.links.items():
+            key = made_by_id(scope, name)
+            if key is not None:
+                links[path] = {"reference": f"urn:uuid:{key}"}
+        return self._compiler.map(making.map).run(scope, segment, context, links)
+
+
+def _put_into(making: Making, scope: Scope, made: Made, by_key: Mapping[str, Made]) -> None:
+    """Let an outer resource refer to this one."""
+    for name, path in making.into.items():
+        key = made_by_id(scope, name)
+        if key is not None and key in by_key:
+            reference = {"reference": f"urn:uuid:{made.key}"}
+            compile_put(parse_target(path))(by_key[key].resource, reference)
+
+
+def _event(message: Message, msh: Segment) -> str:
+    parts = msh.field(9).split(message.separators.component)
+    return "^".join(parts[:2])
+
+
+def _first(message: Message, raw: str) -> str:
+    """Return the first component of a raw field, unescaped."""
+    part = raw.split(message.separators.component, 1)[0]
+    return unescape(part, message.separators, message.codec)
+
+
+def order_keys(message: Message, fields: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys under which a message keeps its order, such as `PID-3=7^^^H`.
+
+    The first repetition's id and authority count; a message with two (A40) waits for both.
+    """
+    keys: list[str] = []
+    separators = message.separators
+    for name in fields:
+        segment_name, _, number = name.partition("-")
+        for segment in message.all(segment_name):
+            raw = segment.field(int(number)).split(separators.repetition or "\0", 1)[0]
+            parts = raw.split(separators.component)
+            key = f"{parts[0]}^{parts[3] if len(parts) > 3 else ''}"
+            if parts[0] and key not in keys:
+                keys.append(key)
+    return tuple(keys)
+
+
+def _handed(made: Made) -> TranslatedResource:
+    return TranslatedResource(
+        key=made.key,
+        resource=made.resource,
+        identity=tuple(made.identity),
+        match=Match(made.match),
+        trace=tuple(made.trace),
+    )
+
+
+def _merges(message_map: MessageMap, root: Scope, by_key: Mapping[str, Made]) -> tuple[Merge, ...]:
+    merges: list[Merge] = []
+    for rule in message_map.merges:
+        for scope in root.all():
+            if scope.group != rule.get("in", ""):
+                continue
+            surviving = by_key.get(scope.made.get(rule["surviving"], ""))
+            prior = by_key.get(scope.made.get(rule["prior"], ""))
+            if surviving is not None and prior is not None:
+                merges.append(
+                    Merge(
+                        type=str(surviving.resource["resourceType"]),
+                        surviving=tuple(surviving.identity),
+                        prior=tuple(prior.identity),
+                    )
+                )
+    return tuple(merges)
