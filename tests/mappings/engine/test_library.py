@@ -1,0 +1,95 @@
+"""A library of maps loads whole, with every row classified, or not at all."""
+
+import json
+import pathlib
+
+import pytest
+
+from mappings.engine.library import load
+from mappings.engine.rows import FaultyMaps
+
+TYPES = """
+type: X
+rows:
+  - {id: X-1, v2: "1", fhir: family}
+"""
+
+
+def _faults(folder: pathlib.Path, text: str) -> list[str]:
+    (folder / "maps").mkdir()
+    (folder / "tables").mkdir()
+    (folder / "maps" / "a.yaml").write_text(text, encoding="utf-8")
+    concept_map = {
+        "group": [
+            {
+                "source": "s",
+                "target": "t",
+                "element": [
+                    {"code": "A", "target": [{"code": "x"}]},
+                    {"code": "B", "target": [{"code": "x"}]},
+                ],
+            }
+        ]
+    }
+    (folder / "tables" / "Two.json").write_text(json.dumps(concept_map))
+    with pytest.raises(FaultyMaps) as refused:
+        load(folder)
+    return [str(fault) for fault in refused.value.faults]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("{id: A, v2: PID-3}", "has no `fhir:`"),
+        ("{id: A, v2: PID3, fhir: gender}", "cannot read the source"),
+        ('{id: A, v2: PID-3, fhir: "a b"}', "cannot read the step"),
+        ('{id: A, v2: PID-3, fhir: "a[*].b[*]"}', "more than one [*]"),
+        ("{id: A, v2: PID-3, fhir: a, as: nonsense}", "unknown codec"),
+        ("{id: A, v2: PID-3, fhir: a, use: Nobody}", "no file defines"),
+        ("{id: A, v2: PID-3, fhir: a, code: Nothing}", "unknown table"),
+        ("{id: A, v2: PID-3, fhir: a, code: Two}", "several codes become x"),
+        ("{id: A, v2: PID-3, fhir: a, when: PID-3 IS THERE}", "its condition"),
+        ("{id: A, v2: PID-3, fhir: a, unknown: maybe}", "policy unknown"),
+        ("{id: A, v2: PID-3, fhir: a, only: sometimes}", "has only:"),
+        ("{id: A, value: x, fhir: a}", "writes a constant and says no direction"),
+        ("{id: A, py: mappings.maps.python.nothing, only: forward}", "which does not exist"),
+        ("{id: A, py: mappings.maps.python.place}", "both ways"),
+        ("{id: A, v2: PID-3, fihr: a}", "unknown key 'fihr'"),
+        ("{v2: PID-3, fhir: a}", "has no id"),
+    ],
+)
+def test_a_faulty_row_is_named_with_file_line_and_fix(
+    tmp_path: pathlib.Path, row: str, says: str
+) -> None:
+    faults = _faults(tmp_path, f"map: M\nto: Patient\nrows:\n  - {row}\n")
+    assert any(says in fault for fault in faults), faults
+    assert all(fault.startswith("maps/a.yaml:4: row ") for fault in faults), faults
+
+
+def test_every_fault_is_listed_at_once(tmp_path: pathlib.Path) -> None:
+    text = (
+        "map: M\nto: Patient\nrows:\n"
+        "  - {id: A, v2: PID-3, fhir: a, as: x}\n"
+        "  - {id: A, v2: PID-4, fhir: b, as: y}\n"
+        "---\nmessage: Q\nevents: [A^B]\nmakes:\n"
+        "  - {id: p, map: Nobody, each: PID, links: {subject: q}}\n"
+    )
+    faults = _faults(tmp_path, text)
+    assert len(faults) == 5
+    assert any("id of an earlier row" in fault for fault in faults)
+    assert any("the map 'Nobody'" in fault for fault in faults)
+    assert any("the resource 'q'" in fault for fault in faults)
+
+
+def test_a_file_that_is_no_yaml_is_refused(tmp_path: pathlib.Path) -> None:
+    (fault,) = _faults(tmp_path, "map: M\nrows: [\n")
+    assert "is not YAML" in fault
+
+
+def test_the_rows_that_come_with_the_hub_are_classified() -> None:
+    library = load()
+    assert library.classes["PID-Patient/PID-24"] == "exact"
+    assert library.classes["PID-Patient/PID-7"] == "lossy"
+    assert library.classes["PID-Patient/PID-19"] == "forward"
+    assert library.classes["PID-Patient/PID-1"] == "ignored"
+    assert len(library.tables) >= 76

@@ -1,0 +1,183 @@
+"""ADT messages become resources with identity, order key, merge and trace."""
+
+import pathlib
+
+import pytest
+
+from conformance import resource_json
+from mappings.channels.profile import HEALTH_CARD, NATIONAL_ID, ChannelProfile
+from mappings.engine.library import load
+from mappings.hl7.message import parse, parse_location
+from mappings.translate import Translator
+from mappings.translated import Match, TranslatedMessage, Unmapped
+
+CHANNEL = ChannelProfile()
+ADMISSION = (
+    "MSH|^~\\&|HIS|H1|HUB|Q|20260501083000||ADT^A01^ADT_A01|M1|P|2.5.1||||||GB18030\r"
+    "EVN|A01|20260501083000\r"
+    "PID|1||7001^^^H1^MR~999001199001011239^^^^NNCHN~H5501^^^^HC||李^雷||19900101|M|||"
+    "幸福路1号^^苏州市^江苏省^215000^CHN||13800000000^PRN^CP\r"
+    "NK1|1|韩^梅梅|SPO^Spouse^HL70063||13900000000\r"
+    "PV1|1|I|W3^301^02^H1||||D01^张^伟|||||||||||V9001" + "|" * 25 + "20260501080000\r"
+    "AL1|1|DA|PEN^青霉素^L|SV|皮疹|20200101\r"
+    "IN1|1|P1^城乡居民医保|C1|医保局||||||||20260101|20261231\r"
+).encode("gb18030")
+
+
+@pytest.fixture(scope="module")
+def translator() -> Translator:
+    return Translator(load())
+
+
+def _of(result: TranslatedMessage | Unmapped, type_: str) -> list[dict]:
+    assert isinstance(result, TranslatedMessage)
+    return [dict(made.resource) for made in result.resources if made.type == type_]
+
+
+def test_an_admission_becomes_a_patient_known_by_its_three_numbers(translator: Translator) -> None:
+    result = translator.translate(ADMISSION, CHANNEL)
+    assert isinstance(result, TranslatedMessage)
+    patient = next(made for made in result.resources if made.type == "Patient")
+    assert patient.match is Match.MERGE
+    assert patient.identity == (
+        ("https://fhir.qiao.example/cphc/sid/H1", "7001"),
+        (NATIONAL_ID, "999001199001011239"),
+        (HEALTH_CARD, "H5501"),
+    )
+    resource = patient.resource
+    assert resource["name"] == [{"family": "李", "given": ["雷"]}]
+    assert resource["gender"] == "male"
+    assert resource["birthDate"] == "1990-01-01"
+    assert resource["address"][0]["city"] == "苏州市"
+    assert resource["telecom"] == [{"system": "phone", "use": "home", "value": "13800000000"}]
+
+
+def test_an_admission_becomes_encounter_relative_allergy_and_coverage(
+    translator: Translator,
+) -> None:
+    result = translator.translate(ADMISSION, CHANNEL)
+    assert isinstance(result, TranslatedMessage)
+    patient = next(made for made in result.resources if made.type == "Patient")
+    about = {"reference": f"urn:uuid:{patient.key}"}
+    (encounter,) = _of(result, "Encounter")
+    assert encounter["status"] == "in-progress"
+    assert encounter["class"]["code"] == "IMP"
+    assert encounter["subject"] == about
+    assert encounter["period"] == {"start": "2026-05-01T08:00:00+08:00"}
+    assert encounter["identifier"][0]["value"] == "V9001"
+    (relative,) = _of(result, "RelatedPerson")
+    assert relative["patient"] == about
+    assert relative["relationship"][0]["coding"][0]["code"] == "SPS"
+    (allergy,) = _of(result, "AllergyIntolerance")
+    assert allergy["code"]["coding"][0]["code"] == "PEN"
+    assert allergy["criticality"] == "high"
+    assert allergy["patient"] == about
+    (coverage,) = _of(result, "Coverage")
+    assert coverage["beneficiary"] == about
+    names = {place["name"] for place in _of(result, "Location")}
+    assert names == {"W3", "301", "02", "H1"}
+    (doctor,) = _of(result, "Practitioner")
+    assert doctor["name"] == [{"family": "张", "given": ["伟"]}]
+
+
+def test_every_reference_points_into_the_message(translator: Translator) -> None:
+    result = translator.translate(ADMISSION, CHANNEL)
+    assert isinstance(result, TranslatedMessage)
+    keys = {f"urn:uuid:{made.key}" for made in result.resources}
+
+    def references(value: object) -> list[str]:
+        if isinstance(value, dict):
+            own = [value["reference"]] if isinstance(value.get("reference"), str) else []
+            return own + [found for item in value.values() for found in references(item)]
+        if isinstance(value, list):
+            return [found for item in value for found in references(item)]
+        return []
+
+    found = [ref for made in result.resources for ref in references(made.resource)]
+    assert found
+    assert set(found) <= keys
+
+
+def test_the_same_message_makes_the_same_keys(translator: Translator) -> None:
+    first = translator.translate(ADMISSION, CHANNEL)
+    second = translator.translate(ADMISSION.replace(b"|M1|", b"|M2|"), CHANNEL)
+    assert isinstance(first, TranslatedMessage)
+    assert isinstance(second, TranslatedMessage)
+    assert [made.key for made in first.resources] == [made.key for made in second.resources]
+
+
+def test_every_traced_source_exists_in_the_message(translator: Translator) -> None:
+    result = translator.translate(ADMISSION, CHANNEL)
+    assert isinstance(result, TranslatedMessage)
+    message = parse(ADMISSION)
+    entries = [entry for made in result.resources for entry in made.trace]
+    assert len(entries) > 50
+    for target, source, row in entries:
+        place = parse_location(source)
+        assert place is not None, source
+        assert any(
+            segment.name == place.segment and segment.sequence == place.sequence
+            for segment in message.segments
+        )
+        assert target[0].isupper()
+        assert row
+    assert ("Patient.name[0].family", "PID[1]-5[1].1", "XPN-1") in entries
+
+
+def test_the_order_key_is_the_first_identifier_with_its_authority(translator: Translator) -> None:
+    result = translator.translate(ADMISSION, CHANNEL)
+    assert result.order_keys == ("7001^H1",)
+
+
+def test_a_merge_names_the_surviving_and_the_prior_record(translator: Translator) -> None:
+    message = (
+        b"MSH|^~\\&|HIS|H1|HUB|Q|20260501083000||ADT^A40^ADT_A39|M3|P|2.5.1\r"
+        b"EVN|A40|20260501083000\rPID|1||7001^^^H1^MR||Li^Lei\rMRG|6999^^^H1^MR\r"
+    )
+    result = translator.translate(message, CHANNEL)
+    assert isinstance(result, TranslatedMessage)
+    (merge,) = result.merges
+    assert merge.surviving == (("https://fhir.qiao.example/cphc/sid/H1", "7001"),)
+    assert merge.prior == (("https://fhir.qiao.example/cphc/sid/H1", "6999"),)
+    assert result.order_keys == ("7001^H1", "6999^H1")
+
+
+def test_an_event_without_a_map_is_unmapped(translator: Translator) -> None:
+    message = b"MSH|^~\\&|HIS|H1|HUB|Q|1||ZZZ^Z99|M4|P|2.5.1\rPID|1||7^^^H1\r"
+    result = translator.translate(message, ChannelProfile(order=("PID-3",)))
+    assert result == Unmapped(event="ZZZ^Z99", control_id="M4", order_keys=("7^H1",))
+
+
+def test_a_code_that_must_be_known_is_held(translator: Translator) -> None:
+    message = ADMISSION.replace(b"19900101|M|", b"19900101|Q|")
+    result = translator.translate(message, CHANNEL)
+    assert isinstance(result, TranslatedMessage)
+    (held,) = result.held
+    assert (held.table, held.code, held.row) == ("AdministrativeSex", "Q", "PID-8")
+    assert held.source == "PID[1]-8[1]"
+
+
+def test_an_unreadable_value_is_noted_and_the_rest_goes_on(translator: Translator) -> None:
+    message = ADMISSION.replace(b"19900101|M|", b"19901301|M|")
+    result = translator.translate(message, CHANNEL)
+    assert isinstance(result, TranslatedMessage)
+    (note,) = result.notes
+    assert note.expression == "PID[1]-7[1]"
+    assert "month" in note.text_en
+    assert "19901301" not in note.text_en
+    (patient,) = _of(result, "Patient")
+    assert "birthDate" not in patient
+
+
+def test_every_shared_message_is_translated_or_unmapped_and_can_be_written(
+    translator: Translator, shared_data: pathlib.Path
+) -> None:
+    covered = 0
+    for file in sorted((shared_data / "hl7v2-messages" / "messages").glob("*.hl7")):
+        result = translator.translate(file.read_bytes(), CHANNEL)
+        if isinstance(result, TranslatedMessage):
+            covered += 1
+            assert result.held == (), file.name
+            for made in result.resources:
+                assert resource_json.dump(made.resource)
+    assert covered >= 24
