@@ -299,10 +299,7 @@ def _finished(entry: Entry, reading: Reading, written: Sequence[Written], desk: 
         "map": reading.map_name,
         "hash": reading.map_hash,
         "resources": {
-            "/".join(desk.made[id(reading), one.key]): [
-                (step.target, step.source, step.row) for step in one.trace
-            ]
-            for one in reading.resources
+            "/".join(desk.made[id(reading), one.key]): list(one.trace) for one in reading.resources
         },
     }
     return Finished(
