@@ -38,6 +38,11 @@ NO_ROWS = IndexRows(
 )
 
 
+def microseconds_of(moment: datetime) -> int:
+    """Return a time as a whole number since 1970, UTC."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
 @dataclass(slots=True, kw_only=True)
 class State:
     """One logical resource as it stands now, in the database or after the operations so far."""
@@ -56,11 +61,6 @@ class State:
     def is_deleted(self) -> bool:
         """Whether this is a tombstone."""
         return self.op == "d"
-
-    @property
-    def microseconds(self) -> int:
-        """The time of the version as a whole number since 1970, UTC."""
-        return (self.last_updated - _EPOCH) // timedelta(microseconds=1)
 
     def resource(self) -> Resource:
         """Return the content, parsed once."""
@@ -85,11 +85,12 @@ class State:
 class AuditRow:
     """One access, as it goes into the audit table."""
 
+    context: WriteContext
+    origin: Origin | WriteContext
     action: str
     type: str
     id: str
     version: int
-    origin: Origin | WriteContext
     detail: str | None = None
 
 
@@ -106,17 +107,33 @@ class Reindexed:
 class Changes:
     """What is to be written when all operations have been taken."""
 
-    context: WriteContext
-    at: datetime
     rids: Iterator[int]
     before: dict[Key, State | None] = field(default_factory=dict)
     after: dict[Key, State] = field(default_factory=dict)
     between: list[State] = field(default_factory=list)
     audit: list[AuditRow] = field(default_factory=list)
     origin: Origin | WriteContext = field(init=False)
+    _context: WriteContext = field(init=False)
+    _at: datetime = field(init=False)
+    _replaced: list[tuple[Key, State | None]] = field(init=False)
+    _marks: tuple[int, int] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.origin = self.context
+    def begin(self, context: WriteContext) -> None:
+        """Take the following operations for this writer; `undo` comes back to here."""
+        self._context = self.origin = context
+        self._at = body.to_milliseconds(context.at)
+        self._replaced = []
+        self._marks = (len(self.between), len(self.audit))
+
+    def undo(self) -> None:
+        """Forget everything since the last `begin`."""
+        for key, state in reversed(self._replaced):
+            if state is None:
+                del self.after[key]
+            else:
+                self.after[key] = state
+        between, audit = self._marks
+        del self.between[between:], self.audit[audit:]
 
     def create(self, resource: Resource, id_: str) -> Written:
         """Write the first version under an id that nobody has."""
@@ -161,7 +178,7 @@ class Changes:
             type=operation.type,
             id=id_,
             version=current.version + 1,
-            last_updated=max(self.at, current.last_updated),
+            last_updated=max(self._at, current.last_updated),
             op="d",
             chash=None,
             body=b"",
@@ -171,7 +188,7 @@ class Changes:
 
     def nothing(self, type_: str, id_: str = "") -> Written:
         """Return the result of deleting what is not there: a version 0."""
-        version = Version(type=type_, id=id_, version=0, last_updated=self.at, deleted=True)
+        version = Version(type=type_, id=id_, version=0, last_updated=self._at, deleted=True)
         return Written(version=version, changed=False)
 
     def unchanged(self, key: Key, action: str) -> Written:
@@ -179,8 +196,7 @@ class Changes:
         current = self._current(key)
         if current is None:
             raise not_found(*key)
-        self.audit.append(AuditRow(action=action, type=key[0], id=key[1], version=current.version,
-                                   origin=self.origin, detail="unchanged"))  # fmt: skip
+        self._note(action, current, "unchanged")
         return Written(version=current.to_version(), changed=False)
 
     def reindexed(self, index: Index) -> list[Reindexed]:
@@ -203,7 +219,7 @@ class Changes:
         if current is not None and not current.is_deleted and _is_same(current, resource, content):
             return self.unchanged(key, _ACTIONS[op])
         version = 1 if current is None else current.version + 1
-        at = self.at if current is None else max(self.at, current.last_updated)
+        at = self._at if current is None else max(self._at, current.last_updated)
         state = State(
             rid=next(self.rids) if current is None else current.rid,
             type=key[0],
@@ -225,18 +241,24 @@ class Changes:
         )
 
     def _replace(self, key: Key, state: State) -> None:
-        if key in self.after:
-            self.between.append(self.after[key])
+        earlier = self.after.get(key)
+        if earlier is not None:
+            self.between.append(earlier)
+        self._replaced.append((key, earlier))
         self.after[key] = state
-        self.audit.append(
-            AuditRow(
-                action=_ACTIONS[state.op],
-                type=key[0],
-                id=key[1],
-                version=state.version,
-                origin=self.origin,
-            )
+        self._note(_ACTIONS[state.op], state)
+
+    def _note(self, action: str, state: State, detail: str | None = None) -> None:
+        row = AuditRow(
+            context=self._context,
+            origin=self.origin,
+            action=action,
+            type=state.type,
+            id=state.id,
+            version=state.version,
+            detail=detail,
         )
+        self.audit.append(row)
 
 
 def _is_same(current: State, resource: Resource, content: body.Content) -> bool:

@@ -4,8 +4,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+import psycopg_pool
 
-from conformance.problem import EditConflict, Gone, Issue, NotFound, TooCostly, VersionConflict
+from conformance.problem import (
+    EditConflict,
+    Gone,
+    Issue,
+    NotFound,
+    Problem,
+    Throttled,
+    TooCostly,
+    Unavailable,
+    VersionConflict,
+)
 
 
 @contextmanager
@@ -19,9 +30,13 @@ def translated_failures() -> Iterator[None]:
         psycopg.errors.SerializationFailure,
         psycopg.errors.LockNotAvailable,
     ) as failure:
-        raise EditConflict(_COLLIDED) from failure
+        raise collided() from failure
     except psycopg.errors.QueryCanceled as failure:
         raise TooCostly(_TOO_LONG) from failure
+    except (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests) as failure:
+        raise Throttled(_TOO_BUSY) from failure
+    except psycopg.OperationalError as failure:
+        raise Unavailable(_AWAY) from failure
 
 
 def version_conflict(key: tuple[str, str], current: int | None, *, wanted: str) -> VersionConflict:
@@ -67,6 +82,30 @@ def gone(type_: str, id_: str) -> Gone:
     )
 
 
+def collided() -> EditConflict:
+    """Return the failure of two writers that met; the same request may be sent again."""
+    return EditConflict(_COLLIDED)
+
+
+def is_collision(result: object) -> bool:
+    """Say whether a result is the failure that may succeed when tried again."""
+    return isinstance(result, Problem) and result.issues[0] is _COLLIDED
+
+
+def claim_taken(kind: str) -> EditConflict:
+    """Return the failure of a claim that somebody else holds for an overlapping period."""
+    return EditConflict(
+        Issue(
+            code="conflict",
+            key="claim-taken",
+            text_en=f"The {kind} is already taken for this period",
+            text_zh=f"该时段已被占用（{kind}）",
+            fix_en="Choose another period, or release the earlier one first.",
+            fix_zh="请选择其他时段，或先释放已有的占用。",
+        )
+    )
+
+
 _COLLIDED = Issue(
     code="conflict",
     key="write-collided",
@@ -82,4 +121,20 @@ _TOO_LONG = Issue(
     text_zh="数据库未能在语句时限内完成",
     fix_en="Send less in one request, or try again later.",
     fix_zh="请减少单次请求的数据量，或稍后重试。",
+)
+_TOO_BUSY = Issue(
+    code="throttled",
+    key="database-busy",
+    text_en="All connections to the database are in use",
+    text_zh="数据库连接已全部占用",
+    fix_en="Wait a moment and send the same request again.",
+    fix_zh="请稍候原样重新提交。",
+)
+_AWAY = Issue(
+    code="transient",
+    key="database-away",
+    text_en="The database is away for the moment",
+    text_zh="数据库暂时不可用",
+    fix_en="Send the same request again in a few seconds; a write may have happened already.",
+    fix_zh="请数秒后原样重新提交；写入可能已经生效。",
 )

@@ -11,10 +11,9 @@ from psycopg import AsyncConnection
 
 from fhir_store import statements
 from fhir_store.arrays import Float8s, Int4s, Int8s, Texts
-from fhir_store.changes import NO_ROWS, Changes, Index, State
+from fhir_store.changes import NO_ROWS, AuditRow, Changes, Index, State, microseconds_of
 from fhir_store.index_rows import IndexRows
 from fhir_store.keys import resource_key
-from fhir_store.operations import WriteContext
 from fhir_store.resource_types import TYPE_IDS
 
 Connection = AsyncConnection[Any]
@@ -75,7 +74,7 @@ async def flush(
     gains += [(one.rid, one.gained) for one in reindexed]
     _gain(statement, gains)
     learned = _add_dictionaries(statement, [rows for _, rows in gains], known)
-    add_audit(statement, changes)
+    _add_audit(statement, changes.audit)
     await statement.run(connection)
     return learned
 
@@ -95,7 +94,7 @@ def _add_versions(
             n_tid=Int4s(TYPE_IDS[one.type] for one in new),
             n_fid=Texts(one.id for one in new),
             n_ver=Int4s(one.version for one in new),
-            n_lu=Int8s(one.microseconds for one in new),
+            n_lu=Int8s(microseconds_of(one.last_updated) for one in new),
             n_op=Texts(one.op for one in new),
             n_chash=Int8s(one.chash or 0 for one in new),
             n_pset=Texts(_array_text(psets[one.rid]) for one in new),
@@ -106,7 +105,7 @@ def _add_versions(
             statements.NEXT,
             u_rid=Int8s(one.rid for one in kept),
             u_ver=Int4s(one.version for one in kept),
-            u_lu=Int8s(one.microseconds for one in kept),
+            u_lu=Int8s(microseconds_of(one.last_updated) for one in kept),
             u_op=Texts(one.op for one in kept),
             u_chash=Int8s(one.chash or 0 for one in kept),
             u_pset=Texts(_array_text(psets[one.rid]) for one in kept),
@@ -118,7 +117,7 @@ def _add_versions(
             b_rid=Int8s(one.rid for one in changes.between),
             b_ver=Int4s(one.version for one in changes.between),
             b_tid=Int4s(TYPE_IDS[one.type] for one in changes.between),
-            b_lu=Int8s(one.microseconds for one in changes.between),
+            b_lu=Int8s(microseconds_of(one.last_updated) for one in changes.between),
             b_op=Texts(one.op for one in changes.between),
             b_body=Texts(one.body for one in changes.between),
         )
@@ -199,15 +198,12 @@ def _add_dictionaries(
     return codes + systems
 
 
-def add_audit(statement: _Statement, changes: Changes) -> None:
-    """Put the audit rows of all operations into the statement."""
-    rows = changes.audit
+def _add_audit(statement: _Statement, rows: Sequence[AuditRow]) -> None:
     if rows:
-        context: WriteContext = changes.context
         statement.add(
             statements.AUDIT,
-            a_at=context.at,
-            a_actor=context.actor,
+            a_at=Int8s(microseconds_of(one.context.at) for one in rows),
+            a_actor=Texts(one.context.actor for one in rows),
             a_trace=Texts(one.origin.trace_id for one in rows),
             a_source=Texts(one.origin.source for one in rows),
             a_action=Texts(one.action for one in rows),

@@ -1,6 +1,6 @@
 """What can be asked of the write door, who asks, and what comes back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -151,3 +151,16 @@ class Release:
 
 
 Operation = Create | Update | Patch | Delete | Claim | Release
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteRequest:
+    """Operations that happen together or not at all, and who asks for them.
+
+    With `link`, references to another operation's `full_url` and conditional references
+    (`Patient?identifier=…`) become `Type/id` before anything is written.
+    """
+
+    operations: Sequence[Operation]
+    context: WriteContext
+    link: bool = False

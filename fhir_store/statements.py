@@ -115,10 +115,12 @@ new_systems AS (
 AUDIT = """
 audited AS (
   INSERT INTO audit (at, actor, trace_id, source, action, tid, fid, ver, detail)
-  SELECT %(a_at)s, %(a_actor)s, trace, source, action, tid, fid, ver, detail
-    FROM unnest(%(a_trace)b::text[], %(a_source)b::text[],
+  SELECT timestamptz 'epoch' + at * interval '1 microsecond', actor, trace_id, source, action, tid,
+         fid, ver, detail
+    FROM unnest(%(a_at)b::int8[], %(a_actor)b::text[], %(a_trace)b::text[], %(a_source)b::text[],
                 %(a_action)b::text[], %(a_tid)b::int4[], %(a_fid)b::text[], %(a_ver)b::int4[],
-                %(a_detail)b::text[]) AS a (trace, source, action, tid, fid, ver, detail))"""
+                %(a_detail)b::text[])
+         AS a (at, actor, trace_id, source, action, tid, fid, ver, detail))"""
 
 # lock_current: the current rows of the named resources, in one order, kept from other writers
 LOCK_CURRENT = """

@@ -1,6 +1,5 @@
 """The store of one process: where transactions begin and versions are read."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,19 +7,18 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from conformance.problem import EditConflict
 from fhir_store import arrays
 from fhir_store.changes import Index
 from fhir_store.conditional import Match
 from fhir_store.door import ChooseDestinations, Door, choose_none
 from fhir_store.failures import translated_failures
+from fhir_store.grouped_writes import GroupedWrites
 from fhir_store.index_rows import rows_of
-from fhir_store.operations import Operation, Version, WriteContext, Written
+from fhir_store.operations import Operation, Version, WriteContext, WriteRequest, Written
 from fhir_store.transaction import Transaction
 from fhir_store.versions import HistoryPage, HistoryQuery, PointReads, history, vread
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
-_ATTEMPTS = 5
 
 
 def make_pool(
@@ -61,6 +59,7 @@ class Store:
         self.pool = pool
         self._door = Door(choose_destinations=choose_destinations, match=match, index=index)
         self._reads = PointReads(pool)
+        self._writes = GroupedWrites(pool, self._door)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
@@ -75,17 +74,12 @@ class Store:
     async def write(
         self, operations: Sequence[Operation], *, context: WriteContext, link: bool = False
     ) -> list[Written]:
-        """Apply the operations in a transaction of their own; collisions are tried again."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                async with self.begin() as transaction:
-                    return await transaction.apply(operations, context=context, link=link)
-            except EditConflict as conflict:
-                is_ours = conflict.issues[0].key == "write-collided"
-                if not is_ours or attempt == _ATTEMPTS - 1:
-                    raise
-                await asyncio.sleep(0.005 * 2**attempt)
-        raise AssertionError("unreachable")
+        """Apply the operations in a commit of their own, or of all who write at this moment.
+
+        Collisions with other writers are tried again.
+        """
+        request = WriteRequest(operations=operations, context=context, link=link)
+        return await self._writes.write(request)
 
     async def read(self, type_: str, id_: str) -> Version:
         """Return the current version; NotFound, or Gone when it was deleted."""

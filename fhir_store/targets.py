@@ -3,19 +3,28 @@
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from psycopg import AsyncConnection
 
-from conformance.problem import InvalidContent, Issue, NotSupported, TooCostly
+from conformance.problem import InvalidContent, Issue, NotSupported, Problem, TooCostly
 from conformance.search_parameters import parameters_of
 from fhir_store import references, statements
 from fhir_store.arrays import Int4s, Int8s
 from fhir_store.conditional import Criteria, Match, parse_criteria, require_one
 from fhir_store.failures import not_found
 from fhir_store.keys import key_of, system_number
-from fhir_store.operations import Claim, Create, Delete, Operation, Patch, Release, Update
+from fhir_store.operations import (
+    Claim,
+    Create,
+    Delete,
+    Patch,
+    Release,
+    Update,
+    WriteRequest,
+    Written,
+)
 from fhir_store.resource_types import TYPE_IDS
 
 Connection = AsyncConnection[Any]
@@ -27,12 +36,11 @@ _SEVERAL_LIMIT = 1_000  # one conditional delete takes no more than this
 
 @dataclass(slots=True, kw_only=True)
 class Target:
-    """An operation, its place in the call and the ids it is about.
+    """An operation and the ids it is about.
 
     `is_found` says that a condition found them; otherwise the id is the operation's own or new.
     """
 
-    position: int
     operation: ResourceOperation
     ids: list[str]
     criteria: Criteria | None = None
@@ -44,83 +52,135 @@ class Target:
         return _type_of(self.operation)
 
 
-async def resolve(
-    connection: Connection, match: Match | None, operations: Sequence[Operation]
-) -> list[Target]:
-    """Return a target per resource operation; the locks of all conditions are then held."""
-    targets = []
-    limits: dict[Criteria, int] = {}
-    for position, operation in enumerate(operations):
-        if isinstance(operation, Claim | Release):
-            continue
-        _require_lawful(operation)
-        text = operation.if_none_exist if isinstance(operation, Create) else operation.criteria
-        target = Target(position=position, operation=operation, ids=[])
-        if text is None:
-            target.ids = [_own_id(operation)]
-        else:
-            target.criteria = parse_criteria(target.type, text)
-            several = isinstance(operation, Delete) and operation.several
-            limits[target.criteria] = _SEVERAL_LIMIT + 1 if several else 2
-        targets.append(target)
-    found = await search(connection, match, limits)
-    made: dict[Criteria, str] = {}
-    for target in targets:
-        if (criteria := target.criteria) is not None:
-            _settle(target, criteria, [made[criteria]] if criteria in made else found[criteria])
-            if target.ids and not isinstance(target.operation, Delete):
-                made[criteria] = target.ids[0]
-    return targets
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """A write request on its way: what each operation is about, and why it failed if it did.
+
+    `references` are its conditional references; `leans_on` are the other plans of the same commit
+    whose new resources it takes as matches of its conditions.
+    """
+
+    request: WriteRequest
+    targets: list[Target] = field(default_factory=list)
+    references: dict[str, Criteria] = field(default_factory=dict)
+    leans_on: list["Plan"] = field(default_factory=list)
+    failure: Problem | None = None
+    results: list[Written] = field(default_factory=list)
 
 
-async def link(connection: Connection, match: Match | None, targets: Sequence[Target]) -> None:
-    """Put `Type/id` in place of full URLs of this call and of conditional references."""
+Matches = Mapping[Criteria, list[str] | Problem]
+Made = dict[Criteria, tuple[str, Plan]]
+
+
+def plan_of(request: WriteRequest) -> Plan:
+    """Read the operations; nothing is asked of the database."""
+    plan = Plan(request=request)
+    try:
+        for operation in request.operations:
+            if not isinstance(operation, Claim | Release):
+                plan.targets.append(_target_of(operation))
+                if request.link and isinstance(operation, Create | Update):
+                    for text in references.conditional_references(operation.resource):
+                        plan.references[text] = parse_criteria(text.partition("?")[0], text)
+    except Problem as problem:
+        plan.failure = problem
+    return plan
+
+
+def settle(plan: Plan, matches: Matches, made: Made) -> None:
+    """Decide what the matches of the conditions mean, and put final references in place.
+
+    `made` are the resources that earlier operations of the same commit will make under a
+    condition, so that the second of two equal conditions finds what the first has made.
+    """
+    own: Made = {}
+    try:
+        for target in plan.targets:
+            if (criteria := target.criteria) is not None:
+                _settle_target(target, criteria, _found(criteria, plan, matches, {**made, **own}))
+                if target.ids and not isinstance(target.operation, Delete):
+                    own[criteria] = (target.ids[0], plan)
+        if plan.request.link:
+            _link(plan, matches, {**made, **own})
+    except Problem as problem:
+        plan.failure = problem
+    else:
+        made.update(own)
+
+
+def _target_of(operation: ResourceOperation) -> Target:
+    _require_lawful(operation)
+    text = operation.if_none_exist if isinstance(operation, Create) else operation.criteria
+    if text is None:
+        return Target(operation=operation, ids=[_own_id(operation)])
+    return Target(operation=operation, ids=[], criteria=parse_criteria(_type_of(operation), text))
+
+
+def _found(criteria: Criteria, plan: Plan, matches: Matches, made: Made) -> list[str]:
+    if criteria in made:
+        id_, maker = made[criteria]
+        if maker is not plan:
+            plan.leans_on.append(maker)
+        return [id_]
+    found = matches[criteria]
+    if isinstance(found, Problem):
+        raise found
+    return found
+
+
+def _link(plan: Plan, matches: Matches, made: Made) -> None:
     links: dict[str, str] = {}
-    asked: dict[str, Criteria] = {}
-    made = {one.criteria: one.ids[0] for one in targets if one.criteria and one.ids}
-    for target in targets:
+    for target in plan.targets:
         operation = target.operation
         if not isinstance(operation, Delete) and operation.full_url:
             links[operation.full_url] = f"{target.type}/{target.ids[0]}"
-        if isinstance(operation, Create | Update):
-            for text in references.conditional_references(operation.resource):
-                asked[text] = parse_criteria(text.partition("?")[0], text)
-    found = await search(
-        connection, match, dict.fromkeys((one for one in asked.values() if one not in made), 2)
-    )
-    for text, criteria in asked.items():
-        id_ = made.get(criteria) or require_one(criteria, found[criteria])
+    for text, criteria in plan.references.items():
+        id_ = require_one(criteria, _found(criteria, plan, matches, made))
         if id_ is None:
             raise InvalidContent(_unresolved(criteria))
         links[text] = f"{criteria.type}/{id_}"
     if not links:
         return
-    for target in targets:
+    for target in plan.targets:
         if isinstance(target.operation, Create | Update):
             resource = references.rewrite(target.operation.resource, links)
             target.operation = replace(target.operation, resource=resource)
 
 
-async def search(
-    connection: Connection, match: Match | None, limits: Mapping[Criteria, int]
-) -> dict[Criteria, list[str]]:
+async def search(connection: Connection, match: Match | None, plans: Sequence[Plan]) -> Matches:
     """Lock all criteria in one order, then search; identifiers of one type in one statement."""
+    limits: dict[Criteria, int] = {}
+    for plan in plans:
+        limits.update(dict.fromkeys(plan.references.values(), 2))
+        for target in plan.targets:
+            if target.criteria is not None:
+                takes_all = isinstance(target.operation, Delete) and target.operation.several
+                limits[target.criteria] = _SEVERAL_LIMIT + 1 if takes_all else 2
     if not limits:
         return {}
     await lock(connection, (one.lock_key for one in limits))
-    found: dict[Criteria, list[str]] = {}
+    found: dict[Criteria, list[str] | Problem] = {}
     by_type: dict[str, list[tuple[Criteria, Identifier]]] = {}
     for criteria, limit in limits.items():
         if criteria.identifier is not None:
             by_type.setdefault(criteria.type, []).append((criteria, criteria.identifier))
-        elif match is None:
-            raise NotSupported(_NO_SEARCH)
         else:
-            found[criteria] = list(await match(connection, criteria.type, criteria.text, limit))
+            found[criteria] = await _match(connection, match, criteria, limit)
     for type_, several in by_type.items():
         hits = await find_by_identifier(connection, type_, [one for _, one in several])
         found.update((criteria, hits.get(one, [])) for criteria, one in several)
     return found
+
+
+async def _match(
+    connection: Connection, match: Match | None, criteria: Criteria, limit: int
+) -> list[str] | Problem:
+    if match is None:
+        return NotSupported(_NO_SEARCH)
+    try:
+        return list(await match(connection, criteria.type, criteria.text, limit))
+    except Problem as problem:
+        return problem
 
 
 async def find_by_identifier(
@@ -177,7 +237,7 @@ def _own_id(operation: ResourceOperation) -> str:
     return own
 
 
-def _settle(target: Target, criteria: Criteria, matches: list[str]) -> None:
+def _settle_target(target: Target, criteria: Criteria, matches: list[str]) -> None:
     """Decide what a condition's matches mean. http://hl7.org/fhir/R4/http.html#cond-update."""
     operation = target.operation
     if isinstance(operation, Delete) and operation.several:

@@ -1,21 +1,20 @@
 """The one write door: operations in, versions out; index, audit and outbox in the same commit."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.types.range import TimestamptzRange
 
-from conformance.problem import EditConflict, Issue
+from conformance.problem import Problem
 from fhir_store import statements, targets
 from fhir_store.arrays import Int8s
-from fhir_store.body import to_milliseconds
 from fhir_store.changes import Changes, Key, State
 from fhir_store.conditional import identifier_criteria
 from fhir_store.digests import lock_number
 from fhir_store.door import Door
-from fhir_store.failures import translated_failures
+from fhir_store.failures import claim_taken, collided, translated_failures
 from fhir_store.flush import flush
 from fhir_store.keys import resource_key
 from fhir_store.operations import (
@@ -23,20 +22,26 @@ from fhir_store.operations import (
     Create,
     Delete,
     Operation,
+    Origin,
     Patch,
     Release,
     Resource,
     Update,
     WriteContext,
+    WriteRequest,
     Written,
 )
 from fhir_store.outbox import OutboxRow, insert_rows
 from fhir_store.resource_types import TYPES
-from fhir_store.targets import Identifier, Target
+from fhir_store.targets import Identifier, Plan, Target
 
 
 class Transaction:
-    """One commit. Everything done through it becomes visible together or not at all."""
+    """One commit. Everything done through it becomes visible together or not at all.
+
+    After a failure of the database leave the surrounding `savepoint` or the transaction; a
+    `Problem` that `apply_each` returns has touched nothing.
+    """
 
     def __init__(self, connection: AsyncConnection[Any], door: Door) -> None:
         self.connection = connection
@@ -49,27 +54,23 @@ class Transaction:
         """Carry the operations out in order, all or none.
 
         Returns one result per resource operation, in their order; Claim and Release give none.
-        With `link`, references to another operation's `full_url` and conditional references
-        (`Patient?identifier=…`) first become `Type/id`. After a failure leave the surrounding
-        `savepoint` or the transaction.
+        `link` is that of `WriteRequest`.
+        """
+        request = WriteRequest(operations=operations, context=context, link=link)
+        (result,) = await self.apply_each([request])
+        if isinstance(result, Problem):
+            raise result
+        return result
+
+    async def apply_each(self, requests: Sequence[WriteRequest]) -> list[list[Written] | Problem]:
+        """Carry out many requests in this one commit; one that fails leaves the others alone.
+
+        The number of statements does not depend on the number of requests.
         """
         with translated_failures():
-            found = await targets.resolve(self.connection, self._door.match, operations)
-            if link:
-                await targets.link(self.connection, self._door.match, found)
-            changes = await self._prepare(found, context)
-            results = [_carry_out(changes, one) for one in found]
-            self._learned += await flush(
-                self.connection, changes, self._door.known, self._door.index
-            )
-            for operation in operations:
-                if isinstance(operation, Release):
-                    await self._release(operation)
-                elif isinstance(operation, Claim):
-                    await self._claim(operation)
-            if context.deliveries:
-                await self._owe(found, results, context)
-        return results
+            plans, changes = await self._work_out(requests)
+            await self._write(changes, self._owed(plans))
+        return [plan.failure or plan.results for plan in plans]
 
     async def find_by_identifier(
         self, type_: str, identifiers: Sequence[Identifier], *, lock: bool = False
@@ -109,8 +110,23 @@ class Transaction:
         """Remember what the commit has made certain; the store calls this."""
         self._door.known.learn(self._learned)
 
-    async def _prepare(self, found: Sequence[Target], context: WriteContext) -> Changes:
+    async def _work_out(self, requests: Sequence[WriteRequest]) -> tuple[list[Plan], Changes]:
+        plans = [targets.plan_of(request) for request in requests]
+        await self._settle(plans)
+        changes = await self._prepare(_open(plans))
+        for plan in _open(plans):
+            await self._carry_out(plan, changes)
+        return plans, changes
+
+    async def _settle(self, plans: Sequence[Plan]) -> None:
+        matches = await targets.search(self.connection, self._door.match, _open(plans))
+        made: targets.Made = {}
+        for plan in _open(plans):
+            targets.settle(plan, matches, made)
+
+    async def _prepare(self, plans: Sequence[Plan]) -> Changes:
         """Lock and load what the operations touch, and reserve numbers for what is new."""
+        found = [target for plan in plans for target in plan.targets]
         before: dict[Key, State | None] = {
             (one.type, id_): None
             for one in found
@@ -122,16 +138,12 @@ class Transaction:
             missing = [key for key, state in before.items() if state is None]
             if missing and any(isinstance(one.operation, Update) for one in found):
                 # Two clients may choose the same new id: the second waits here and then sees it.
-                await targets.lock(self.connection, (resource_key(*key) for key in missing))
+                await targets.lock(self.connection, (lock_number("id", *key) for key in missing))
                 before.update(await self._current(missing))
-        new = sum(isinstance(one.operation, Create) and not one.is_found for one in found)
+        new = sum(isinstance(one.operation, Create) for one in found)
         new += sum(state is None for state in before.values())
-        return Changes(
-            context=context,
-            at=to_milliseconds(context.at),
-            rids=await self._door.take_numbers(self.connection, new),
-            before=before,
-        )
+        rids = await self._door.take_numbers(self.connection, new)
+        return Changes(rids=rids, before=before)
 
     async def _current(self, wanted: Sequence[Key]) -> dict[Key, State]:
         rkeys = Int8s(resource_key(*key) for key in wanted)
@@ -154,49 +166,108 @@ class Transaction:
                 )
         return states
 
-    async def _claim(self, claim: Claim) -> None:
-        start, end = claim.period or (None, None)
+    async def _carry_out(self, plan: Plan, changes: Changes) -> None:
+        """Work out what the plan's operations make; its claims are taken at once."""
+        operations = plan.request.operations
+        claims = [one for one in operations if isinstance(one, Claim | Release)]
+        changes.begin(plan.request.context)
+        try:
+            if any(maker.failure for maker in plan.leans_on):
+                raise collided()
+            async with self.connection.transaction() if claims else nullcontext():
+                for claim in claims:
+                    await self._claim(claim)
+                for target in plan.targets:
+                    changes.origin = _origin_of(target, plan.request.context)
+                    plan.results.append(_written(changes, target))
+        except Problem as problem:
+            changes.undo()
+            plan.failure = problem
+
+    async def _claim(self, operation: Claim | Release) -> None:
+        kind, key, holder = operation.kind, operation.key, operation.holder
+        if isinstance(operation, Release):
+            await self.connection.execute(
+                statements.RELEASE_CLAIMS, {"kind": kind, "holder": holder, "key": key}
+            )
+            return
+        start, end = operation.period or (None, None)
         cursor = await self.connection.execute(
             statements.TAKE_CLAIM,
             {
-                "k": lock_number("claim", claim.kind, claim.key),
-                "kind": claim.kind,
-                "key": claim.key,
+                "k": lock_number("claim", kind, operation.key),
+                "kind": kind,
+                "key": key,
                 "period": TimestamptzRange(start, end, "[)"),
-                "holder": claim.holder,
+                "holder": holder,
             },
         )
         if await cursor.fetchone() is None:
-            raise EditConflict(_taken(claim.kind))
+            raise claim_taken(kind)
 
-    async def _release(self, release: Release) -> None:
-        await self.connection.execute(
-            statements.RELEASE_CLAIMS,
-            {"kind": release.kind, "holder": release.holder, "key": release.key},
-        )
+    async def _write(self, changes: Changes, owed: Sequence[OutboxRow]) -> None:
+        self._learned += await flush(self.connection, changes, self._door.known, self._door.index)
+        await insert_rows(self.connection, owed)
 
-    async def _owe(
-        self, found: Sequence[Target], results: Sequence[Written], context: WriteContext
-    ) -> None:
-        rows = [
+    def _owed(self, plans: Sequence[Plan]) -> list[OutboxRow]:
+        return [
             OutboxRow(
                 source_type=one.version.type,
                 source_id=one.version.id,
                 source_version=one.version.version,
                 delivery=delivery,
-                trace_id=(getattr(target.operation, "origin", None) or context).trace_id,
+                trace_id=_origin_of(target, plan.request.context).trace_id,
             )
-            for target, result in zip(found, results, strict=True)
+            for plan in _open(plans)
+            if plan.request.context.deliveries
+            for target, result in zip(plan.targets, plan.results, strict=True)
             for one in (result, *result.also)
             if one.changed
             for delivery in self._door.choose_destinations(one)
         ]
-        await insert_rows(self.connection, rows)
 
 
-def _carry_out(changes: Changes, target: Target) -> Written:
+async def commit(
+    connection: AsyncConnection[Any], door: Door, requests: Sequence[WriteRequest]
+) -> list[list[Written] | Problem]:
+    """Carry out the requests in one commit of their own.
+
+    Creates that need no look-up and owe nothing are one statement without BEGIN and COMMIT.
+    """
+    transaction = Transaction(connection, door)
+    with translated_failures():
+        if all(_is_plain(request) for request in requests):
+            plans, changes = await transaction._work_out(requests)
+            owed = transaction._owed(plans)
+            async with connection.transaction() if owed else nullcontext():
+                await transaction._write(changes, owed)
+            results = [plan.failure or plan.results for plan in plans]
+        else:
+            async with connection.transaction():
+                results = await transaction.apply_each(requests)
+    transaction.note_committed()
+    return results
+
+
+def _is_plain(request: WriteRequest) -> bool:
+    """Say whether a request is only creates, with nothing to look up, lock or claim."""
+    return not request.link and all(
+        isinstance(one, Create) and one.if_none_exist is None for one in request.operations
+    )
+
+
+def _open(plans: Sequence[Plan]) -> list[Plan]:
+    return [plan for plan in plans if plan.failure is None]
+
+
+def _origin_of(target: Target, context: WriteContext) -> Origin | WriteContext:
     operation = target.operation
-    changes.origin = getattr(operation, "origin", None) or changes.context
+    own = operation.origin if isinstance(operation, Create | Update) else None
+    return own or context
+
+
+def _written(changes: Changes, target: Target) -> Written:
+    operation = target.operation
     match operation:
         case Create():
             if target.is_found or (target.type, target.ids[0]) in changes.after:
@@ -216,14 +287,3 @@ def _carry_out(changes: Changes, target: Target) -> Written:
                 previous=first.previous,
                 also=tuple(others),
             )
-
-
-def _taken(kind: str) -> Issue:
-    return Issue(
-        code="conflict",
-        key="claim-taken",
-        text_en=f"The {kind} is already taken for this period",
-        text_zh=f"该时段已被占用（{kind}）",
-        fix_en="Choose another period, or release the earlier one first.",
-        fix_zh="请选择其他时段，或先释放已有的占用。",
-    )
