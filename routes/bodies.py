@@ -1,0 +1,71 @@
+"""Request bodies as resources: read in the representation they are in, and checked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from conformance import resource_json
+from conformance.problem import InvalidContent, Issue
+from conformance.structure import require_valid
+from routes import xml_bodies
+from routes.hub import Hub
+from routes.negotiation import Format, format_of_body
+from routes.request import Request
+
+
+def resource_of(request: Request, hub: Hub) -> dict[str, Any]:
+    """Return the resource in the body; raise InvalidStructure or UnsupportedMediaType."""
+    if not request.body:
+        raise InvalidContent(
+            Issue(
+                code="required",
+                key="body-missing",
+                text_en="The request has no body.",
+                text_zh="请求没有正文。",
+                fix_en="Send the resource as the body, as application/fhir+json.",
+                fix_zh="请以 application/fhir+json 发送资源作为正文。",
+                expression="http.body",
+            )
+        )
+    if format_of_body(request.header(b"content-type") or "") is Format.XML:
+        return xml_bodies.parse(request.body, max_depth=hub.limits.depth)
+    return resource_json.parse(request.body, max_depth=hub.limits.depth)
+
+
+def resource_to_write(request: Request, hub: Hub) -> dict[str, Any]:
+    """Return the valid resource in the body, which is of the type the address names."""
+    resource = resource_of(request, hub)
+    require_same_type(resource, request.address.type)
+    require_valid(resource)
+    return resource
+
+
+def require_same_type(resource: Mapping[str, Any], type_: str) -> None:
+    """Raise InvalidContent unless the resource is of the type."""
+    if resource.get("resourceType") != type_:
+        raise InvalidContent(
+            Issue(
+                code="invalid",
+                key="type-differs",
+                text_en=f"The body is not a {type_}, which the address names.",
+                text_zh=f"正文不是地址所指的 {type_}。",
+                fix_en="Send the resource to the address of its own type.",
+                fix_zh="请将资源发送到其自身类型的地址。",
+                expression="resourceType",
+            )
+        )
+
+
+def require_same_id(resource: Mapping[str, Any], id_: str) -> None:
+    """Raise InvalidContent unless the resource carries the id of the address; http.html#update."""
+    if resource.get("id") != id_:
+        raise InvalidContent(
+            Issue(
+                code="invalid",
+                key="id-differs",
+                text_en="The id in the body is not the id in the address.",
+                text_zh="正文中的 id 与地址中的 id 不同。",
+                fix_en="Write the id of the address into the resource.",
+                fix_zh="请在资源中写入与地址相同的 id。",
+                expression=f"{resource.get('resourceType')}.id",
+            )
+        )

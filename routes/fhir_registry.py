@@ -1,0 +1,58 @@
+"""The interactions and operations that the hub answers to, each once."""
+
+from routes.interactions.capabilities import capabilities_of
+from routes.interactions.create import create
+from routes.interactions.delete import conditional_delete, delete
+from routes.interactions.history import history_instance, history_system, history_type
+from routes.interactions.patch import conditional_patch, patch
+from routes.interactions.read import read, vread
+from routes.interactions.update import conditional_update, update
+from routes.registry import Handler, Interaction, Level, Operation, Registry, build_registry
+
+_Row = tuple[str, Level, str, str, Handler]
+
+_ROWS: tuple[_Row, ...] = (
+    ("read", "instance", "GET", "type/id", read),
+    ("vread", "instance", "GET", "type/id/_history/version", vread),
+    ("update", "instance", "PUT", "type/id", update),
+    ("patch", "instance", "PATCH", "type/id", patch),
+    ("delete", "instance", "DELETE", "type/id", delete),
+    ("history-instance", "instance", "GET", "type/id/_history", history_instance),
+    ("create", "type", "POST", "type", create),
+    ("history-type", "type", "GET", "type/_history", history_type),
+    ("history-system", "system", "GET", "_history", history_system),
+)
+# Other ways to ask for the same interaction; the CapabilityStatement names them by other words.
+_ALSO: tuple[_Row, ...] = (
+    ("update", "type", "PUT", "type", conditional_update),
+    ("patch", "type", "PATCH", "type", conditional_patch),
+    ("delete", "type", "DELETE", "type", conditional_delete),
+)
+_OPERATIONS: tuple[Operation, ...] = ()
+
+
+def fhir_registry(more: tuple[Operation, ...] = ()) -> Registry:
+    """Return the registry; `more` are operations that wiring adds."""
+    rows = [*((row, True) for row in _ROWS), *((row, False) for row in _ALSO)]
+    interactions = tuple(
+        Interaction(
+            code=code,
+            level=level,
+            method=method,
+            shape=shape,
+            handler=handler,
+            is_promised=is_promised,
+        )
+        for (code, level, method, shape, handler), is_promised in rows
+    )
+    operations = (*_OPERATIONS, *more)
+    promised = build_registry(interactions, operations)
+    metadata = Interaction(
+        code="capabilities",
+        level="system",
+        method="GET",
+        shape="metadata",
+        handler=capabilities_of(promised),
+        is_promised=False,
+    )
+    return build_registry((*interactions, metadata), operations)

@@ -1,0 +1,45 @@
+"""What the routes are given by wiring: the store and the plain functions they may call."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from conformance.problem import Issue
+from fhir_store.store import Store
+from routes.bearer import ANYBODY, Caller
+from routes.limits import Limits
+
+
+async def _everybody_may(_authorization: str | None) -> Caller:
+    return ANYBODY
+
+
+def _no_issues(_resource: Mapping[str, Any], _profiles: tuple[str, ...]) -> list[Issue]:
+    return []
+
+
+def _unobserved(_interaction: str, _status: int, _seconds: float) -> None:
+    """Forget the figure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hub:
+    """Everything an interaction needs beside the request.
+
+    `identify` turns an Authorization header into a caller or raises NotAuthenticated;
+    `check_profiles` returns the issues of a resource against profiles beyond base R4;
+    `observe` takes (interaction, status, seconds) of each answer for the metrics. `base` is the
+    public address of the FHIR base, None to take it from each request; `oauth` maps authorize,
+    token, introspect and jwks to the addresses of the authorization server.
+    """
+
+    store: Store
+    limits: Limits = field(default_factory=Limits)
+    identify: Callable[[str | None], Awaitable[Caller]] = _everybody_may
+    check_profiles: Callable[[Mapping[str, Any], tuple[str, ...]], list[Issue]] = _no_issues
+    observe: Callable[[str, int, float], None] = _unobserved
+    base: str | None = None
+    version: str = "0"
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    oauth: Mapping[str, str] = field(default_factory=dict)

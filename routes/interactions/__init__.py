@@ -1,0 +1,1 @@
+"""The RESTful interactions, one function each, named as the specification names them."""

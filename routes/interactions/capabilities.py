@@ -1,0 +1,49 @@
+"""The capabilities interaction."""
+
+from conformance import resource_json
+from conformance.problem import Issue, UnknownParameter
+from routes.answer import Answer
+from routes.capability_statement import capability_statement
+from routes.hub import Hub
+from routes.registry import Handler, Registry
+from routes.request import Request
+
+_MODES = frozenset({"full", "normative", "terminology"})
+
+
+def capabilities_of(registry: Registry) -> Handler:
+    """Return the interaction, which tells of the registry it stands in."""
+    made: dict[str, bytes] = {}
+
+    async def capabilities(hub: Hub, request: Request) -> Answer:
+        """Return the CapabilityStatement.
+
+        https://hl7.org/fhir/R4/http.html#capabilities
+        """
+        modes = [value for name, value in request.query if name == "mode"]
+        if len(modes) != len(request.query) or not _MODES.issuperset(modes):
+            raise UnknownParameter(_bad_mode())
+        if "terminology" in modes:
+            raise UnknownParameter(_bad_mode())
+        if request.base not in made:
+            statement = capability_statement(
+                registry, base=request.base, version=hub.version, at=hub.started_at, oauth=hub.oauth
+            )
+            if len(made) > 16:
+                made.clear()
+            made[request.base] = resource_json.dump(statement)
+        return Answer(status=200, body=made[request.base], kind="resource")
+
+    return capabilities
+
+
+def _bad_mode() -> Issue:
+    return Issue(
+        code="not-supported",
+        key="parameter-unknown",
+        text_en="The capabilities interaction takes mode=full or mode=normative only.",
+        text_zh="capabilities 交互仅接受 mode=full 或 mode=normative。",
+        fix_en="Ask for /metadata without parameters.",
+        fix_zh="请不带参数地请求 /metadata。",
+        expression="http.mode",
+    )

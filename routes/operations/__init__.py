@@ -1,0 +1,1 @@
+"""The operations of FHIR, one module each."""

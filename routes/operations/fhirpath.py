@@ -1,0 +1,1 @@
+"""`$fhirpath`: evaluate an expression on a resource that is sent along."""

@@ -1,0 +1,56 @@
+"""A hub on a fresh database, served over a real socket, and a client for it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from fhir_store.store import Store, make_pool
+from routes.app import create_app
+from routes.hub import Hub
+from routes.limits import Limits
+from routes.receive_deadline import deadline_protocol
+
+Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def serve(database_url: str) -> Serve:
+    """A function for `async with`: a client of a hub on this test's database."""
+
+    @asynccontextmanager
+    async def served(**choices: Any) -> AsyncIterator[httpx.AsyncClient]:
+        limits = choices.pop("limits", Limits())
+        async with make_pool(database_url, size=8) as pool:
+            hub = replace(Hub(store=Store(pool), limits=limits), **choices)
+            config = uvicorn.Config(
+                create_app(hub),
+                port=0,
+                http=deadline_protocol(limits),
+                log_config=None,
+                lifespan="off",
+            )
+            server = uvicorn.Server(config)
+            task = asyncio.create_task(server.serve())
+            while not server.started:
+                await asyncio.sleep(0.01)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            base = f"http://127.0.0.1:{port}/fhir"
+            try:
+                async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+                    yield client
+            finally:
+                server.should_exit = True
+                await task
+
+    return served
