@@ -187,13 +187,29 @@ def check_narrative(value: Any) -> str | None:
         return _check(value)
     except expat.ExpatError:
         # HTML's own names of characters are not XML; they are common and harmless.
-        replaced = _ENTITY.sub(_character_reference, value)
+        replaced = to_xml(value)
         if replaced == value:
             return "narrative-not-xml"
     try:
         return _check(replaced)
     except expat.ExpatError:
         return "narrative-not-xml"
+
+
+def is_xml(value: str) -> bool:
+    """Say whether a narrative can stand inside an XML document as it is: one well-formed div."""
+    if not value.lstrip().startswith("<div"):
+        return False
+    try:
+        expat.ParserCreate().Parse(value, True)
+    except expat.ExpatError:
+        return False
+    return True
+
+
+def to_xml(value: str) -> str:
+    """Return a narrative with HTML's own names of characters written as XML references."""
+    return _ENTITY.sub(_character_reference, value)
 
 
 def _character_reference(match: re.Match[str]) -> str:

@@ -40,19 +40,19 @@ class JsonDecimal(Decimal):
         return type(self), (self.text,)
 
 
-class _NumberTooLong(ValueError):
+class NumberTooLong(ValueError):
     """A number is longer than any we take."""
 
 
 def decimal_of(text: str) -> Decimal:
     """Return the number; `text_of` gives the same text back."""
     if len(text) > json_scan.NUMBER_LENGTH:
-        raise _NumberTooLong
+        raise NumberTooLong
     number = Decimal(text)
     if str(number) == text and "E" not in text:
         return number
     if abs(number.adjusted()) > json_scan.NUMBER_EXPONENT:
-        raise _NumberTooLong
+        raise NumberTooLong
     return JsonDecimal(text)
 
 
@@ -81,7 +81,7 @@ def parse(data: bytes, *, max_depth: int = 64) -> dict[str, Any]:
         data = data[3:]
     try:
         value = _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NumberTooLong) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, NumberTooLong) as error:
         raise _refusal(data, max_depth, error) from None
     if not isinstance(value, dict):
         raise InvalidStructure(_issue("json-not-object", data, 0, ""))
@@ -139,7 +139,7 @@ def _refusal(data: bytes, max_depth: int, error: Exception | None = None) -> Inv
     if fault is not None:
         return InvalidStructure(_issue(fault.key, data, fault.offset, fault.path))
     key = "json-syntax"
-    if isinstance(error, _NumberTooLong | msgspec.ValidationError):
+    if isinstance(error, NumberTooLong | msgspec.ValidationError):
         key = "json-number"
     place = _BYTE_POSITION.search(str(error))
     return InvalidStructure(_issue(key, data, int(place[1]) if place else 0, ""))
