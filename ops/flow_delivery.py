@@ -71,10 +71,12 @@ class DeliveryWorkers:
         bell: Bell,
         metrics: Metrics,
         poll_seconds: float = 0.5,
+        grace_seconds: float = 5.0,
     ) -> None:
         self._store = store
         self._bell = bell
         self._poll_seconds = poll_seconds
+        self._grace_seconds = grace_seconds
         self._counters = [
             Counter(store=store, destination=one, metrics=metrics) for one in destinations
         ]
@@ -120,7 +122,7 @@ class DeliveryWorkers:
                 if not begun:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(rung.wait(), self._poll_seconds)
-        await counter.end()
+        await counter.end(self._grace_seconds)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -156,9 +158,13 @@ class Counter:
             task.add_done_callback(lambda _: ended.set())
         return len(work)
 
-    async def end(self) -> None:
-        """Wait for what is under way."""
-        await asyncio.gather(*self.under_way)
+    async def end(self, grace_seconds: float) -> None:
+        """Wait for what is under way; a send that is cut off will be asked about."""
+        if self.under_way:
+            await asyncio.wait(self.under_way, timeout=grace_seconds)
+        for task in self.under_way:
+            task.cancel()
+        await asyncio.gather(*self.under_way, return_exceptions=True)
 
     async def _surely(self, work: Awaitable[None]) -> None:
         """Finish one delivery; where the database is away its claim runs out and it comes again."""
