@@ -63,7 +63,9 @@ class InboundFlow:
         entry = self._entry_of(received, channel, filed)
         kept = await self.writer.keep(entry)
         self._note(channel, received, kept, filed, time.perf_counter() - began)
-        is_error = filed.held is not None or (kept.is_id_reused and channel.on_reused_id == "hold")
+        is_error = filed.held is not None or (
+            kept.is_id_reused and channel.profile.reused_id == "hold"
+        )
         return kept.ack if _is_owed(filed.header, channel, is_error=is_error) else None
 
     def refuse(self, received: Received, why: str) -> bytes | None:
@@ -103,9 +105,9 @@ class InboundFlow:
         held = filed.held
         ack = self._ack(header, Code.AE if held else Code.AA, trace_id, held)
         if_reused = None
-        if channel.on_reused_id == "hold":
+        if channel.profile.reused_id == "hold":
             if_reused = self._ack(header, Code.AE, trace_id, _reused())
-        keys = filed.keys if channel.order_key == "patient" else ()
+        keys = filed.keys
         return NewEntry(
             channel=channel.name,
             sender=_clean(header.sending_application),
@@ -158,11 +160,12 @@ class InboundFlow:
 
 def file_message(payload: bytes, channel: Channel) -> Filed:
     """Say under which names a message is kept, or why it cannot be; never raises."""
-    header = read_header(payload, channel.charset)
+    charset = channel.profile.charset
+    header = read_header(payload, charset)
     if not header.is_readable:
         return Filed(header=header, refused=_no_header())
     try:
-        text, _ = decode(payload, channel.charset)
+        text, _ = decode(payload, charset)
         held = None
     except InvalidStructure as unreadable:
         held = unreadable.issues[0]
@@ -177,7 +180,7 @@ def file_message(payload: bytes, channel: Channel) -> Filed:
     return Filed(
         header=header,
         event=_clean(header.event)[:LONGEST_ID],
-        keys=order_keys_of(text, header),
+        keys=order_keys_of(text, header, channel.profile.order),
         held=held,
     )
 
@@ -199,7 +202,7 @@ def is_enhanced(header: Header) -> bool:
 
 def _is_owed(header: Header, channel: Channel, *, is_error: bool) -> bool:
     """Whether an answer leaves: always, unless the channel obeys MSH-15 (table 0155)."""
-    if channel.acknowledge == "always" or not is_enhanced(header):
+    if channel.answers == "always" or not is_enhanced(header):
         return True
     asked = header.field(15).strip().upper()
     return asked == "AL" or (asked == "ER" and is_error) or (asked == "SU" and not is_error)

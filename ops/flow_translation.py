@@ -13,10 +13,12 @@ from typing import Any
 import orjson
 
 from conformance.problem import DuplicateFound, InvalidContent, Issue
+from conformance.structure import require_valid
 from fhir_store.lanes import Entry, Finished
 from fhir_store.operations import Create, Operation, Origin, Update, WriteContext, Written
 from fhir_store.outbox import Delivery, OutboxRow, insert_rows
 from fhir_store.transaction import Transaction
+from mappings.channels.profile import ChannelProfile
 from mappings.translated import (
     HeldCode,
     Match,
@@ -37,7 +39,7 @@ from ops.resource_merge import (
 )
 
 Reading = TranslatedMessage | Unmapped
-Translate = Callable[[bytes, Channel], Reading]
+Translate = Callable[[bytes, ChannelProfile], Reading]
 Key = tuple[str, str]
 Pair = tuple[str, str]
 Resource = Mapping[str, Any]
@@ -55,7 +57,7 @@ class Translation:
 
     channels: Mapping[str, Channel]
     translate: Translate
-    require_valid: Callable[[Resource], None]
+    require_valid: Callable[[Resource], None] = require_valid
     application_ack: ApplicationAck = no_ack
     now: Callable[[], datetime.datetime] = field(
         default=lambda: datetime.datetime.now(datetime.UTC)
@@ -63,7 +65,7 @@ class Translation:
 
     def read(self, entry: Entry) -> Reading | Held:
         """Translate one message and check what comes out; raises where it never can be right."""
-        reading = self.translate(entry.raw, self._channel(entry))
+        reading = self.translate(entry.raw, self._channel(entry).profile)
         if isinstance(reading, TranslatedMessage):
             if reading.held:
                 return Held(issues=[_unknown_code(one) for one in reading.held])
@@ -299,7 +301,7 @@ def _finished(entry: Entry, reading: Reading, written: Sequence[Written], desk: 
         "map": reading.map_name,
         "hash": reading.map_hash,
         "resources": {
-            "/".join(desk.made[id(reading), one.key]): list(one.trace) for one in reading.resources
+            "/".join(desk.made[id(reading), one.key]): one.trace for one in reading.resources
         },
     }
     return Finished(

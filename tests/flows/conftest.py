@@ -11,6 +11,7 @@ from conformance.problem import InvalidContent, Issue, Unavailable
 from fhir_store.inbox import InboxWriter
 from fhir_store.lanes import Finished
 from fhir_store.store import Store, make_pool
+from mappings.channels.profile import ChannelProfile
 from ops.bell import Bell
 from ops.channel import Channel
 from ops.flow_inbound import InboundFlow
@@ -61,6 +62,15 @@ class Effects:
                 (entry.id, entry.control_id, list(entry.keys)),
             )
         return [Finished(entry=entry, state="translated") for entry, _ in readings]
+
+
+def channel_of(answers="always", application_acks=None, **profile):
+    return Channel(
+        name="his",
+        profile=ChannelProfile(**profile),
+        answers=answers,
+        application_acks=application_acks,
+    )
 
 
 @dataclass
@@ -123,7 +133,7 @@ def open_spine(database_url) -> Callable[..., object]:
             metrics = Metrics()
             flow = InboundFlow(
                 writer=writer,
-                channels={"his": Channel(name="his", **channel)},
+                channels={"his": channel_of(**channel)},
                 metrics=metrics,
             )
             yield Spine(Store(pool), writer, flow, Effects(), Bell(pool, "inbox"), metrics)

@@ -55,7 +55,7 @@ def test_the_same_control_id_with_another_body_is_kept_and_flagged(open_spine, a
 
 def test_a_channel_may_hold_a_reused_control_id(open_spine, adt):
     async def run():
-        async with open_spine(on_reused_id="hold") as spine:
+        async with open_spine(reused_id="hold") as spine:
             await spine.send(adt("M1"))
             ack = await spine.send(adt("M1", name="Wang"))
             assert msa(ack) == ("AE", "M1")
@@ -229,7 +229,7 @@ def test_the_enhanced_mode_is_answered_by_a_commit_acknowledgement(
 @pytest.mark.parametrize(("asked", "is_answered"), [("AL", True), ("NE", False), ("ER", False)])
 def test_a_channel_may_obey_what_the_sender_asks_for(open_spine, adt, asked, is_answered):
     async def run():
-        async with open_spine(acknowledge="as-asked") as spine:
+        async with open_spine(answers="as-asked") as spine:
             ack = await spine.send(adt("M1", f15=asked, f16="NE"))
             assert (ack is not None) == is_answered
             assert await spine.rows("select count(*) from inbox") == [(1,)]

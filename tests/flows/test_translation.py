@@ -15,7 +15,6 @@ from mappings.translated import (
     HeldCode,
     Match,
     Merge,
-    TraceEntry,
     TranslatedMessage,
     TranslatedResource,
     Unmapped,
@@ -49,7 +48,7 @@ def translate(raw, channel):
     made = [
         TranslatedResource(
             key=patient, resource=resource, identity=((MRN, number),), match=Match.MERGE,
-            trace=(TraceEntry("Patient.name[0].family", "PID[1]-5[1].1", "PID-5", "abc"),),
+            trace=(("Patient.name[0].family", "PID[1]-5[1].1", "PID-5"),),
         )
     ]  # fmt: skip
     if visit := message.value("PV1", 19):
