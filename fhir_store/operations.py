@@ -158,9 +158,11 @@ class WriteRequest:
     """Operations that happen together or not at all, and who asks for them.
 
     With `link`, references to another operation's `full_url` and conditional references
-    (`Patient?identifier=…`) become `Type/id` before anything is written.
+    (`Patient?identifier=…`) become `Type/id` before anything is written. With `distinct`, two
+    operations on the same resource are refused; both are the rules of a transaction Bundle.
     """
 
     operations: Sequence[Operation]
     context: WriteContext
     link: bool = False
+    distinct: bool = False

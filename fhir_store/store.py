@@ -72,13 +72,19 @@ class Store:
             transaction.note_committed()
 
     async def write(
-        self, operations: Sequence[Operation], *, context: WriteContext, link: bool = False
+        self,
+        operations: Sequence[Operation],
+        *,
+        context: WriteContext,
+        link: bool = False,
+        distinct: bool = False,
     ) -> list[Written]:
         """Apply the operations in a commit of their own, or of all who write at this moment.
 
-        Collisions with other writers are tried again.
+        Collisions with other writers are tried again; `link` and `distinct` are those of
+        `WriteRequest`.
         """
-        request = WriteRequest(operations=operations, context=context, link=link)
+        request = WriteRequest(operations=operations, context=context, link=link, distinct=distinct)
         return await self._writes.write(request)
 
     async def read(self, type_: str, id_: str) -> Version:

@@ -100,6 +100,8 @@ def settle(plan: Plan, matches: Matches, made: Made) -> None:
                 _settle_target(target, criteria, _found(criteria, plan, matches, {**made, **own}))
                 if target.ids and not isinstance(target.operation, Delete):
                     own[criteria] = (target.ids[0], plan)
+        if plan.request.distinct:
+            _require_distinct(plan.targets)
         if plan.request.link:
             _link(plan, matches, {**made, **own})
     except Problem as problem:
@@ -143,7 +145,8 @@ def _link(plan: Plan, matches: Matches, made: Made) -> None:
         return
     for target in plan.targets:
         if isinstance(target.operation, Create | Update):
-            resource = references.rewrite(target.operation.resource, links)
+            operation = target.operation
+            resource = references.rewrite(operation.resource, links, operation.full_url)
             target.operation = replace(target.operation, resource=resource)
 
 
@@ -260,6 +263,18 @@ def _settle_target(target: Target, criteria: Criteria, matches: list[str]) -> No
         raise not_found(criteria.type, "?")
 
 
+def _require_distinct(targets: Sequence[Target]) -> None:
+    """Refuse a transaction that writes one resource twice. http://hl7.org/fhir/R4/http.html#trules."""
+    seen: set[tuple[str, str]] = set()
+    for target in targets:
+        if isinstance(target.operation, Create) and target.is_found:
+            continue  # nothing is written
+        for id_ in target.ids:
+            if (target.type, id_) in seen:
+                raise InvalidContent(_twice(target.type))
+            seen.add((target.type, id_))
+
+
 def _require_lawful(operation: ResourceOperation) -> None:
     """Refuse what would not make a readable row: an unknown type or an id outside R4's pattern."""
     if _type_of(operation) not in TYPE_IDS:
@@ -277,6 +292,18 @@ def _unresolved(criteria: Criteria) -> Issue:
         text_zh=f"指向 {criteria.type} 的条件引用没有匹配的资源",
         fix_en="Create the resource first, or put it into the same transaction.",
         fix_zh="请先创建该资源，或将其放入同一事务。",
+    )
+
+
+def _twice(type_: str) -> Issue:
+    return Issue(
+        code="duplicate",
+        key="entry-duplicate",
+        text_en=f"Two entries of the transaction write the same {type_}",
+        text_zh=f"事务中有两个条目写入同一个 {type_}",
+        fix_en="Join the two entries into one, or send two requests.",
+        fix_zh="请将两个条目合并为一个，或分两次提交。",
+        expression="Bundle.entry",
     )
 
 

@@ -49,14 +49,19 @@ class Transaction:
         self._learned: list[tuple[Any, ...]] = []
 
     async def apply(
-        self, operations: Sequence[Operation], *, context: WriteContext, link: bool = False
+        self,
+        operations: Sequence[Operation],
+        *,
+        context: WriteContext,
+        link: bool = False,
+        distinct: bool = False,
     ) -> list[Written]:
         """Carry the operations out in order, all or none.
 
         Returns one result per resource operation, in their order; Claim and Release give none.
-        `link` is that of `WriteRequest`.
+        `link` and `distinct` are those of `WriteRequest`.
         """
-        request = WriteRequest(operations=operations, context=context, link=link)
+        request = WriteRequest(operations=operations, context=context, link=link, distinct=distinct)
         (result,) = await self.apply_each([request])
         if isinstance(result, Problem):
             raise result
