@@ -128,7 +128,8 @@ class ProvinceSimulator:
         headers = {name.lower(): value.lower() for name, value in scope["headers"]}
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip()
         if kind != b"text/xml" or headers.get(b"content-encoding", b"identity") != b"identity":
-            return Answer(status=415)
+            text = "send text/xml without compression"
+            return _fault(Fault(code="Client", text=text, reason="content-type"), status=415)
         body = await _body_of(receive)
         if body is None:
             text = f"the request is over {MOST_BYTES} bytes"

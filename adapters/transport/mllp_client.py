@@ -23,9 +23,6 @@ VERDICTS: Mapping[str, Verdict] = MappingProxyType(
 )
 """What MSA-1 means (HL7 table 0008) where a destination says nothing else."""
 
-# Alerts by which a server turns a certificate away; it has not read the message then.
-_CERTIFICATE_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "PROTOCOL_VERSION")
-
 
 class MllpSender:
     """A destination that speaks MLLP. Never raises: whatever happens becomes a verdict."""
@@ -67,7 +64,7 @@ class MllpSender:
                 return _receipt(Verdict.UNKNOWN, "timeout", broken)
             except OSError as broken:
                 await self._hang_up()
-                return _receipt(_verdict_of_break(broken), "broken", broken)
+                return _receipt(Verdict.UNKNOWN, "broken", broken)
             receipt = self._judge(reply, control_id_of(outgoing.payload))
             if receipt.verdict is Verdict.UNKNOWN:
                 await self._hang_up()
@@ -175,12 +172,6 @@ class _Line(asyncio.Protocol):
         self.usable = False
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(broken)
-
-
-def _verdict_of_break(broken: OSError) -> Verdict:
-    reason = str(getattr(broken, "reason", "") or "")
-    turned_away = "ALERT" in reason and any(word in reason for word in _CERTIFICATE_ALERTS)
-    return Verdict.DEFERRED if turned_away else Verdict.UNKNOWN
 
 
 def _receipt(verdict: Verdict, code: str, broken: Exception) -> Receipt:

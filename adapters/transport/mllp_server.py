@@ -5,7 +5,9 @@ What a caller can do to us is bounded here (`MllpLimits`); what a message means 
 """
 
 import asyncio
+import errno
 import logging
+import socket
 import ssl
 from collections import Counter, deque
 from collections.abc import Callable
@@ -74,43 +76,52 @@ class MllpServer:
         self.tasks: set[asyncio.Task[bytes | None]] = set()
         self._admitted = 0
         self._per_host: Counter[str] = Counter()
-        self._upgrades: set[asyncio.Task[None]] = set()
-        self._listener: asyncio.Server | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self._welcomes: set[asyncio.Task[None]] = set()
+        self._sockets: list[socket.socket] = []
+        self._background: list[asyncio.Task[None]] = []
 
     async def start(self, host: str, port: int) -> None:
-        """Listen; port 0 takes a free one."""
+        """Listen on every address of `host`; port 0 takes a free one."""
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: _Door(self), host, port, backlog=1024)
-        self._sweeper = loop.create_task(self._sweep())
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, address in dict.fromkeys((entry[0], entry[4][0]) for entry in found):
+            try:
+                listener = socket.create_server((str(address), port), family=family, backlog=1024)
+            except OSError as broken:
+                # "localhost" names ::1 too, also where the machine has no IPv6.
+                if broken.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and self._sockets:
+                    continue
+                raise
+            listener.setblocking(False)
+            port = listener.getsockname()[1]
+            self._sockets.append(listener)
+        self._background = [loop.create_task(self._listen(one)) for one in self._sockets]
+        self._background.append(loop.create_task(self._sweep()))
 
     @property
     def port(self) -> int:
         """The port listened on."""
-        if self._listener is None:
-            raise RuntimeError("the listener is not started")
-        return int(self._listener.sockets[0].getsockname()[1])
+        return int(self._sockets[0].getsockname()[1])
 
     async def stop(self, *, grace_seconds: float = 10.0) -> None:
         """Take no new frame, answer those being kept, then let go of every socket."""
-        if self._listener is None:
-            return
-        self._listener.close()
-        for task in self._upgrades:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace_seconds
+        background, self._background = self._background, []
+        for task in (*background[:-1], *self._welcomes):
             task.cancel()
+        await asyncio.gather(*background[:-1], *self._welcomes, return_exceptions=True)
+        for listener in self._sockets:
+            listener.close()
         for connection in list(self.connections):
             connection.finish("stopped")
-        if self.tasks:
-            await asyncio.wait(self.tasks, timeout=grace_seconds)
-        deadline = asyncio.get_running_loop().time() + grace_seconds
-        while self.connections and asyncio.get_running_loop().time() < deadline:
+        while self.connections and loop.time() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self.connections):
             connection.end("stopped")
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        await asyncio.gather(*self._upgrades, return_exceptions=True)
         await asyncio.sleep(0)
+        for task in background:
+            task.cancel()
 
     def admit(self, peer: _Peer) -> str | None:
         """Count a caller in, or return why there is no room."""
@@ -140,35 +151,41 @@ class MllpServer:
             extra={"reason": reason, "peer": peer.name, "channel": self.channel},
         )
 
-    def upgrade(self, transport: asyncio.Transport, peer: _Peer, tls: ssl.SSLContext) -> None:
-        """Begin the TLS handshake of an admitted caller."""
-        task = asyncio.get_running_loop().create_task(self._handshake(transport, peer, tls))
-        self._upgrades.add(task)
-        task.add_done_callback(self._upgrades.discard)
+    async def _listen(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, address = await loop.sock_accept(listener)
+            except OSError as broken:
+                # Out of file descriptors, or the caller is gone already.
+                logger.warning("mllp cannot accept: %s; channel %s", broken, self.channel)
+                await asyncio.sleep(0.1)
+                continue
+            peer = _Peer(host=str(address[0]), name=f"{address[0]}:{address[1]}")
+            reason = self.admit(peer)
+            if reason is not None:
+                self.note(reason, peer)
+                accepted.close()
+                continue
+            task = loop.create_task(self._welcome(accepted, peer))
+            self._welcomes.add(task)
+            task.add_done_callback(self._welcomes.discard)
 
-    async def _handshake(
-        self, transport: asyncio.Transport, peer: _Peer, tls: ssl.SSLContext
-    ) -> None:
+    async def _welcome(self, accepted: socket.socket, peer: _Peer) -> None:
+        """Hand an admitted caller to a connection, after the TLS handshake where there is one."""
         connection = _Connection(self, peer)
+        patience = self.limits.handshake_seconds if self.tls else None
         try:
-            secured = await asyncio.get_running_loop().start_tls(
-                transport,
-                connection,
-                tls,
-                server_side=True,
-                ssl_handshake_timeout=self.limits.handshake_seconds,
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection, accepted, ssl=self.tls, ssl_handshake_timeout=patience
             )
         except (OSError, asyncio.CancelledError) as broken:
+            if connection.is_open:
+                return
             reason = getattr(broken, "reason", None) or type(broken).__name__
             self.release(peer)
-            self.note(f"tls: {reason}", peer)
-            transport.abort()
-            return
-        if secured is None or secured.is_closing():
-            self.release(peer)
-            self.note("tls: closed during the handshake", peer)
-            return
-        connection.connection_made(secured)
+            self.note(f"tls: {reason}" if self.tls else f"not connected: {reason}", peer)
+            accepted.close()
 
     async def _sweep(self) -> None:
         limits = self.limits
@@ -185,30 +202,6 @@ class MllpServer:
                     connection.end(reason)
 
 
-class _Door(asyncio.Protocol):
-    """Counts a caller in before anything is read, and begins TLS where the port asks for it."""
-
-    def __init__(self, server: MllpServer) -> None:
-        self._server = server
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        plain = cast(asyncio.Transport, transport)
-        address = plain.get_extra_info("peername") or ("unknown", 0)
-        peer = _Peer(host=str(address[0]), name=f"{address[0]}:{address[1]}")
-        reason = self._server.admit(peer)
-        if reason is not None:
-            self._server.note(reason, peer)
-            plain.abort()
-            return
-        if self._server.tls is not None:
-            plain.pause_reading()
-            self._server.upgrade(plain, peer, self._server.tls)
-            return
-        connection = _Connection(self._server, peer)
-        plain.set_protocol(connection)
-        connection.connection_made(plain)
-
-
 class _Connection(asyncio.Protocol):
     """One caller: cuts frames, hands them to `accept` and writes the replies in order."""
 
@@ -220,7 +213,6 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[bytes] = deque()
         self._running: deque[asyncio.Task[bytes | None]] = deque()
         self._transport: asyncio.Transport | None = None
-        self._early: list[bytes] = []
         self._held = 0
         self._opened_at = self._active_at = self._loop.time()
         self._frame_began_at: float | None = None
@@ -232,13 +224,15 @@ class _Connection(asyncio.Protocol):
         self._finishing: str | None = None
         self._lost = False
 
+    @property
+    def is_open(self) -> bool:
+        """The server counts this caller out when it is lost."""
+        return self._transport is not None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._server.connections.add(self)
         self._server.counts["connected"] += 1
-        early, self._early = self._early, []
-        for data in early:
-            self.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is None or self._lost:
@@ -251,10 +245,6 @@ class _Connection(asyncio.Protocol):
         self._waiting.clear()
 
     def data_received(self, data: bytes) -> None:
-        if self._transport is None:
-            # With TLS the first bytes may come before start_tls has returned.
-            self._early.append(data)
-            return
         if self._finishing is not None or self._lost:
             return
         began = self._frame_began_at

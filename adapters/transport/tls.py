@@ -17,7 +17,6 @@ def server_context(
     if client_authorities is not None:
         context.load_verify_locations(client_authorities)
         context.verify_mode = ssl.CERT_REQUIRED
-        context.verify_flags |= ssl.VERIFY_X509_STRICT
     return context
 
 
