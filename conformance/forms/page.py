@@ -1,0 +1,66 @@
+"""The forms as a page to read beside the paper."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from conformance.forms.answer_rules import extension_values
+from conformance.forms.questionnaires import CALCULATED, questionnaires
+
+_FHIR = "http://hl7.org/fhir/StructureDefinition/"
+HEAD = """# National forms
+
+Rendered from the Questionnaires by `qiao forms`; compare each form with the paper row by row.
+The fields come from secondary copies of 国家基本公共卫生服务规范（第三版）, the psychological scales
+from general knowledge: before certifying, compare with the official text. `!` is a required field,
+`*` one that repeats.
+"""
+
+
+def page() -> str:
+    """Return all forms as Markdown."""
+    return "\n".join([HEAD, *(line for form in questionnaires().values() for line in _form(form))])
+
+
+def _form(form: Mapping[str, Any]) -> Iterator[str]:
+    english = _english(form["_title"])
+    yield f"\n## {form['title']} ({english})\n"
+    yield f"`{form['id']}`, version {form['version']}\n"
+    yield "| linkId | field | type | options, range, condition |"
+    yield "|---|---|---|---|"
+    yield from _rows(form["item"], 0)
+
+
+def _rows(items: Sequence[Mapping[str, Any]], depth: int) -> Iterator[str]:
+    for item in items:
+        marks = ("!" if item.get("required") else "") + ("*" if item.get("repeats") else "")
+        name = f"{'— ' * depth}{item['text']} ({_english(item['_text'])})"
+        cells = (f"`{item['linkId']}`", name, item["type"] + marks, "; ".join(_notes(item)))
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        yield from _rows(item.get("item", ()), depth + 1)
+
+
+def _notes(item: Mapping[str, Any]) -> Iterator[str]:
+    options = [option["valueCoding"] for option in item.get("answerOption", ())]
+    if options:
+        yield " ".join(f"{o['code']}{o['display']}{_score(o)}" for o in options)
+    low = extension_values(item, f"{_FHIR}minValue")
+    high = extension_values(item, f"{_FHIR}maxValue")
+    if low or high:
+        yield f"{low[0] if low else ''}–{high[0] if high else ''}"
+    for unit in extension_values(item, f"{_FHIR}questionnaire-unit"):
+        yield unit["code"]
+    for condition in item.get("enableWhen", ()):
+        value = condition.get("answerCoding", {}).get("code", "")
+        operator = "is answered" if condition["operator"] == "exists" else condition["operator"]
+        yield f"when `{condition['question']}` {operator} {value}".rstrip()
+    if extension_values(item, CALCULATED):
+        yield "calculated"
+
+
+def _score(coding: Mapping[str, Any]) -> str:
+    scores = [e["valueDecimal"] for e in coding.get("extension", ())]
+    return f"({scores[0]})" if scores else ""
+
+
+def _english(element: Mapping[str, Any]) -> str:
+    return str(element["extension"][0]["extension"][1]["valueString"])

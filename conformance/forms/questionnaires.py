@@ -1,0 +1,280 @@
+"""The national forms as Questionnaire resources, built from readable rows in `sources/`.
+
+A row is [linkId, type, Chinese text, English text, {more}]. Types: those of FHIR, `choices` for
+several, `!` required, `*` repeating. `options` is a list of options.yaml or such a list itself;
+`when` is another answer (`smoking=3`, `smoking!=1`, `death-on?`); `calculate` FHIRPath with
+`[linkId]` for an answer; `sum` adds the scores of answers; `observe` a LOINC code to extract.
+"""
+
+import functools
+import importlib.resources
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import yaml
+
+from conformance.cphc import BASE
+
+VERSION = "3.0"  # third edition of the national specification, 2017
+FILES = ("records", "programmes", "mother-and-child", "scales")
+LOINC = "http://loinc.org"
+ORDINAL = "http://hl7.org/fhir/StructureDefinition/ordinalValue"
+CALCULATED = "http://hl7.org/fhir/uv/sdc/StructureDefinition/sdc-questionnaire-calculatedExpression"
+EXTRACT = "http://hl7.org/fhir/uv/sdc/StructureDefinition/sdc-questionnaire-observationExtract"
+EXTRACT_AS = f"{BASE}/StructureDefinition/cphc-form-extract"
+ENGLISH = "http://hl7.org/fhir/StructureDefinition/translation"
+_FHIR = "http://hl7.org/fhir/StructureDefinition/"
+
+_OPTION = re.compile(r"^(?P<code>[0-9]+)(?P<label>.*?)(?:=(?P<score>\d+))?$")
+_WHEN = re.compile(r"^(?P<question>[a-z0-9-]+?)(?P<operator>!?=|\?)(?P<value>.*)$")
+_VALUE_TYPES = {"integer": "valueInteger", "decimal": "valueDecimal"}
+
+
+class BrokenForm(ValueError):
+    """A source of a form cannot be read; the text names form, row and what is wrong."""
+
+
+@functools.cache
+def questionnaires() -> Mapping[str, dict[str, Any]]:
+    """Return every form by its id."""
+    forms: dict[str, dict[str, Any]] = {}
+    for name in FILES:
+        for source in _read(name):
+            forms[source["id"]] = _Form(source).build()
+    return forms
+
+
+def option_value_sets() -> Iterator[dict[str, Any]]:
+    """Yield the shared option lists as CodeSystem and ValueSet resources."""
+    for name, text in _read("options").items():
+        system = f"{BASE}/CodeSystem/phs3-{name}"
+        concepts = [{"code": code, "display": label} for code, label, *_ in _options(text)]
+        title = "".join(part.capitalize() for part in name.split("-"))
+        yield {
+            "resourceType": "CodeSystem",
+            "id": f"phs3-{name}",
+            "url": system,
+            "version": VERSION,
+            "name": f"Phs3{title}",
+            "status": "active",
+            "content": "complete",
+            "caseSensitive": True,
+            "concept": concepts,
+        }
+        yield {
+            "resourceType": "ValueSet",
+            "id": f"vs-phs3-{name}",
+            "url": f"{BASE}/ValueSet/vs-phs3-{name}",
+            "version": VERSION,
+            "name": f"VsPhs3{title}",
+            "status": "active",
+            "compose": {"include": [{"system": system}]},
+        }
+
+
+def _source(name: str) -> Traversable:
+    return importlib.resources.files("conformance.forms") / "sources" / f"{name}.yaml"
+
+
+@functools.cache
+def _read(name: str) -> Any:
+    return yaml.safe_load(_source(name).read_text("utf-8"))
+
+
+def _options(text: str) -> list[tuple[str, str, int | None, bool]]:
+    """Read `1没有=1 2其他__`: code, label, score, whether a text belongs to it."""
+    found = []
+    for part in str(text).split():
+        match = _OPTION.match(part)
+        if match is None:
+            raise BrokenForm(f"the option {part!r} does not begin with a number")
+        label, score = match["label"], match["score"]
+        found.append(
+            (match["code"], label.rstrip("_"), int(score) if score else None, label.endswith("__"))
+        )
+    return found
+
+
+class _Form:
+    """One form while it is being built; remembers each question, for conditions and sums."""
+
+    def __init__(self, source: Mapping[str, Any]) -> None:
+        self.source = source
+        self.id = source["id"]
+        self.systems: dict[str, str] = {}
+        self.types: dict[str, str] = {}
+        self.scores: dict[str, list[tuple[str, int]]] = {}
+
+    def build(self) -> dict[str, Any]:
+        """Return the Questionnaire."""
+        parts = _read("parts")
+        rows = [
+            *self.source["items"],
+            *(r for n in self.source.get("include", ()) for r in parts[n]),
+        ]
+        self._note(rows)
+        title = self.source["title"]
+        url = f"{BASE}/Questionnaire/{self.id}"
+        return {
+            "resourceType": "Questionnaire",
+            "id": self.id,
+            "extension": [
+                {
+                    "url": f"{BASE}/StructureDefinition/cphc-confidence",
+                    "valueCode": self.source.get("confidence", "secondary"),
+                }
+            ],
+            "url": url,
+            "version": VERSION,
+            "name": "".join(part.capitalize() for part in self.id.split("-")),
+            "title": title["zh"],
+            "_title": _translated(title["en"]),
+            "status": "active",
+            "subjectType": ["Patient"],
+            "item": [item for row in rows for item in self._items(row)],
+        }
+
+    def _note(self, rows: Sequence[Sequence[Any]]) -> None:
+        for row in rows:
+            name, kind, more = row[0], row[1].rstrip("!*"), row[4] if len(row) > 4 else {}
+            if name in self.types:
+                raise BrokenForm(f"{self.id}: the linkId {name} stands twice")
+            self.types[name] = kind
+            if kind in ("choice", "choices"):
+                options = more["options"]
+                is_shared = options in _read("options")
+                key = f"phs3-{options}" if is_shared else f"{self.id}-{name}"
+                self.systems[name] = f"{BASE}/CodeSystem/{key}"
+                self.scores[name] = [
+                    (code, score)
+                    for code, _, score, _ in self._options_of(more)
+                    if score is not None
+                ]
+            self._note(more.get("items", ()))
+
+    def _items(self, row: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        name, kind, text, english = row[:4]
+        more = row[4] if len(row) > 4 else {}
+        plain = kind.rstrip("!*")
+        item: dict[str, Any] = {
+            "linkId": name,
+            "text": text,
+            "_text": _translated(english),
+            "type": "choice" if plain == "choices" else plain,
+        }
+        if "when" in more:
+            item["enableWhen"] = [self._condition(name, more["when"])]
+        if "!" in kind:
+            item["required"] = True
+        if "*" in kind or plain == "choices":
+            item["repeats"] = True
+        if extensions := self._extensions(item["type"], more):
+            item["extension"] = extensions
+        if "calculate" in more or "sum" in more:
+            item["readOnly"] = True
+        if plain == "string" and "max" in more:
+            item["maxLength"] = more["max"]
+        if "observe" in more:
+            item["code"] = [{"system": LOINC, "code": more["observe"]}]
+        if plain in ("choice", "choices"):
+            item["answerOption"] = list(self._answer_options(name, more))
+        if "items" in more:
+            item["item"] = [inner for r in more["items"] for inner in self._items(r)]
+        yield item
+        if plain in ("choice", "choices"):
+            yield from self._texts_of_options(name, more)
+
+    def _extensions(self, kind: str, more: Mapping[str, Any]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        if kind in _VALUE_TYPES:
+            for name, url in (("min", "minValue"), ("max", "maxValue")):
+                if name in more:
+                    found.append({"url": _FHIR + url, _VALUE_TYPES[kind]: more[name]})
+        if "unit" in more:
+            unit = {"system": "http://unitsofmeasure.org", "code": more["unit"]}
+            found.append({"url": f"{_FHIR}questionnaire-unit", "valueCoding": unit})
+        if "most" in more:
+            found.append({"url": f"{_FHIR}questionnaire-maxOccurs", "valueInteger": more["most"]})
+        expression = self._expression(more)
+        if expression:
+            value = {"language": "text/fhirpath", "expression": expression}
+            found.append({"url": CALCULATED, "valueExpression": value})
+        if "observe" in more:
+            found.append({"url": EXTRACT, "valueBoolean": True})
+        for name in ("condition", "medication"):
+            if more.get(name):
+                found.append({"url": EXTRACT_AS, "valueCode": name})
+        return found
+
+    def _expression(self, more: Mapping[str, Any]) -> str | None:
+        if "sum" in more:
+            return " + ".join(self._score_expression(name) for name in str(more["sum"]).split())
+        if "calculate" in more:
+            return re.sub(
+                r"\[([a-z0-9-]+)\]",
+                r"%resource.repeat(item).where(linkId='\1').answer.value",
+                more["calculate"],
+            )
+        return None
+
+    def _score_expression(self, name: str) -> str:
+        """Return FHIRPath for the score of an answer; empty while it is missing."""
+        scores = self.scores[name]
+        chain = str(scores[-1][1])
+        for code, score in reversed(scores[:-1]):
+            chain = f"iif(code='{code}', {score}, {chain})"
+        return f"%resource.repeat(item).where(linkId='{name}').answer.value.select({chain})"
+
+    def _condition(self, name: str, text: str) -> dict[str, Any]:
+        match = _WHEN.match(text)
+        if match is None or match["question"] not in self.types:
+            raise BrokenForm(f"{self.id}, {name}: there is no question for the condition {text!r}")
+        question, operator = match["question"], match["operator"]
+        if operator == "?":
+            return {"question": question, "operator": "exists", "answerBoolean": True}
+        coding = {"system": self.systems[question], "code": match["value"]}
+        return {"question": question, "operator": operator, "answerCoding": coding}
+
+    def _answer_options(self, name: str, more: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        alone = more.get("alone", "").split()
+        for code, label, score, _ in self._options_of(more):
+            coding: dict[str, Any] = {"system": self.systems[name], "code": code, "display": label}
+            if score is not None:
+                coding = {"extension": [{"url": ORDINAL, "valueDecimal": score}], **coding}
+            option: dict[str, Any] = {"valueCoding": coding}
+            if code in alone:
+                url = f"{_FHIR}questionnaire-optionExclusive"
+                option = {"extension": [{"url": url, "valueBoolean": True}], **option}
+            yield option
+
+    def _texts_of_options(self, name: str, more: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Give each option that takes a text its own question below."""
+        for code, label, _, takes_text in self._options_of(more):
+            if takes_text:
+                yield {
+                    "linkId": f"{name}-{code}-text",
+                    "text": f"{label}（说明）",
+                    "_text": _translated("please specify"),
+                    "type": "string",
+                    "enableWhen": [self._condition(name, f"{name}={code}")],
+                }
+
+    def _options_of(self, more: Mapping[str, Any]) -> list[tuple[str, str, int | None, bool]]:
+        shared = _read("options")
+        return _options(shared.get(more["options"], more["options"]))
+
+
+def _translated(english: str) -> dict[str, Any]:
+    return {
+        "extension": [
+            {
+                "url": ENGLISH,
+                "extension": [
+                    {"url": "lang", "valueCode": "en"},
+                    {"url": "content", "valueString": english},
+                ],
+            }
+        ]
+    }

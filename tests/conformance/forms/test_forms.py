@@ -1,0 +1,317 @@
+"""The national forms: fields and options as listed, scores at their boundaries."""
+
+import random
+from typing import Any
+
+import pytest
+
+from conformance import fhirpath
+from conformance.forms.answers import check_response
+from conformance.forms.questionnaires import (
+    CALCULATED,
+    ORDINAL,
+    option_value_sets,
+    questionnaires,
+)
+from conformance.forms.scores import scales, score
+from conformance.problem import InvalidContent
+from conformance.terminology.library import Library
+
+FORMS = questionnaires()
+LIBRARY = Library(option_value_sets())
+
+OPTIONS = {  # form, question → codes, as the paper forms have them
+    ("phs3-personal-info", "education"): "1 2 3 4 5 6 7 8 9 10",
+    ("phs3-personal-info", "occupation"): "0 1 2 3 4 5 6 7 8",
+    ("phs3-personal-info", "marital"): "1 2 3 4 5",
+    ("phs3-personal-info", "payment"): "1 2 3 4 5 6 7 8",
+    ("phs3-personal-info", "drug-allergy"): "1 2 3 4 5",
+    ("phs3-personal-info", "exposure"): "1 2 3 4",
+    ("phs3-personal-info", "past-disease-name"): "1 2 3 4 5 6 7 8 9 10 11 12 13",
+    ("phs3-personal-info", "disability"): "1 2 3 4 5 6 7 8",
+    ("phs3-personal-info", "kitchen-exhaust"): "1 2 3 4",
+    ("phs3-personal-info", "fuel"): "1 2 3 4 5 6",
+    ("phs3-personal-info", "water"): "1 2 3 4 5 6",
+    ("phs3-personal-info", "toilet"): "1 2 3 4 5",
+    ("phs3-personal-info", "livestock-pen"): "1 2 3 4",
+    ("phs3-health-exam", "symptoms"): " ".join(map(str, range(1, 26))),
+    ("phs3-health-exam", "self-rated-health"): "1 2 3 4 5",
+    ("phs3-health-exam", "lips"): "1 2 3 4 5",
+    ("phs3-health-exam", "risk-control"): "1 2 3 4 5 6 7",
+    ("phs3-htn-followup", "visit-mode"): "1 2 3",
+    ("phs3-htn-followup", "symptoms"): "1 2 3 4 5 6 7 8 9 10",
+    ("phs3-htn-followup", "class"): "1 2 3 4",
+    ("phs3-dm2-followup", "symptoms"): "1 2 3 4 5 6 7 8 9 10",
+    ("phs3-dm2-followup", "hypoglycaemia"): "1 2 3",
+    ("phs3-smi-register", "past-symptoms"): " ".join(map(str, range(1, 13))),
+    ("phs3-smi-register", "employment"): "1 2 3 4 5 6 7 8 9",
+    ("phs3-smi-followup", "danger-level"): "0 1 2 3 4 5",
+    ("phs3-smi-followup", "danger"): "1 2 3 4 5 6 7",
+    ("phs3-smi-followup", "class"): "1 2 3",
+    ("phs3-tb-first-visit", "symptoms"): "0 1 2 3 4 5 6 7 8 9",
+    ("phs3-tb-first-visit", "dosage-form"): "1 2 3 4",
+    ("phs3-tb-followup", "stop-reason"): "1 2 3 4",
+    ("phs3-newborn-visit", "birth-kind"): "1 2 3 4 5 6 7",
+    ("phs3-newborn-visit", "disease-screening"): "1 2 3 4 5",
+    ("phs3-newborn-visit", "jaundice"): "1 2 3 4 5",
+    ("phs3-child-1-8m", "rickets-symptoms"): "1 2 3 4",
+    ("phs3-postpartum-42d", "class"): "1 2",
+    ("phs3-postpartum-42d", "handling"): "1 2",
+}
+REQUIRED_FORMS = [
+    "phs3-cover",
+    "phs3-personal-info",
+    "phs3-health-exam",
+    "phs3-htn-followup",
+    "phs3-dm2-followup",
+    "phs3-smi-register",
+    "phs3-smi-followup",
+    "phs3-tb-first-visit",
+    "phs3-tb-followup",
+    "phs3-elderly-adl",
+    "phs3-tcm-elderly",
+    "phs3-newborn-visit",
+    "phs3-child-1-8m",
+    "phs3-child-12-30m",
+    "phs3-child-3-6y",
+    "phs3-antenatal-1",
+    "phs3-antenatal-2-5",
+    "phs3-postpartum-visit",
+    "phs3-postpartum-42d",
+    "phs3-referral-out",
+    "phs3-referral-back",
+    "psych-phq9",
+    "psych-gad7",
+    "psych-sds",
+    "psych-sas",
+]
+
+
+def walk(items: list[dict]) -> list[dict]:
+    return [found for item in items for found in (item, *walk(item.get("item", [])))]
+
+
+def question(form: str, link_id: str) -> dict:
+    return next(item for item in walk(FORMS[form]["item"]) if item["linkId"] == link_id)
+
+
+def test_every_form_of_the_list_is_there() -> None:
+    assert sorted(FORMS) == sorted(REQUIRED_FORMS)
+
+
+@pytest.mark.parametrize(("form", "link_id"), OPTIONS)
+def test_the_options_are_those_of_the_paper(form: str, link_id: str) -> None:
+    options = question(form, link_id)["answerOption"]
+    codes = [option["valueCoding"]["code"] for option in options]
+    assert codes == OPTIONS[(form, link_id)].split()
+
+
+@pytest.mark.parametrize("form", REQUIRED_FORMS)
+def test_a_form_is_sound(form: str) -> None:
+    items = walk(FORMS[form]["item"])
+    names = [item["linkId"] for item in items]
+    assert len(set(names)) == len(names)
+    for item in items:
+        assert item["text"]
+        assert item["_text"]["extension"]
+        for condition in item.get("enableWhen", ()):
+            assert condition["question"] in names
+            coding = condition.get("answerCoding")
+            if coding:
+                asked = question(form, condition["question"])["answerOption"]
+                assert coding["code"] in [option["valueCoding"]["code"] for option in asked]
+
+
+def filled(form: str, answers: dict[str, Any]) -> dict[str, Any]:
+    items = []
+    for link_id, value in answers.items():
+        kind = question(form, link_id)["type"]
+        if kind == "choice":
+            options = question(form, link_id)["answerOption"]
+            coding = next(
+                o["valueCoding"] for o in options if o["valueCoding"]["code"] == str(value)
+            )
+            answer = {"valueCoding": {k: coding[k] for k in ("system", "code", "display")}}
+        else:
+            answer = {{"integer": "valueInteger", "decimal": "valueDecimal"}[kind]: value}
+        items.append({"linkId": link_id, "answer": [answer]})
+    return {
+        "resourceType": "QuestionnaireResponse",
+        "questionnaire": f"{FORMS[form]['url']}|{FORMS[form]['version']}",
+        "status": "in-progress",
+        "item": items,
+    }
+
+
+def calculated(form: str, link_id: str, response: dict[str, Any]) -> list[Any]:
+    extensions = question(form, link_id)["extension"]
+    expression = next(e for e in extensions if e["url"] == CALCULATED)["valueExpression"]
+    found = fhirpath.evaluate(expression["expression"], response)
+    return [float(value) for value in found]
+
+
+@pytest.mark.parametrize(
+    ("weight", "height", "bmi"), [(53.5, 170, 18.5), (69.4, 170, 24.0), (81, 170, 28.0)]
+)
+def test_the_body_mass_index_is_calculated(weight: float, height: float, bmi: float) -> None:
+    response = filled("phs3-child-3-6y", {"weight": weight, "height": height})
+    assert calculated("phs3-child-3-6y", "bmi", response) == [bmi]
+
+
+def test_a_missing_answer_leaves_the_calculation_open() -> None:
+    assert calculated("phs3-child-3-6y", "bmi", filled("phs3-child-3-6y", {"weight": 20})) == []
+
+
+ADL = ("eating", "washing", "dressing", "toilet", "moving")
+
+
+@pytest.mark.parametrize(
+    ("answers", "total", "band"),
+    [
+        ("11111", 0, "可自理"),
+        ("22111", 1, "可自理"),
+        ("31111", 3, "可自理"),
+        ("32111", 4, "轻度依赖"),
+        ("33122", 8, "轻度依赖"),
+        ("33311", 9, "中度依赖"),
+        ("33332", 15, "中度依赖"),
+        ("33333", 19, "不能自理"),
+        ("44444", 37, "不能自理"),
+    ],
+)
+def test_self_care_is_scored_at_its_boundaries(answers: str, total: int, band: str) -> None:
+    response = filled("phs3-elderly-adl", dict(zip(ADL, answers, strict=True)))
+    found = score(response)
+    assert (found.total, found.band.split()[0]) == (total, band)
+    assert calculated("phs3-elderly-adl", "score", response) == [total]
+
+
+def same_answer(form: str, count: int, code: int) -> dict[str, Any]:
+    return {str(n): code for n in range(1, count + 1)}
+
+
+def tcm(**changed: int) -> dict[str, Any]:
+    answers = same_answer("phs3-tcm-elderly", 33, 1) | {"1": 5}
+    return filled("phs3-tcm-elderly", answers | {k.strip("i"): v for k, v in changed.items()})
+
+
+def test_the_first_vector_is_balanced() -> None:
+    found = score(tcm())
+    assert found.parts["平和质"] == (25, "是")
+
+
+def test_the_second_vector_lacks_vitality() -> None:
+    found = score(tcm(i2=3, i3=3, i4=3, i14=2))
+    assert found.parts["气虚质"] == (11, "是")
+    assert found.parts["平和质"][1] == "否"
+
+
+def test_the_third_vector_is_mostly_balanced() -> None:
+    found = score(tcm(i10=2, i21=2, i26=2, i31=3))
+    assert found.parts["阴虚质"] == (9, "倾向是")
+    assert found.parts["平和质"][1] == "基本是"
+
+
+def test_the_disputed_boundary_is_a_parameter() -> None:
+    all_eight = tcm(i10=2, i21=2, i26=2, i31=2)
+    all_ten = tcm(i10=3, i21=3, i26=2, i31=2)
+    assert score(all_eight).parts["平和质"][1] == "是"
+    assert score(all_ten).parts["平和质"][1] == "基本是"
+    strict = {"balanced-others": 7, "mostly-balanced-others": 9}
+    assert score(all_eight, thresholds=strict).parts["平和质"][1] == "基本是"
+    assert score(all_ten, thresholds=strict).parts["平和质"][1] == "否"
+
+
+def spread(count: int, total: int, least: int, most: int) -> dict[str, Any]:
+    """Answers of `count` items that add up to `total`."""
+    values = [least] * count
+    chance = random.Random(total)
+    while sum(values) < total:
+        place = chance.randrange(count)
+        values[place] += values[place] < most
+    return {str(n): value for n, value in enumerate(values, start=1)}
+
+
+@pytest.mark.parametrize(
+    ("total", "band"),
+    [(4, "无抑郁"), (5, "轻度"), (9, "轻度"), (10, "中度"), (14, "中度"), (15, "中重度"),
+     (19, "中重度"), (20, "重度"), (27, "重度")],
+)  # fmt: skip
+def test_depression_is_banded_at_its_boundaries(total: int, band: str) -> None:
+    found = score(filled("psych-phq9", spread(9, total, 0, 3)))
+    assert (found.total, found.band.split()[0]) == (total, band)
+
+
+def test_thoughts_of_self_harm_are_flagged_whatever_the_total() -> None:
+    calm = same_answer("psych-phq9", 9, 0)
+    assert score(filled("psych-phq9", calm)).flags == {}
+    assert "self-harm-risk" in score(filled("psych-phq9", calm | {"9": 1})).flags
+
+
+@pytest.mark.parametrize(
+    ("total", "band"), [(4, "无焦虑"), (5, "轻度"), (10, "中度"), (15, "重度")]
+)
+def test_anxiety_is_banded_at_its_boundaries(total: int, band: str) -> None:
+    assert score(filled("psych-gad7", spread(7, total, 0, 3))).band.split()[0] == band
+
+
+@pytest.mark.parametrize(
+    ("form", "reverse", "raw", "standard", "band"),
+    [
+        ("psych-sds", 10, 42, 52, "正常"),
+        ("psych-sds", 10, 43, 53, "轻度抑郁"),
+        ("psych-sds", 10, 50, 62, "轻度抑郁"),
+        ("psych-sds", 10, 51, 63, "中度抑郁"),
+        ("psych-sds", 10, 59, 73, "重度抑郁"),
+        ("psych-sas", 5, 39, 48, "正常"),
+        ("psych-sas", 5, 40, 50, "轻度焦虑"),
+        ("psych-sas", 5, 48, 60, "中度焦虑"),
+        ("psych-sas", 5, 56, 70, "重度焦虑"),
+    ],
+)
+def test_self_ratings_are_turned_weighted_and_banded(
+    form: str, reverse: int, raw: int, standard: int, band: str
+) -> None:
+    turned = {
+        "psych-sds": ("2", "5", "6", "11", "12", "14", "16", "17", "18", "20"),
+        "psych-sas": ("5", "9", "13", "17", "19"),
+    }[form]
+    assert len(turned) == reverse
+    answers = spread(20, raw, 1, 4)
+    answers = {k: 5 - v if k in turned else v for k, v in answers.items()}
+    found = score(filled(form, answers))
+    assert (found.raw, found.total, found.band.split()[0]) == (raw, standard, band)
+
+
+def test_a_gap_is_named_not_guessed() -> None:
+    with pytest.raises(InvalidContent, match="lacks answers to 9"):
+        score(filled("psych-phq9", same_answer("psych-phq9", 8, 0)))
+
+
+def test_a_form_that_is_no_scale_is_refused_with_the_list() -> None:
+    with pytest.raises(InvalidContent) as caught:
+        score({"questionnaire": "urn:other"})
+    assert all(name in caught.value.issues[0].fix_en for name in scales())
+
+
+def test_a_filled_scale_is_a_valid_response() -> None:
+    response = filled("psych-gad7", spread(7, 9, 0, 3) | {"score": 9})
+    response["status"] = "completed"
+    assert check_response(response, FORMS["psych-gad7"], LIBRARY) == []
+
+
+def test_an_answer_out_of_range_is_named() -> None:
+    response = filled("phs3-child-3-6y", {"weight": 300})
+    issues = check_response(response, FORMS["phs3-child-3-6y"], LIBRARY)
+    assert [issue.key for issue in issues] == ["form-range"]
+
+
+def test_scores_stand_on_the_options() -> None:
+    for form in scales():
+        scored = [
+            option
+            for item in FORMS[form]["item"]
+            for option in item.get("answerOption", ())
+            if option["valueCoding"].get("extension", [{}])[0].get("url") == ORDINAL
+        ]
+        assert scored
