@@ -10,9 +10,9 @@ _FHIR = "http://hl7.org/fhir/StructureDefinition/"
 HEAD = """# National forms
 
 Rendered from the Questionnaires by `qiao forms`; compare each form with the paper row by row.
-The fields come from secondary copies of 国家基本公共卫生服务规范（第三版）, the psychological scales
-from general knowledge: before certifying, compare with the official text. `!` is a required field,
-`*` one that repeats.
+The fields come from secondary copies of 国家基本公共卫生服务规范（第三版）, the psychological
+scales from general knowledge: before certifying, compare with the official text. `!` is a required
+field, `*` one that repeats.
 """
 
 
