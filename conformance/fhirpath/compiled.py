@@ -3,15 +3,19 @@
 import datetime as dt
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from conformance.fhirpath import model
 from conformance.fhirpath.checker import require_well_typed
 from conformance.fhirpath.compiler import Compiler
+from conformance.fhirpath.direct import compile_values
+from conformance.fhirpath.direct_steps import Values
 from conformance.fhirpath.evaluation import NO_PORTS, Closure, Collection, Frame, Ports, Run, truth
 from conformance.fhirpath.limits import DEFAULT_LIMITS, Limits
 from conformance.fhirpath.nodes import Node, root_of, system_type_of
 from conformance.fhirpath.parser import parse
+from conformance.fhirpath.scope import Scope
 from conformance.fhirpath.syntax import Expression
 
 
@@ -31,6 +35,22 @@ class Compiled:
     tree: Expression
     closure: Closure
     limits: Limits
+    as_filters: bool
+    _direct: dict[Any, Values | None] = field(default_factory=dict, repr=False, compare=False)
+
+    def direct(self, type_name: Any) -> Values | None:
+        """Return the short way over resources of a type, where there is one."""
+        try:
+            return self._direct[type_name]
+        except (KeyError, TypeError):
+            return self._compile_direct(type_name)
+
+    def _compile_direct(self, type_name: Any) -> Values | None:
+        if not isinstance(type_name, str) or not model.is_known(type_name):
+            return None
+        found = compile_values(self.tree, type_name, as_filters=self.as_filters)
+        self._direct[type_name] = found
+        return found
 
     def nodes(
         self,
@@ -72,6 +92,12 @@ class Compiled:
         now: dt.datetime | None = None,
     ) -> list[Any]:
         """Return plain values; see `conformance.fhirpath.evaluate`."""
+        if isinstance(resource, dict) and now is None:
+            direct = self.direct(resource.get("resourceType"))
+            if direct is not None:
+                scope = Scope(resource, None, ports, self.limits, variables)
+                found = direct.run(resource, scope)
+                return [value for value in found if value is not None]
         found = self.nodes(resource, variables=variables, ports=ports, now=now)
         plain = [item.value if isinstance(item, Node) else item for item in found]
         return [value for value in plain if value is not None]
@@ -85,6 +111,13 @@ class Compiled:
         now: dt.datetime | None = None,
     ) -> list[Value]:
         """Return plain values with their types."""
+        if isinstance(resource, dict) and now is None:
+            direct = self.direct(resource.get("resourceType"))
+            if direct is not None and len(direct.types) == 1 and direct.types[0] is not None:
+                scope = Scope(resource, None, ports, self.limits, variables)
+                name = direct.types[0]
+                found = direct.run(resource, scope)
+                return [Value(name, value) for value in found if value is not None]
         found = self.nodes(resource, variables=variables, ports=ports, now=now)
         return [value for item in found for value in _typed(item)]
 
@@ -135,4 +168,11 @@ def compile(
     if strict:
         require_well_typed(tree, type_)
     closure = Compiler(as_filters=as_filters).expression(tree)
-    return Compiled(source=expression, type=type_, tree=tree, closure=closure, limits=limits)
+    return Compiled(
+        source=expression,
+        type=type_,
+        tree=tree,
+        closure=closure,
+        limits=limits,
+        as_filters=as_filters,
+    )

@@ -153,15 +153,16 @@ def key_of(item: Any) -> Any:
     if isinstance(value, int | Decimal):
         return ("Number", value)
     if isinstance(item, Node) and isinstance(value, Node):
-        return ("Element", _frozen(item.value), _frozen(item.companion))
+        return ("Element", frozen(item.value), frozen(item.companion))
     return None
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
+    """Return plain JSON as a hashable that equal JSON shares."""
     if isinstance(value, Mapping):
-        return frozenset((key, _frozen(content)) for key, content in value.items())
+        return frozenset((key, frozen(content)) for key, content in value.items())
     if isinstance(value, list):
-        return ("list", *(_frozen(content) for content in value))
+        return ("list", *(frozen(content) for content in value))
     return (type(value).__name__, value) if isinstance(value, bool) else value
 
 

@@ -138,7 +138,7 @@ def all_children(node: Node) -> list[Node]:
 
 
 _TEMPORAL_KINDS = {"date": "Date", "dateTime": "DateTime", "instant": "DateTime"}
-_QUANTITIES = frozenset(
+QUANTITIES = frozenset(
     {"Quantity", "Age", "Count", "Distance", "Duration", "Money", "SimpleQuantity", "MoneyQuantity"}
 )
 
@@ -157,7 +157,7 @@ def system_value(item: Any) -> Any:
     if isinstance(value, int):
         return Decimal(value) if item.type == "decimal" else value
     if isinstance(value, Mapping):
-        if item.type in _QUANTITIES and item.type != "Money":
+        if item.type in QUANTITIES and item.type != "Money":
             return system_quantity(value) or item
         return item
     return value
@@ -175,9 +175,16 @@ def system_text(value: str, type_name: str) -> Any:
 
 
 def system_quantity(value: Mapping[str, Any]) -> Quantity | None:
-    """Return a FHIR Quantity as a System.Quantity; None without a value."""
+    """Return a FHIR Quantity as a System.Quantity; None without a value or with a comparator.
+
+    https://hl7.org/fhir/R4/fhirpath.html#quantity
+    """
     number = value.get("value")
-    if not isinstance(number, int | float | Decimal) or isinstance(number, bool):
+    if (
+        "comparator" in value
+        or not isinstance(number, int | float | Decimal)
+        or isinstance(number, bool)
+    ):
         return None
     amount = number if isinstance(number, Decimal) else Decimal(str(number))
     if value.get("system") == UCUM and isinstance(value.get("code"), str):
