@@ -257,11 +257,15 @@ class DirectCompiler:
         raise NotDirect
 
     def general_test(self, tree: Expression) -> Test:
-        """Leave a test to the general engine."""
+        """Leave a part to the general engine; a primitive's extensions would not go with it."""
         if self.type is not None and (
             model.is_primitive(self.type) or self.type.startswith("System.")
         ):
             raise NotDirect
+        return self.whole_test(tree)
+
+    def whole_test(self, tree: Expression) -> Test:
+        """Leave a test to the general engine."""
         closure = Compiler(as_filters=self.as_filters).expression(tree)
         type_name = self.type
 
@@ -377,7 +381,12 @@ def compile_test(
 ) -> Test:
     """Compile a rule over elements of a type, parts of it by the general engine if need be."""
     compiler = DirectCompiler(type=type_name, resource_type=resource_type, as_filters=as_filters)
-    return compiler.general_test(tree) if _asks_position(tree) else compiler.test(tree)
+    if _asks_position(tree):
+        return compiler.whole_test(tree)
+    try:
+        return compiler.test(tree)
+    except NotDirect:
+        return compiler.whole_test(tree)
 
 
 def _asks_position(tree: Any) -> bool:

@@ -13,7 +13,6 @@ from conformance.fhirpath.evaluation import (
     wrong_type,
 )
 from conformance.fhirpath.faults import invalid_use, no_port
-from conformance.fhirpath.narrative import is_narrative
 from conformance.fhirpath.nodes import (
     Node,
     TypeName,
@@ -23,6 +22,7 @@ from conformance.fhirpath.nodes import (
     system_value,
 )
 from conformance.fhirpath.temporal import Temporal
+from conformance.narrative import check_narrative
 
 _STRUCTURES = "http://hl7.org/fhir/StructureDefinition/"
 _SUBSUMES_SYSTEM_KINDS = ("Coding", "CodeableConcept")
@@ -202,7 +202,7 @@ def html_checks(_frame: Frame, focus: Collection) -> Collection:
     """`htmlChecks()`: the narrative has only permitted markup and is not blank."""
     item = single(focus, "htmlChecks()")
     value = item.value if isinstance(item, Node) else item
-    return [isinstance(value, str) and is_narrative(value)]
+    return [check_narrative(value) is None]
 
 
 def type_(_frame: Frame, focus: Collection) -> Collection:

@@ -32,6 +32,7 @@ class Child:
     name: str
     slots: tuple[Slot, ...]
     is_list: bool
+    is_choice: bool
     min: int
     targets: tuple[str, ...]
 
@@ -71,7 +72,14 @@ def _child(info: TypeInfo, element: Element, name: str) -> Child:
         codes = list(dict.fromkeys(type_.code for type_ in element.types))
     slots = tuple(_slot(name, code, is_choice=element.is_choice) for code in codes)
     targets = tuple(target for type_ in element.types for target in type_.targets)
-    return Child(name=name, slots=slots, is_list=element.is_list, min=element.min, targets=targets)
+    return Child(
+        name=name,
+        slots=slots,
+        is_list=element.is_list,
+        is_choice=element.is_choice,
+        min=element.min,
+        targets=targets,
+    )
 
 
 def _slot(name: str, code: str, *, is_choice: bool) -> Slot:

@@ -13,7 +13,8 @@ class Scope:
 
     One scope serves all rules of one resource. `root` is the container of a contained resource or
     the Bundle, when references must be resolved there. The engine's own run is made when first
-    needed, and its limits then bound everything evaluated in this scope.
+    needed, and its limits then bound everything evaluated in this scope. `context` is the element
+    that `%context` means, with its type, where it is not the input itself.
     """
 
     __slots__ = ("_run", "context", "limits", "ports", "resource", "root", "variables")
@@ -31,7 +32,7 @@ class Scope:
         self.ports = ports
         self.limits = limits
         self.variables = variables
-        self.context: Collection = []
+        self.context: tuple[Any, str | None] | None = None
         self._run: Run | None = None
 
     @property
@@ -41,19 +42,21 @@ class Scope:
             owner = _nodes_of(self.resource)
             root = owner if self.root is self.resource else _nodes_of(self.root)
             self._run = Run(
-                self.context,
+                [],
                 resource=owner,
                 root=root,
                 ports=self.ports,
                 limits=self.limits,
                 variables=self.variables,
             )
-        self._run.context = self.context
         return self._run
 
     def evaluate(self, closure: Closure, value: Any, type_name: str | None) -> Collection:
         """Evaluate a general closure with one plain value as `$this`."""
-        return closure(Frame(self.run, [root_of(value, type_name)]))
+        this: Collection = [root_of(value, type_name)]
+        run = self.run
+        run.context = this if self.context is None else [root_of(*self.context)]
+        return closure(Frame(run, this))
 
 
 def _nodes_of(resource: Any) -> Collection:

@@ -1,0 +1,246 @@
+"""The constraints of R4, compiled for each type and judged over a whole resource.
+
+https://hl7.org/fhir/R4/conformance-rules.html#constraints. A rule holds when it is true; empty is
+not. `conformance.structure` judges form; the rules it already covers are left out here.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from conformance.fhirpath import model
+from conformance.fhirpath.direct import compile_test
+from conformance.fhirpath.direct_steps import Test
+from conformance.fhirpath.evaluation import NO_PORTS, Ports
+from conformance.fhirpath.parser import parse
+from conformance.fhirpath.scope import Scope
+from conformance.problem import InvalidContent, Issue, NotSupported
+from conformance.r4 import tables
+
+COVERED = frozenset(
+    {"ele-1", "ext-1", "ref-1", "dom-2", "dom-3", "dom-4", "dom-5", "txt-1", "txt-2"}
+)
+"""Keys of the rules that `conformance.structure` judges without FHIRPath."""
+
+CORRECTIONS = {
+    # `Boolean` is the System type, which a FHIR element never is (fhirpath.html#types); R4B and R5
+    # say what is meant.
+    "que-7": "operator = 'exists' implies (answer is boolean)",
+    # Without a fullUrl the R4 text is empty; R5 asks only where there is one.
+    "bdl-8": "fullUrl.exists() implies fullUrl.contains('/_history/').not()",
+    # Without a probability the R4 text is empty.
+    "ras-2": "probability.empty()"
+    " or (probability is decimal implies (probability as decimal) <= 100)",
+    # Where precisions differ, `<=` is empty and the R4 text fails; R5 compares the boundaries.
+    "per-1": "start.hasValue().not() or end.hasValue().not() or (start <= end)"
+    " or (start.lowBoundary() <= end.highBoundary())",
+    "mdd-1": "whenHandedOver.empty() or whenPrepared.empty() or (whenHandedOver >= whenPrepared)"
+    " or (whenHandedOver.highBoundary() >= whenPrepared.lowBoundary())",
+    # Units that cannot be compared give empty; R5 lets them pass.
+    "rng-2": "low.value.empty() or high.value.empty() or (low <= high)"
+    " or low.comparable(high).not()",
+}
+"""R4 rules that refuse lawful data as written, and what is evaluated instead."""
+
+Place = tuple[Any, str, int | None] | None
+"""A chain (parent, key, index) from an element up to its resource."""
+
+Finding = tuple["Rule", Place, str]
+Walk = Callable[[Any, Place, Scope, list[Finding]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One compiled constraint: `test(value, scope)` is true where it holds."""
+
+    key: str
+    severity: str
+    expression: str
+    test: Test
+
+    def verdict(self, value: Any, scope: Scope) -> str:
+        """Return "" where the rule holds, `broken` where not, `unjudged` where nobody can tell."""
+        try:
+            return "" if self.test(value, scope) is True else "broken"
+        except (InvalidContent, NotSupported):
+            return "unjudged"
+
+
+def check(resource: Mapping[str, Any], *, ports: Ports = NO_PORTS) -> list[Issue]:
+    """Return the constraints of R4 that the resource, its parts and its contained ones break.
+
+    The resource should be structurally sound. Raises TooCostly over the limits of FHIRPath.
+    """
+    type_name = resource.get("resourceType")
+    if not isinstance(type_name, str) or not model.is_resource(type_name):
+        return []
+    found: list[Finding] = []
+    _walk_of(type_name)(resource, None, Scope(resource, None, ports), found)
+    return [_issue(type_name, finding) for finding in found]
+
+
+def rule_of(
+    constraint: tables.Constraint, type_name: str, resource_type: str | None = None
+) -> Rule:
+    """Compile one constraint for elements of a type; raises InvalidContent if it cannot be."""
+    expression = constraint.expression
+    if CORRECTIONS.get(constraint.key) and _is_ours(constraint):
+        expression = CORRECTIONS[constraint.key]
+    test = compile_test(parse(expression), type_name, resource_type, as_filters=True)
+    return Rule(key=constraint.key, severity=constraint.severity, expression=expression, test=test)
+
+
+def _is_ours(constraint: tables.Constraint) -> bool:
+    """Say whether the rule is R4's own and not another's of the same key."""
+    return constraint.expression in _published()
+
+
+@functools.cache
+def _published() -> frozenset[str]:
+    found: set[str] = set()
+    for info in tables.load().types.values():
+        for rules in (info.constraints, *(one.constraints for one in info.elements.values())):
+            found.update(rule.expression for rule in rules if rule.key in CORRECTIONS)
+    return frozenset(found)
+
+
+@functools.cache
+def rules_of(type_name: str) -> tuple[Rule, ...]:
+    """Return the rules of a type, or of a backbone element given by its path."""
+    head, _, inner = type_name.partition(".")
+    info = tables.load().types[head]
+    constraints = info.constraints if not inner else info.elements[inner].constraints
+    resource_type = head if info.kind == "resource" else None
+    return tuple(
+        rule_of(constraint, type_name, resource_type)
+        for constraint in constraints
+        if constraint.key not in COVERED
+    )
+
+
+@functools.cache
+def _walk_of(type_name: str) -> Walk:
+    """Return the walk over elements of a type: its rules, then its children's."""
+    rules = rules_of(type_name)
+    handlers: dict[str, Walk | None] = {}
+
+    def handler_of(key: str) -> Walk | None:
+        known = model.slots_of(type_name).get(key)
+        if known is not None:
+            handlers[key] = _element_walk(type_name, *known)
+        else:
+            is_companion = key[:1] == "_" and key[1:] in model.slots_of(type_name)
+            handlers[key] = _walk_of("Element") if is_companion else None
+        return handlers[key]
+
+    def walk(value: Any, place: Place, scope: Scope, found: list[Finding]) -> None:
+        if not isinstance(value, dict):
+            return
+        if rules:
+            scope.context = (value, type_name)
+            for rule in rules:
+                verdict = rule.verdict(value, scope)
+                if verdict:
+                    found.append((rule, place, verdict))
+        for key, content in value.items():
+            inner = handlers[key] if key in handlers else handler_of(key)
+            if inner is None:
+                continue
+            if type(content) is list:
+                for index, item in enumerate(content):
+                    inner(item, (place, key, index), scope, found)
+            else:
+                inner(content, (place, key, None), scope, found)
+
+    return walk
+
+
+def _element_walk(owner: str, child: model.Child, slot: model.Slot) -> Walk | None:
+    """Return the walk for one JSON key: the element's own rules and those of its type."""
+    if slot.is_resource:
+        return _walk_resource
+    own = _own_rules(owner, child, slot)
+    if slot.is_primitive:
+        return _primitive_walk(own) if own else None
+    inner = _walk_of(slot.type)
+    if not own:
+        return inner
+
+    def walk(value: Any, place: Place, scope: Scope, found: list[Finding]) -> None:
+        _judge(own, value, place, scope, found)
+        inner(value, place, scope, found)
+
+    return walk
+
+
+def _primitive_walk(rules: tuple[Rule, ...]) -> Walk:
+    return lambda value, place, scope, found: _judge(rules, value, place, scope, found)
+
+
+def _judge(
+    rules: tuple[Rule, ...], value: Any, place: Place, scope: Scope, found: list[Finding]
+) -> None:
+    for rule in rules:
+        verdict = rule.verdict(value, scope)
+        if verdict:
+            found.append((rule, place, verdict))
+
+
+def _own_rules(owner: str, child: model.Child, slot: model.Slot) -> tuple[Rule, ...]:
+    """Return the rules written at the element that its type does not bring itself."""
+    head, _, inner = owner.partition(".")
+    info = tables.load().types[head]
+    written = child.name if not child.is_choice else f"{child.name}[x]"
+    element = info.elements[f"{inner}.{written}" if inner else written]
+    if slot.type == element.path:
+        return ()
+    brought = {rule.key for rule in rules_of(slot.type)} if not slot.is_primitive else set()
+    resource_type = head if info.kind == "resource" else None
+    return tuple(
+        rule_of(constraint, slot.type, resource_type)
+        for constraint in element.constraints
+        if constraint.key not in COVERED and constraint.key not in brought
+    )
+
+
+def _walk_resource(value: Any, place: Place, scope: Scope, found: list[Finding]) -> None:
+    """Judge a resource inside another: its own `%resource`, contained ones in their container."""
+    type_name = value.get("resourceType") if isinstance(value, dict) else None
+    if not isinstance(type_name, str) or not model.is_resource(type_name):
+        return
+    is_contained = place is not None and place[1] == "contained"
+    root = scope.root if is_contained else value
+    _walk_of(type_name)(value, place, Scope(value, root, scope.ports, scope.limits), found)
+
+
+def expression_of(type_name: str, place: Place) -> str:
+    """Return the FHIRPath of a place in a resource."""
+    parts: list[str] = []
+    while place is not None:
+        place, key, index = place
+        parts.append(key if index is None else f"{key}[{index}]")
+    return ".".join([type_name, *reversed(parts)])
+
+
+def _issue(type_name: str, finding: Finding) -> Issue:
+    rule, place, verdict = finding
+    if verdict == "unjudged":
+        return Issue(
+            severity="information",
+            code="incomplete",
+            key=rule.key,
+            text_en=f"The rule {rule.key} could not be judged: {rule.expression}",
+            text_zh=f"规则 {rule.key} 无法判定：{rule.expression}",
+            expression=expression_of(type_name, place),
+        )
+    return Issue(
+        severity=rule.severity,
+        code="invariant",
+        key=rule.key,
+        text_en=f"The rule {rule.key} does not hold: {rule.expression}",
+        text_zh=f"不满足规则 {rule.key}：{rule.expression}",
+        fix_en="Change the element so that this expression is true.",
+        fix_zh="请修改该元素，使此表达式为真。",
+        expression=expression_of(type_name, place),
+    )
