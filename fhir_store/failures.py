@@ -34,7 +34,7 @@ def translated_failures() -> Iterator[None]:
     except psycopg.errors.QueryCanceled as failure:
         raise TooCostly(_TOO_LONG) from failure
     except (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests) as failure:
-        raise Throttled(_TOO_BUSY) from failure
+        raise too_busy() from failure
     except psycopg.OperationalError as failure:
         raise Unavailable(_AWAY) from failure
 
@@ -85,6 +85,11 @@ def gone(type_: str, id_: str) -> Gone:
 def collided() -> EditConflict:
     """Return the failure of two writers that met; the same request may be sent again."""
     return EditConflict(_COLLIDED)
+
+
+def too_busy() -> Throttled:
+    """Return the failure of a database that has no room at the moment."""
+    return Throttled(_TOO_BUSY)
 
 
 def is_collision(result: object) -> bool:
