@@ -22,12 +22,11 @@ def access(action="read", **more):
 
 
 async def sealed(connection, **options):
-    """Seal, once other databases of the server let the horizon pass."""
-    for _ in range(200):
-        if (found := await seal(connection, **options)) is not None:
-            return found
-        await asyncio.sleep(0.05)
-    raise AssertionError("nothing to seal")
+    """Seal, once transactions in other databases of the server are no longer in the way."""
+    passed = "SELECT change_horizon() > max(txid) FROM audit"
+    while not (await (await connection.execute(passed)).fetchone())[0]:
+        await asyncio.sleep(0.02)
+    return await seal(connection, **options)
 
 
 async def rows_of(connection):
