@@ -6,8 +6,7 @@ https://hl7.org/fhir/R4/references.html#contained, constraints ref-1 and dom-2 t
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-# path below the resource, key, arguments of the message
-Found = tuple[str, str, tuple[str, ...]]
+from conformance.findings import Found
 
 
 def check_contained(value: Mapping[str, Any], local: list[str]) -> Iterator[Found]:

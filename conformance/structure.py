@@ -9,8 +9,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from conformance import bindings
-from conformance.contained import Found
+from conformance.findings import Found
 from conformance.problem import InvalidContent, Issue, TooCostly
 from conformance.structure_compile import Compiler
 from conformance.structure_texts import TEXTS
@@ -28,7 +27,7 @@ _TOO_DEEP = Issue(
 
 @functools.cache
 def _compiler() -> Compiler:
-    return Compiler(bindings.codes_of)
+    return Compiler()
 
 
 def check(resource: Mapping[str, Any]) -> list[Issue]:

@@ -4,15 +4,22 @@ A check takes a value and the list of local references (`#id`) met so far in the
 returns None or what it found: path below the value, key, arguments of the message.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from conformance import narrative, primitives, references
-from conformance.contained import Found, check_contained
+from conformance import bindings, narrative, primitives
+from conformance.contained import check_contained
+from conformance.findings import Check, Found
 from conformance.near_names import nearest, printable
 from conformance.r4 import tables
+from conformance.structure_additions import (
+    concept_check,
+    extension_check,
+    reference_check,
+    simple_quantity_check,
+    top_extension_check,
+)
 
-Check = Callable[[Any, list[str]], list[Found] | None]
 # path, JSON names with and without underscore, minimum
 Choice = tuple[str, frozenset[str], int]
 
@@ -47,9 +54,8 @@ class _Shape:
 class Compiler:
     """Builds the checks of types on demand and keeps them."""
 
-    def __init__(self, codes_of: Callable[[str], frozenset[str] | None]) -> None:
+    def __init__(self) -> None:
         self.tables = tables.load()
-        self._codes_of = codes_of
         self._built: dict[str, Check] = {}
         self._building: set[str] = set()
         self._resources: dict[str, Check] = {}
@@ -98,7 +104,7 @@ class Compiler:
             shape.tests["resourceType"] = primitives.check_string
         check = _object_check(shape, self._check_shadow, is_resource=is_resource)
         if key == "Extension.":
-            check = _extension_check(check)
+            check = extension_check(check)
         self._built[key] = check
         self._building.discard(key)
         return check
@@ -151,7 +157,7 @@ class Compiler:
         if of_type.code == "xhtml":
             return narrative.check_narrative
         if of_type.code == "code" and element.binding and element.binding.strength == "required":
-            codes = self._codes_of(element.binding.value_set)
+            codes = bindings.codes_of(element.binding.value_set)
             if codes is not None:
                 return _test_of_codes(codes)
         return primitives.CHECKS.get(of_type.code)
@@ -168,9 +174,13 @@ class Compiler:
             return self.resource if element.name == "contained" else self.whole_resource
         check = self._check_of_path(of_type.code, "")
         if of_type.code == "Reference":
-            return _reference_check(check, of_type.targets)
+            return reference_check(check, of_type.targets)
         if of_type.code == "Extension" and info.name != "Extension":
-            return _top_extension_check(check)
+            return top_extension_check(check)
+        if of_type.code == "CodeableConcept" and element.binding:
+            return concept_check(check, element.binding)
+        if "SimpleQuantity" in of_type.profiles:
+            return simple_quantity_check(check)
         return check
 
 
@@ -220,55 +230,6 @@ def _list_of_primitives(test: primitives.Check, maximum: int | None) -> Check:
         return [("", "null-item" if value is None else _kind_of(value, key), ())]
 
     return _list_check(one, maximum)
-
-
-def _reference_check(shape: Check, targets: tuple[str, ...]) -> Check:
-    test = references.target_check(targets)
-    allowed = frozenset() if not targets or "Resource" in targets else frozenset(targets)
-    names = (", ".join(targets),)
-
-    def check(value: Any, local: list[str]) -> list[Found] | None:
-        found = shape(value, local)
-        if type(value) is not dict:
-            return found
-        target = value.get("reference")
-        if type(target) is str:
-            key = test(target, local)
-            if key is not None:
-                found = [*(found or ()), (".reference", key, names)]
-        if allowed and "type" in value and value["type"] not in allowed:
-            found = [*(found or ()), (".type", "reference-target", names)]
-        return found
-
-    return check
-
-
-def _extension_check(shape: Check) -> Check:
-    """Add ext-1: a value or extensions, not both, not neither."""
-
-    def check(value: Any, local: list[str]) -> list[Found] | None:
-        found = shape(value, local)
-        if type(value) is dict:
-            has_value = any(name.startswith(("value", "_value")) for name in value)
-            if has_value == ("extension" in value):
-                found = [*(found or ()), ("", "ext-1", ())]
-        return found
-
-    return check
-
-
-def _top_extension_check(inner: Check) -> Check:
-    """Add that the url of an extension outside other extensions is absolute."""
-
-    def check(value: Any, local: list[str]) -> list[Found] | None:
-        found = inner(value, local)
-        if type(value) is dict:
-            url = value.get("url")
-            if type(url) is str and ":" not in url:
-                found = [*(found or ()), (".url", "extension-url-relative", ())]
-        return found
-
-    return check
 
 
 def _object_check(shape: _Shape, shadow: Check, *, is_resource: bool) -> Check:

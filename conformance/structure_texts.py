@@ -116,6 +116,10 @@ _TABLE = (
     ("code-not-in-value-set", "code-invalid", "The code is not in the required value set {0}.",
      "代码不在必需的值集 {0} 中。",
      "Use a code of that value set.", "请使用该值集中的代码。"),
+    ("sqty-1", "invariant", "This amount must not have a comparator (sqty-1).",
+     "此处的数量不得带比较符（sqty-1）。",
+     "Give the number itself, or use a Range where the standard allows one.",
+     "请给出数值本身，或在标准允许处使用 Range。"),
     # Resources, references, contained, extensions
     ("resource-type-missing", "structure", "resourceType is missing.", "缺少 resourceType。",
      'Add "resourceType": the name of the type.', "请补充 resourceType。"),

@@ -1,0 +1,97 @@
+"""`qiao validate`: check resources in files; needs no running hub."""
+
+import json
+import pathlib
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
+
+import typer
+
+from conformance import documents, structure
+from conformance.problem import Issue, Problem, to_operation_outcome
+from ops.cli import CHECK_FAILED, USAGE
+
+app = typer.Typer(rich_markup_mode=None)
+
+_ERRORS = {"error", "fatal"}
+
+
+@app.command()
+def validate(
+    files: Annotated[
+        list[str], typer.Argument(help="Resources as JSON or XML, NDJSON, folders; - reads stdin.")
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON line a resource, with OperationOutcome.")
+    ] = False,
+) -> None:
+    """Check resources against R4 and print file, line, column, what is wrong and how to mend it."""
+    refused = checked = 0
+    for name, data, first_line in _inputs(files):
+        issues = [_moved(issue, first_line) for issue in _check(data)]
+        checked += 1
+        is_refused = any(issue.severity in _ERRORS for issue in issues)
+        refused += is_refused
+        if as_json:
+            outcome = to_operation_outcome(issues)
+            line = {"file": name, "line": first_line, "valid": not is_refused, "outcome": outcome}
+            typer.echo(json.dumps(line, ensure_ascii=False))
+        else:
+            _print(name, issues)
+    typer.echo(f"{checked} checked, {refused} refused", err=True)
+    if refused:
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _inputs(names: Iterable[str]) -> Iterator[tuple[str, bytes, int]]:
+    """Yield name, bytes and first line of every resource."""
+    for name in names:
+        if name == "-":
+            yield name, sys.stdin.buffer.read(), 1
+            continue
+        path = pathlib.Path(name)
+        if not path.exists():
+            typer.echo(f"There is no file {name}. / 没有文件 {name}。", err=True)
+            raise typer.Exit(USAGE)
+        found = [path]
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix in {".json", ".xml", ".ndjson"})
+        for file in found:
+            yield from _resources_in(file)
+
+
+def _resources_in(file: pathlib.Path) -> Iterator[tuple[str, bytes, int]]:
+    data = file.read_bytes()
+    if file.suffix != ".ndjson":
+        yield str(file), data, 1
+        return
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line.strip():
+            yield str(file), line, number
+
+
+def _check(data: bytes) -> list[Issue]:
+    try:
+        document = documents.read(data)
+    except Problem as problem:
+        return list(problem.issues)
+    return documents.with_places(document, structure.check(document.resource))
+
+
+def _moved(issue: Issue, first_line: int) -> Issue:
+    """Count lines from the start of the file where one file has a resource on each line."""
+    if first_line == 1 or issue.line is None:
+        return issue
+    values: dict[str, Any] = {name: getattr(issue, name) for name in Issue.__slots__}
+    return Issue(**{**values, "line": issue.line + first_line - 1})
+
+
+def _print(name: str, issues: Iterable[Issue]) -> None:
+    for issue in issues:
+        place = f"{name}:{issue.line or 1}:{issue.column or 1}"
+        where = f" {issue.expression}" if issue.expression else ""
+        typer.echo(f"{place}: {issue.severity} {issue.key}{where}")
+        typer.echo(f"    {issue.text_en} / {issue.text_zh}")
+        if issue.fix_en:
+            typer.echo(f"    Next: {issue.fix_en} / {issue.fix_zh}")
