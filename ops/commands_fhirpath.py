@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from conformance import fhirpath, resource_json
+from conformance import fhirpath, resource_json, resource_xml
 from conformance.fhirpath import Value
 
 app = typer.Typer(rich_markup_mode=None)
@@ -54,7 +54,8 @@ def _read(file: pathlib.Path) -> dict[str, Any]:
         data = file.read_bytes()
     else:
         raise typer.BadParameter(f"there is no file {file}")
-    return resource_json.parse(data)
+    is_xml = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+    return resource_xml.parse(data) if is_xml else resource_json.parse(data)
 
 
 def _variables(pairs: list[str]) -> dict[str, Any]:

@@ -7,25 +7,20 @@ from typing import Any
 
 import pytest
 
-from conformance import fhirpath, resource_json
+from conformance import fhirpath, resource_json, resource_xml
 from conformance.problem import Problem
 
 EXCEPTIONS = json.loads((pathlib.Path(__file__).parent / "suite_exceptions.json").read_bytes())
-AGE = {
-    "url": "http://example.com/fhir/StructureDefinition/patient-age",
-    "valueAge": {"value": 41, "system": "http://unitsofmeasure.org", "code": "a"},
-}
 
 
 def read_input(folder: pathlib.Path, name: str | None) -> dict[str, Any] | None:
     if name is None:
         return None
-    stem = pathlib.Path(name).stem + ".json"
-    places = (folder / "input" / stem, folder / "input_json" / stem)
-    resource = resource_json.parse(next(p for p in places if p.exists()).read_bytes())
-    if name == "observation-example.xml":
-        resource["extension"] = [AGE]  # the XML of this input has it, its JSON twin lacks it
-    return resource
+    path = folder / "input" / name
+    if not path.exists():
+        path = folder / "input_json" / f"{pathlib.Path(name).stem}.json"
+    parser = resource_xml if path.suffix == ".xml" else resource_json
+    return parser.parse(path.read_bytes())
 
 
 def text_of(value: Any) -> str:
