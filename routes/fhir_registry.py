@@ -7,6 +7,9 @@ from routes.interactions.history import history_instance, history_system, histor
 from routes.interactions.patch import conditional_patch, patch
 from routes.interactions.read import read, vread
 from routes.interactions.update import conditional_update, update
+from routes.operations.fhirpath import fhirpath_operation
+from routes.operations.meta import meta, meta_add, meta_delete
+from routes.operations.validate import validate
 from routes.registry import Handler, Interaction, Level, Operation, Registry, build_registry
 
 _Row = tuple[str, Level, str, str, Handler]
@@ -28,7 +31,42 @@ _ALSO: tuple[_Row, ...] = (
     ("patch", "type", "PATCH", "type", conditional_patch),
     ("delete", "type", "DELETE", "type", conditional_delete),
 )
-_OPERATIONS: tuple[Operation, ...] = ()
+_INSTANCE: frozenset[Level] = frozenset({"instance"})
+_TYPE_AND_INSTANCE: frozenset[Level] = frozenset({"type", "instance"})
+_DEFINITION = "http://hl7.org/fhir/OperationDefinition/"
+
+_OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        code="validate",
+        definition=_DEFINITION + "Resource-validate",
+        levels=_TYPE_AND_INSTANCE,
+        handler=validate,
+    ),
+    Operation(
+        code="meta", definition=_DEFINITION + "Resource-meta", levels=_INSTANCE, handler=meta
+    ),
+    Operation(
+        code="meta-add",
+        definition=_DEFINITION + "Resource-meta-add",
+        levels=_INSTANCE,
+        handler=meta_add,
+        affects_state=True,
+    ),
+    Operation(
+        code="meta-delete",
+        definition=_DEFINITION + "Resource-meta-delete",
+        levels=_INSTANCE,
+        handler=meta_delete,
+        affects_state=True,
+    ),
+    Operation(
+        code="fhirpath",
+        definition="https://fhir.qiao.example/cphc/OperationDefinition/fhirpath",
+        levels=frozenset({"system"}),
+        handler=fhirpath_operation,
+        affects_state=True,
+    ),
+)
 
 
 def fhir_registry(more: tuple[Operation, ...] = ()) -> Registry:

@@ -1,0 +1,87 @@
+"""`$validate`: say what is wrong with a resource without writing it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from conformance import resource_json
+from conformance.problem import Issue
+from conformance.structure import check
+from routes.answer import Answer, outcome
+from routes.bodies import resource_of
+from routes.hub import Hub
+from routes.interactions.read import version_asked_for
+from routes.operations.parameters import Part, bad_parameter, parts_of, text_of
+from routes.request import Request
+
+_MODES = frozenset({"create", "update", "delete", "profile"})
+
+
+async def validate(hub: Hub, request: Request) -> Answer:
+    """Return an OperationOutcome about the resource sent, or about the one at the address.
+
+    The status is 200 whatever is found; another says that nothing could be judged.
+    https://hl7.org/fhir/R4/resource-operation-validate.html
+    """
+    resource, parameters = _read(hub, request)
+    mode = text_of(parameters, "mode")
+    profile = text_of(parameters, "profile")
+    if mode is not None and mode not in _MODES:
+        raise bad_parameter("mode", "Use create, update, delete or profile.", "请使用规定的 mode。")
+    if mode == "delete":
+        await version_asked_for(hub, request, "$validate")
+        return outcome(200, [_ALL_WELL])
+    if resource is None:
+        if not request.address.id:
+            raise bad_parameter("resource", "Send the resource to judge.", "请发送待校验的资源。")
+        resource = resource_json.parse((await version_asked_for(hub, request, "$validate")).body)
+    issues = [*check(resource), *_address_issues(resource, request, mode)]
+    if not any(issue.severity in {"error", "fatal"} for issue in issues):
+        issues += hub.check_profiles(resource, (profile,) if profile else ())
+    return outcome(200, issues or [_ALL_WELL])
+
+
+def _read(hub: Hub, request: Request) -> tuple[Mapping[str, Any] | None, list[Part]]:
+    """Return the resource to judge, bare or in Parameters, and the other parameters."""
+    named: list[Part] = [{"name": name, "valueString": value} for name, value in request.query]
+    if request.method != "POST" or not request.body:
+        return None, named
+    resource: dict[str, Any] = resource_of(request, hub)
+    is_bare = resource.get("resourceType") != "Parameters" or request.address.type == "Parameters"
+    if is_bare:
+        return resource, named
+    parts = parts_of(resource.get("parameter"))
+    for part in parts:
+        if part["name"] == "resource" and isinstance(part.get("resource"), dict):
+            return part["resource"], [*named, *parts]
+    return None, [*named, *parts]
+
+
+def _address_issues(resource: Mapping[str, Any], request: Request, mode: str | None) -> list[Issue]:
+    type_, id_ = request.address.type, request.address.id
+    if type_ and resource.get("resourceType") != type_:
+        return [
+            _differs("type-differs", f"The resource is not a {type_}.", f"该资源不是 {type_}。")
+        ]
+    if mode == "update" and id_ and resource.get("id") != id_:
+        return [_differs("id-differs", "The id is not that of the address.", "id 与地址中的不同。")]
+    return []
+
+
+def _differs(key: str, text_en: str, text_zh: str) -> Issue:
+    return Issue(
+        code="invalid",
+        key=key,
+        text_en=text_en,
+        text_zh=text_zh,
+        fix_en="Send what the address names.",
+        fix_zh="请发送与地址一致的内容。",
+    )
+
+
+_ALL_WELL = Issue(
+    severity="information",
+    code="informational",
+    key="all-well",
+    text_en="Nothing is wrong with it.",
+    text_zh="未发现问题。",
+)

@@ -1,0 +1,124 @@
+"""`$validate`, `$fhirpath` and the `$meta` family over HTTP."""
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+JSON = {"content-type": "application/fhir+json"}
+PATIENT = {"resourceType": "Patient", "name": [{"family": "王", "given": ["小", "明"]}]}
+
+
+def parameters(**named: Any) -> dict[str, Any]:
+    def part(name: str, value: Any) -> dict[str, Any]:
+        if isinstance(value, dict) and "resourceType" in value:
+            return {"name": name, "resource": value}
+        if isinstance(value, list):
+            return {"name": name, "part": value}
+        kind = "valueMeta" if isinstance(value, dict) else "valueString"
+        return {"name": name, kind: value}
+
+    listed = [part(name, value) for name, value in named.items()]
+    return {"resourceType": "Parameters", "parameter": listed}
+
+
+async def test_fhirpath_returns_each_value_with_its_type(serve: Any) -> None:
+    async with serve() as client:
+
+        async def parts(expression: str, **more: Any) -> Any:
+            body = parameters(expression=expression, resource=PATIENT, **more)
+            answer = await client.post("/$fhirpath", json=body, headers=JSON)
+            assert answer.status_code == 200, answer.text
+            return [result.get("part", []) for result in answer.json()["parameter"]]
+
+        assert await parts("name.given") == [
+            [{"name": "string", "valueString": "小"}, {"name": "string", "valueString": "明"}]
+        ]
+        assert await parts("name.given.count() + 1.50") == [
+            [{"name": "decimal", "valueDecimal": 3.5}]
+        ]
+        assert await parts("name") == [
+            [{"name": "HumanName", "valueHumanName": PATIENT["name"][0]}]
+        ]
+        assert await parts("Patient") == [[{"name": "Patient", "resource": PATIENT}]]
+        assert await parts("{}") == [[]]
+        assert await parts("$this", context="name.given") == [
+            [{"name": "string", "valueString": "小"}],
+            [{"name": "string", "valueString": "明"}],
+        ]
+        assert await parts("@2020-01-01 + 2 years") == [
+            [{"name": "date", "valueDate": "2022-01-01"}]
+        ]
+        assert await parts("%n + 1", variables=[{"name": "n", "valueInteger": 2}]) == [
+            [{"name": "integer", "valueInteger": 3}]
+        ]
+        assert (await parts("name.trace('a').exists()"))[0][1]["name"] == "trace"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        parameters(resource=PATIENT),
+        parameters(expression="name.", resource=PATIENT),
+        parameters(expression="name", resource="text"),
+        parameters(expression="name" + ".name" * 20_000, resource=PATIENT),
+        parameters(expression="name.matches('(a+)+$')", resource="x"),
+        {"resourceType": "Parameters", "parameter": {"name": "x"}},
+        {"resourceType": "Patient"},
+    ],
+)
+async def test_fhirpath_that_cannot_be_evaluated_is_refused(serve: Any, body: Any) -> None:
+    async with serve() as client:
+        answer = await client.post("/$fhirpath", json=body, headers=JSON)
+        assert answer.status_code in {400, 413, 422}
+        assert answer.json()["resourceType"] == "OperationOutcome"
+
+
+async def test_validate_says_what_is_wrong_and_writes_nothing(serve: Any) -> None:
+    async with serve() as client:
+        for body in (PATIENT, parameters(resource=PATIENT, mode="create")):
+            answer = await client.post("/Patient/$validate", json=body, headers=JSON)
+            assert answer.status_code == 200
+            assert answer.json()["issue"][0]["severity"] == "information"
+        wrong = {**PATIENT, "gender": "unclear", "birthDate": "yesterday"}
+        found = (await client.post("/Patient/$validate", json=wrong, headers=JSON)).json()["issue"]
+        assert {"Patient.gender", "Patient.birthDate"} <= {
+            e for i in found for e in i["expression"]
+        }
+        other = await client.post("/Observation/$validate", json=PATIENT, headers=JSON)
+        assert other.json()["issue"][0]["details"]["coding"][0]["code"] == "type-differs"
+        assert (await client.post("/Patient/$validate", headers=JSON)).status_code == 400
+        assert "entry" not in (await client.get("/_history")).json()
+
+
+async def test_validate_judges_what_is_stored(serve: Any) -> None:
+    async with serve() as client:
+        await client.put("/Patient/p1", json={**PATIENT, "id": "p1"}, headers=JSON)
+        assert (await client.get("/Patient/p1/$validate")).status_code == 200
+        assert (await client.get("/Patient/p2/$validate")).status_code == 404
+        assert (await client.get("/Patient/p1/$validate?mode=delete")).status_code == 200
+        assert (await client.get("/Patient/p1/$validate?mode=other")).status_code == 400
+
+
+async def test_labels_are_read_added_and_removed(serve: Any) -> None:
+    async with serve() as client:
+        await client.put("/Patient/p1", json={**PATIENT, "id": "p1"}, headers=JSON)
+        label = {"tag": [{"system": "urn:t", "code": "a"}], "profile": ["http://x/p"]}
+        body = parameters(meta=label)
+        added = await client.post("/Patient/p1/$meta-add", json=body, headers=JSON)
+        assert added.json()["parameter"][0]["valueMeta"]["tag"] == label["tag"]
+        again = await client.post("/Patient/p1/$meta-add", json=body, headers=JSON)
+        assert again.json()["parameter"][0]["valueMeta"]["versionId"] == "2"
+        read = (await client.get("/Patient/p1/$meta")).json()["parameter"][0]["valueMeta"]
+        assert read["profile"] == ["http://x/p"]
+        old = await client.get("/Patient/p1/_history/1/$meta")
+        assert "tag" not in old.json()["parameter"][0]["valueMeta"]
+        removed = await client.post("/Patient/p1/$meta-delete", json=body, headers=JSON)
+        assert "tag" not in removed.json()["parameter"][0]["valueMeta"]
+        assert (await client.get("/Patient/p1/$meta-add")).status_code == 405
+        bad = parameters(meta={"tag": "a"})
+        assert (
+            await client.post("/Patient/p1/$meta-add", json=bad, headers=JSON)
+        ).status_code == 400
+        assert (await client.get("/Patient")).status_code == 405
