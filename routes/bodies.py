@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from conformance import resource_json
+from conformance import resource_json, resource_xml
 from conformance.problem import InvalidContent, Issue
 from conformance.structure import require_valid
-from routes import xml_bodies
 from routes.hub import Hub
 from routes.negotiation import Format, format_of_body
 from routes.request import Request
@@ -14,6 +13,8 @@ from routes.request import Request
 
 def resource_of(request: Request, hub: Hub) -> dict[str, Any]:
     """Return the resource in the body; raise InvalidStructure or UnsupportedMediaType."""
+    if request.resource is not None:
+        return request.resource
     if not request.body:
         raise InvalidContent(
             Issue(
@@ -27,7 +28,7 @@ def resource_of(request: Request, hub: Hub) -> dict[str, Any]:
             )
         )
     if format_of_body(request.header(b"content-type") or "") is Format.XML:
-        return xml_bodies.parse(request.body, max_depth=hub.limits.depth)
+        return resource_xml.parse(request.body, max_depth=hub.limits.depth)
     return resource_json.parse(request.body, max_depth=hub.limits.depth)
 
 

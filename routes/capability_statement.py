@@ -64,7 +64,9 @@ def capability_statement(
 
 
 def _codes(registry: Registry, levels: set[Level]) -> list[str]:
-    found = (i.code for i in registry.interactions if i.is_promised and i.level in levels)
+    found = [i.code for i in registry.interactions if i.is_promised and i.level in levels]
+    if "batch" in found:  # one address answers both
+        found.append("transaction")
     return list(dict.fromkeys(found))
 
 

@@ -1,5 +1,6 @@
 """The interactions and operations that the hub answers to, each once."""
 
+from routes.interactions.batch import batch_of
 from routes.interactions.capabilities import capabilities_of
 from routes.interactions.create import create
 from routes.interactions.delete import conditional_delete, delete
@@ -71,7 +72,14 @@ _OPERATIONS: tuple[Operation, ...] = (
 
 def fhir_registry(more: tuple[Operation, ...] = ()) -> Registry:
     """Return the registry; `more` are operations that wiring adds."""
-    rows = [*((row, True) for row in _ROWS), *((row, False) for row in _ALSO)]
+    made: list[Registry] = []
+    rows: list[tuple[_Row, bool]] = [(row, True) for row in _ROWS]
+    rows += [(row, False) for row in _ALSO]
+    # These two tell of the registry, or answer by it, in which they stand.
+    rows.append((("batch", "system", "POST", "", batch_of(lambda: made[0])), True))
+    rows.append(
+        (("capabilities", "system", "GET", "metadata", capabilities_of(lambda: made[0])), False)
+    )
     interactions = tuple(
         Interaction(
             code=code,
@@ -83,14 +91,5 @@ def fhir_registry(more: tuple[Operation, ...] = ()) -> Registry:
         )
         for (code, level, method, shape, handler), is_promised in rows
     )
-    operations = (*_OPERATIONS, *more)
-    promised = build_registry(interactions, operations)
-    metadata = Interaction(
-        code="capabilities",
-        level="system",
-        method="GET",
-        shape="metadata",
-        handler=capabilities_of(promised),
-        is_promised=False,
-    )
-    return build_registry((*interactions, metadata), operations)
+    made.append(build_registry(interactions, (*_OPERATIONS, *more)))
+    return made[0]

@@ -16,9 +16,9 @@ _ETAG = re.compile(r'\s*(?:W/)?"([A-Za-z0-9\-.]{1,64})"\s*')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
-    """The Prefer header: what to return, and whether unknown parameters are an error."""
+    """The Prefer header: what to return (None: not said), and whether to be lenient."""
 
-    return_: Return = "representation"
+    return_: Return | None = None
     is_lenient: bool = False
     is_async: bool = False
 
@@ -26,7 +26,7 @@ class Preferences:
 @functools.lru_cache(maxsize=256)
 def parse_prefer(header: str) -> Preferences:
     """Read the Prefer header (RFC 7240); what is unknown in it is ignored, as that RFC says."""
-    chosen: Return = "representation"
+    chosen: Return | None = None
     is_lenient = is_async = False
     for part in re.split(r"[,;]", header):
         name, _, value = (piece.strip().strip('"') for piece in part.partition("="))

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from conformance import resource_json
+from conformance import resource_json, resource_xml
 from conformance.summary import elements_of, summary_of
-from routes import xml_bodies
 from routes.answer import Answer
 from routes.negotiation import CONTENT_TYPE, Format
 from routes.request import Shape
@@ -37,7 +36,7 @@ def render(
     if answer.kind == "resource" and shape.is_partial:
         body = part_of(body, shape)
     if shape.format is Format.XML:
-        body = xml_bodies.dump(resource_json.parse(body))
+        body = resource_xml.dump(resource_json.parse(body))
     elif shape.is_pretty:
         body = msgspec.json.format(body, indent=2)
     headers.append((b"content-type", CONTENT_TYPE[shape.format]))

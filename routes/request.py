@@ -3,9 +3,9 @@
 import functools
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from conformance.problem import InvalidContent, InvalidStructure, Issue, UnknownParameter
 from conformance.r4.tables import load
@@ -55,7 +55,8 @@ class Request:
     """One request below the FHIR base.
 
     `query` holds the pairs of the URL without those that `shape` has taken; `headers` are in
-    lower case; `base` is the address of the FHIR base without a slash at the end.
+    lower case; `base` is the address of the FHIR base without a slash at the end. An entry of a
+    Bundle brings its `resource` or `patch` read already.
     """
 
     method: str
@@ -63,6 +64,8 @@ class Request:
     query: Pairs = ()
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     body: bytes = b""
+    resource: dict[str, Any] | None = None
+    patch: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None
     shape: Shape = Shape()
     prefer: Preferences = field(default_factory=Preferences)
     caller: Caller = ANYBODY

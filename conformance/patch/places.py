@@ -17,6 +17,8 @@ Pair = tuple[Any, Any]  # a value and its `_name`
 
 _MEMBER = re.compile(r"`[^`]{1,200}`|[A-Za-z_][A-Za-z0-9_]{0,200}")
 _MAX_PATH = 4_096
+# A keyword of FHIRPath and an element of Narrative; patches write it without the backticks.
+_DIV = re.compile(r"(?<=\.)div(?=$|[.\[])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,8 @@ def nodes_of(number: int, path: str, resource: dict[str, Any]) -> list[Node]:
     """Return the elements of the resource that the path means, in order."""
     if len(path) > _MAX_PATH:
         raise unreadable(number, "the path is too long", "路径过长")
-    found = fhirpath.compile(path, as_filters=True).nodes(resource)
+    written = path if "'" in path else _DIV.sub("`div`", path)
+    found = fhirpath.compile(written, as_filters=True).nodes(resource)
     if not all(isinstance(item, Node) and _root(item).value is resource for item in found):
         raise inapplicable(number, "the path means no element", "路径没有指向元素")
     return found

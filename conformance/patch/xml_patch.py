@@ -81,6 +81,20 @@ def apply_xml_patch(document: Any, patch: Any) -> Any:
     return roots[0]
 
 
+def parse_xml(data: bytes) -> Any:
+    """Return the root element of XML bytes, without entities, network or document type."""
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
+    )
+    try:
+        root: Any = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise unreadable(None, "it is not well-formed XML", "不是格式正确的 XML") from error
+    if root.getroottree().docinfo.doctype:
+        raise unreadable(None, "it has a document type", "含有 DOCTYPE 声明")
+    return root
+
+
 def _perform(number: int, operation: Any, holder: Any) -> None:
     name = etree.QName(operation).localname
     selector = operation.get("sel")

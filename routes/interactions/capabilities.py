@@ -1,5 +1,7 @@
 """The capabilities interaction."""
 
+from collections.abc import Callable
+
 from conformance import resource_json
 from conformance.problem import Issue, UnknownParameter
 from routes.answer import Answer
@@ -11,7 +13,7 @@ from routes.request import Request
 _MODES = frozenset({"full", "normative", "terminology"})
 
 
-def capabilities_of(registry: Registry) -> Handler:
+def capabilities_of(registry: Callable[[], Registry]) -> Handler:
     """Return the interaction, which tells of the registry it stands in."""
     made: dict[str, bytes] = {}
 
@@ -27,7 +29,11 @@ def capabilities_of(registry: Registry) -> Handler:
             raise UnknownParameter(_bad_mode())
         if request.base not in made:
             statement = capability_statement(
-                registry, base=request.base, version=hub.version, at=hub.started_at, oauth=hub.oauth
+                registry(),
+                base=request.base,
+                version=hub.version,
+                at=hub.started_at,
+                oauth=hub.oauth,
             )
             if len(made) > 16:
                 made.clear()

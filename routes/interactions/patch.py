@@ -1,30 +1,31 @@
 """The patch interaction, by id and by criteria, in the three formats of R4."""
 
+import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from lxml import etree
 
-from conformance import resource_json
+from conformance import resource_json, resource_xml
 from conformance.patch.fhirpath_patch import apply_fhirpath_patch
 from conformance.patch.json_patch import apply_json_patch
 from conformance.patch.refusal import unreadable
-from conformance.patch.xml_patch import apply_xml_patch
+from conformance.patch.xml_patch import apply_xml_patch, parse_xml
 from conformance.problem import BusinessRule, Issue
 from conformance.structure import require_valid
 from fhir_store.operations import Patch
-from routes import xml_bodies
 from routes.answer import Answer
 from routes.bodies import resource_of
 from routes.hub import Hub
 from routes.interactions.update import if_match_of
+from routes.limits import Limits
 from routes.negotiation import media_type_of, unsupported_media_type
 from routes.request import Request
 from routes.versions import written_answer
 from routes.writing import criteria_of, require_no_parameters, write
 
 Resource = dict[str, Any]
-Change = Callable[[Resource], Resource]
+Change = Callable[[Resource], Mapping[str, Any]]
 
 JSON_PATCH = "application/json-patch+json"
 XML_PATCH = "application/xml-patch+xml"
@@ -61,21 +62,40 @@ async def conditional_patch(hub: Hub, request: Request) -> Answer:
 
 def change_of(request: Request, hub: Hub) -> Change:
     """Return what the patch in the body makes of a resource; the result is valid."""
-    return _checked(_change_of(request, hub))
+    return checked(_change_of(request, hub))
 
 
 def _change_of(request: Request, hub: Hub) -> Change:
+    if request.patch is not None:
+        return request.patch
     media_type = media_type_of(request.header(b"content-type") or "")
     if media_type == JSON_PATCH:
         operations = _json_value(request.body, hub.limits.depth)
         return lambda resource: apply_json_patch(resource, operations)
     if media_type == XML_PATCH:
-        document = xml_bodies.parse_element(request.body)
+        document = parse_xml(request.body)
         return lambda resource: _xml_patched(resource, document)
     if media_type in {"application/fhir+json", "application/fhir+xml", "application/json"}:
         parameters = resource_of(request, hub)
         return lambda resource: apply_fhirpath_patch(resource, parameters)
     raise unsupported_media_type(JSON_PATCH, XML_PATCH, "application/fhir+json (Parameters)")
+
+
+def change_in_entry(resource: Mapping[str, Any] | None) -> Change:
+    """Return the patch in an entry of a Bundle: Parameters, or a Binary of JSON Patch.
+
+    https://hl7.org/fhir/R4/http.html#patch
+    """
+    if resource is not None and resource.get("resourceType") == "Parameters":
+        return checked(lambda current: apply_fhirpath_patch(current, resource))
+    if resource is None or resource.get("contentType") != JSON_PATCH:
+        raise unsupported_media_type(f"Binary of {JSON_PATCH}", "Parameters")
+    try:
+        data = base64.b64decode(resource.get("data", ""), validate=True)
+    except ValueError as error:
+        raise unreadable(None, "Binary.data is not base64", "Binary.data 不是 base64") from error
+    operations = _json_value(data, Limits().depth)
+    return checked(lambda current: apply_json_patch(current, operations))
 
 
 def _json_value(body: bytes, depth: int) -> object:
@@ -87,12 +107,14 @@ def _json_value(body: bytes, depth: int) -> object:
 
 
 def _xml_patched(resource: Mapping[str, Any], document: Any) -> Resource:
-    element = xml_bodies.parse_element(xml_bodies.dump(resource))
-    return xml_bodies.parse(etree.tostring(apply_xml_patch(element, document)))
+    element = parse_xml(resource_xml.dump(resource))
+    return resource_xml.parse(etree.tostring(apply_xml_patch(element, document)))
 
 
-def _checked(change: Change) -> Change:
-    def checked(resource: Resource) -> Resource:
+def checked(change: Change) -> Change:
+    """Return the change with its result judged: a valid resource of the same type and id."""
+
+    def judged(resource: Resource) -> Mapping[str, Any]:
         changed = change(resource)
         for name in ("resourceType", "id"):
             if changed.get(name) != resource.get(name):
@@ -100,7 +122,7 @@ def _checked(change: Change) -> Change:
         require_valid(changed)
         return changed
 
-    return checked
+    return judged
 
 
 def _fixed(name: str) -> Issue:

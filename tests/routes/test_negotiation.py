@@ -77,7 +77,7 @@ def test_a_body_in_another_format_is_refused(content_type: str) -> None:
 def test_preferences_are_read_and_unknown_ones_ignored() -> None:
     read = parse_prefer('respond-async, return=minimal; handling="lenient", wait=3')
     assert (read.return_, read.is_lenient, read.is_async) == ("minimal", True, True)
-    assert parse_prefer("return=everything").return_ == "representation"
+    assert parse_prefer("return=everything").return_ is None
 
 
 @pytest.mark.parametrize(
