@@ -2,7 +2,7 @@
 
 import hashlib
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -337,6 +337,6 @@ def _plain(value: Any) -> dict[str, Any]:
     return {str(key): item for key, item in (value or {}).items() if key != _LINE}
 
 
-def rows_with_lines(rows: tuple[Row, ...]) -> Iterator[tuple[int, Row]]:
-    """Yield each row with its line, for reports."""
-    return ((row.line, row) for row in rows)
+def line_of(document: Mapping[str, Any]) -> int:
+    """Return the line where a mapping read by `read_documents` begins."""
+    return int(document.get(_LINE, 1))
