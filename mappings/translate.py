@@ -8,8 +8,9 @@ from mappings.channels.profile import ChannelProfile
 from mappings.engine.context import Context, Made
 from mappings.engine.forward import Compiler, made_by_id
 from mappings.engine.library import Library
+from mappings.engine.row_runs import RowCondition
 from mappings.engine.rows import Making, MessageMap
-from mappings.engine.scopes import Scope, scopes_of
+from mappings.engine.scopes import Scope, SlotNames, scopes_of
 from mappings.engine.targets import compile_put, parse_target
 from mappings.hl7.escape import unescape
 from mappings.hl7.message import Message, Segment, parse
@@ -30,6 +31,7 @@ class Translator:
     def __init__(self, library: Library, *, traced: bool = True, watched: bool = False) -> None:
         self.library = library
         self._compiler: Compiler = library.compile(traced=traced, watched=watched)
+        self._conditions: dict[str, tuple[SlotNames, RowCondition]] = {}
 
     def translate(
         self, message: bytes | Message, channel: ChannelProfile, *, watch: Watch | None = None
@@ -82,6 +84,8 @@ class Translator:
         for scope in root.all():
             for making in by_group.get(scope.group, ()):
                 for segment in scope.segments.get(making.each, ()):
+                    if making.when and not self._holds(making, scope, segment, context):
+                        continue
                     made = self._make(making, scope, segment, context)
                     if made is None:
                         continue
@@ -89,6 +93,15 @@ class Translator:
                     scope.made.setdefault(making.id, made.key)
                     _put_into(making, scope, made, by_key)
         return by_key
+
+    def _holds(self, making: Making, scope: Scope, segment: Segment, context: Context) -> bool:
+        """Whether the condition of a line of the message map is true."""
+        ready = self._conditions.get(making.when)
+        if ready is None:
+            slots = SlotNames()
+            ready = self._conditions[making.when] = (slots, RowCondition(making.when, slots))
+        slots, condition = ready
+        return condition.test(slots.fill(scope, segment), context)
 
     def _make(
         self, making: Making, scope: Scope, segment: Segment, context: Context

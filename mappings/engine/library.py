@@ -62,7 +62,7 @@ def load(folder: pathlib.Path | None = None) -> Library:
     table_files = sorted((root / "tables").glob("*.json"))
     faults: list[Fault] = []
     maps: dict[str, RowMap] = {}
-    messages: dict[str, MessageMap] = {}
+    parts: dict[str, MessageMap] = {}
     for file in files:
         if any(part.endswith(".cases") for part in file.parts):
             continue
@@ -70,7 +70,7 @@ def load(folder: pathlib.Path | None = None) -> Library:
             name = file.relative_to(root).as_posix()
             if "message" in document:
                 message = read_message_map(document, name, faults)
-                messages.update(dict.fromkeys(message.events, message))
+                parts[message.name] = message
             elif "map" in document or "type" in document:
                 row_map = read_row_map(document, name, faults)
                 maps[row_map.name] = row_map
@@ -78,8 +78,18 @@ def load(folder: pathlib.Path | None = None) -> Library:
     checker = Checker(maps, tables, faults)
     for row_map in maps.values():
         checker.check(row_map)
-    for message in {id(message): message for message in messages.values()}.values():
-        checker.check_message(message)
+    messages: dict[str, MessageMap] = {}
+    # A part may refer to what only some of the maps that include it make.
+    ids = {making.id for message in parts.values() for making in message.makes}
+    for message in parts.values():
+        missing = [name for name in message.includes if name not in parts]
+        if missing:
+            checker.no_such_message(message, missing)
+            continue
+        whole = message.with_parts(parts)
+        if message.events:
+            checker.check_message(whole, ids)
+        messages.update(dict.fromkeys(message.events, whole))
     if faults:
         raise FaultyMaps(faults)
     return Library(
@@ -113,21 +123,32 @@ class Checker:
         for path in (*row_map.identity, *row_map.key):
             self._check_target(row_map, None, path)
 
-    def check_message(self, message: MessageMap) -> None:
+    def no_such_message(self, message: MessageMap, missing: list[str]) -> None:
+        """Report what a message map includes and nobody wrote."""
+        self._faults.append(
+            Fault(
+                file=message.file,
+                line=1,
+                row=message.name,
+                text=f"includes {', '.join(missing)}, which no file defines",
+                fix="Correct the name or add the message map.",
+            )
+        )
+
+    def check_message(self, message: MessageMap, ids: set[str]) -> None:
         """Check that a message map names maps and groups that exist."""
         names = {group.name for group in message.groups} | {""}
         for group in message.groups:
-            if group.within not in names:
+            for outer in set(group.within) - names:
                 self._faults.append(
                     Fault(
                         file=message.file,
                         line=1,
                         row=group.name,
-                        text=f"stands in the unknown group {group.within!r}",
+                        text=f"stands in the unknown group {outer!r}",
                         fix=f"Use one of {', '.join(sorted(names - {''}))}.",
                     )
                 )
-        ids = {making.id for making in message.makes}
         for making in message.makes:
             missing = []
             if making.map not in self._maps:

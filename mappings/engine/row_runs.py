@@ -48,7 +48,7 @@ class RowCondition:
         slot, number, wanted = slots.number(source.segment), source.field, source.repetition
 
         def field(scope: Any) -> list[str]:
-            (fields, _), context = scope
+            (fields, _, _), context = scope
             have = fields[slot]
             raw = have[number] if number < len(have) else ""
             if not raw:
@@ -115,15 +115,9 @@ def field_row(
     fixed = None if place.suffix == "" else place.suffix
     put = place.put
 
-    def run(slots: Slots, _level: int, context: Context, out: Element, target: str, _: str) -> None:
-        fields = slots[0][slot]
-        if number >= len(fields):
-            return
+    def read(fields: list[str], prefix: str, context: Context, out: Element, target: str) -> None:
         raw = fields[number]
-        if not raw or raw == NULL or (test is not None and not test(slots, context)):
-            return
         separators = context.separators
-        prefix = slots[1][slot] + label
         for position, rep in _repetitions(raw, source, separators, fields[0]):
             if component:
                 rep = cut(
@@ -132,11 +126,38 @@ def field_row(
             if not rep or rep == NULL:
                 continue
             path = target + (place.path(out) if fixed is None else fixed)
-            value = convert(rep, level, context, path, f"{prefix}[{position}]{suffix}")
+            value = convert(rep, level, context, path, f"{prefix}{label}[{position}]{suffix}")
             if value is not None:
                 put(out, value)
                 if context.fired is not None:
                     context.fired.add(identifier)
+
+    if source.every_segment:
+        return _every_segment(source, read, test)
+
+    def run(slots: Slots, _level: int, context: Context, out: Element, target: str, _: str) -> None:
+        fields = slots[0][slot]
+        if number >= len(fields):
+            return
+        raw = fields[number]
+        if not raw or raw == NULL or (test is not None and not test(slots, context)):
+            return
+        read(fields, slots[1][slot], context, out, target)
+
+    return run
+
+
+def _every_segment(source: Source, read: Callable[..., None], test: Any) -> RunRow:
+    """Read one field of every segment of a name in the map's own group."""
+    number = source.field
+
+    def run(slots: Slots, _level: int, context: Context, out: Element, target: str, _: str) -> None:
+        if test is not None and not test(slots, context):
+            return
+        for segment in slots[2].segments.get(source.segment, ()):
+            fields = segment.fields
+            if number < len(fields) and fields[number] and fields[number] != NULL:
+                read(fields, f"{segment.name}[{segment.sequence}]", context, out, target)
 
     return run
 

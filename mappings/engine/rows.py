@@ -3,7 +3,7 @@
 import hashlib
 import pathlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -87,11 +87,11 @@ class RowMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Segments that belong together: one begins with `starts`, inside a group `within`."""
+    """Segments that belong together: one begins with `starts`, in the nearest group of `within`."""
 
     name: str
     starts: tuple[str, ...]
-    within: str
+    within: tuple[str, ...]
     takes: frozenset[str]
 
 
@@ -121,6 +121,24 @@ class MessageMap:
     order: tuple[str, ...]
     merges: tuple[Mapping[str, str], ...]
     ignores: Mapping[str, str]
+    includes: tuple[str, ...] = ()
+
+    def with_parts(self, parts: Mapping[str, "MessageMap"]) -> "MessageMap":
+        """Return the message map with the lines of those it includes in front."""
+        whole = self
+        for name in reversed(self.includes):
+            part = parts[name].with_parts(parts)
+            own = {making.id for making in whole.makes}
+            groups = {group.name for group in whole.groups}
+            whole = replace(
+                whole,
+                groups=(*(g for g in part.groups if g.name not in groups), *whole.groups),
+                makes=(*(m for m in part.makes if m.id not in own), *whole.makes),
+                order=whole.order or part.order,
+                merges=(*part.merges, *whole.merges),
+                ignores={**part.ignores, **whole.ignores},
+            )
+        return whole
 
 
 class _Loader(yaml.CSafeLoader):
@@ -291,13 +309,14 @@ def _refuse_unknown(
 
 def read_message_map(document: dict[str, Any], file: str, faults: list[Fault]) -> MessageMap:
     """Return the message map of one YAML document."""
-    allowed = {"message", "events", "groups", "makes", "order", "merges", "ignore", _LINE}
+    allowed = {"message", "events", "groups", "makes", "order", "merges", "ignore", "include"}
+    allowed.add(_LINE)
     _refuse_unknown(document, allowed, (file, str(document["message"])), faults)
     groups = tuple(
         Group(
             name=str(given["group"]),
             starts=_texts(given["starts"]),
-            within=str(given.get("in", "")),
+            within=_texts(given.get("in")),
             takes=frozenset(_texts(given.get("takes"))),
         )
         for given in document.get("groups") or ()
@@ -324,6 +343,7 @@ def read_message_map(document: dict[str, Any], file: str, faults: list[Fault]) -
         order=_texts(document.get("order")),
         merges=tuple(_plain(given) for given in document.get("merges") or ()),
         ignores=_plain(document.get("ignore")),
+        includes=_texts(document.get("include")),
     )
 
 

@@ -8,7 +8,9 @@ from mappings.engine.rows import Group
 from mappings.hl7.message import Segment
 
 EMPTY: list[str] = []
-_SEGMENT_PATH = re.compile(r"([A-Z][A-Z0-9]{2})-(\d+)(?:\[(\*|\d+)\])?(?:\.(\d+))?(?:\.(\d+))?\Z")
+_SEGMENT_PATH = re.compile(
+    r"([A-Z][A-Z0-9]{2})(\[\*\])?-(\d+)(?:\[(\*|\d+)\])?(?:\.(\d+))?(?:\.(\d+))?\Z"
+)
 _TYPE_PATH = re.compile(r"(?:[A-Z]{2,3}\.)?(\d+)(?:\.(\d+))?\Z")
 
 
@@ -20,8 +22,8 @@ class UnreadableSource(ValueError):
 class Source:
     """A place a row reads: `SEG-F[r].C.S` in maps, `C.S` in data types; numbers from 1.
 
-    `repetition` 0 means every repetition. `segment` is "" in a data type, where `field` counts
-    components.
+    `SEG[*]-F` reads every segment of the name in its own group. `repetition` 0 means every
+    repetition. `segment` is "" in a data type, where `field` counts components.
     """
 
     segment: str
@@ -29,6 +31,7 @@ class Source:
     repetition: int = 1
     component: int = 0
     subcomponent: int = 0
+    every_segment: bool = False
 
     @property
     def suffix(self) -> str:
@@ -46,8 +49,9 @@ def parse_source(path: str, *, is_type: bool) -> Source:
     if is_type:
         number, part = match.groups()
         return Source(segment="", field=int(number), component=int(part or 0))
-    segment, number, repetition, component, part = match.groups()
+    segment, every, number, repetition, component, part = match.groups()
     return Source(
+        every_segment=bool(every),
         segment=segment,
         field=int(number),
         repetition=0 if repetition == "*" else int(repetition or 1),
@@ -114,7 +118,7 @@ def _enter(current: Scope, group: Group, name: str) -> Scope:
             break
         scope = scope.parent
     outer: Scope = current
-    while outer.group not in {group.within, ""} and outer.parent is not None:
+    while outer.group not in group.within and outer.parent is not None:
         outer = outer.parent
     new = Scope(group.name, outer)
     outer.inner.append(new)
@@ -132,8 +136,9 @@ def _leave(current: Scope, groups: dict[str, Group], name: str) -> Scope:
     return scope
 
 
-# What the rows of one map see while they run: fields and trace prefix of each segment it names.
-Slots = tuple[list[list[str]], list[str]]
+# What the rows of one map see while they run: fields and trace prefix of each segment it names,
+# and the group for rows that read every segment of a name.
+Slots = tuple[list[list[str]], list[str], Scope]
 
 
 class SlotNames:
@@ -160,7 +165,7 @@ class SlotNames:
             else:
                 fields.append(segment.fields)
                 prefixes.append(f"{name}[{segment.sequence}]")
-        return fields, prefixes
+        return fields, prefixes, scope
 
 
 def cut(raw: str, component: int, subcomponent: int, marks: tuple[str, ...]) -> str:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mappings.engine.codecs import system_of_authority
-from mappings.engine.context import Made
+from mappings.engine.codecs import CODECS, system_of_authority
+from mappings.engine.context import Made, UnreadableValue
 from mappings.engine.forward import PythonCall
 from mappings.hl7.escape import unescape
 from mappings.translated import key_of
@@ -135,3 +135,196 @@ def _known(call: PythonCall, resource: dict[str, Any], path: list[str], source: 
     context.made.append(made)
     context.by_identity[("Location", system, value)] = made
     return made
+
+
+# HL7 tables 0191 and 0291 -> MIME types, as far as they are certain.
+_MIME = {
+    "pdf": "application/pdf",
+    "html": "text/html",
+    "xml": "application/xml",
+    "rtf": "application/rtf",
+    "jpeg": "image/jpeg",
+    "gif": "image/gif",
+    "png": "image/png",
+    "tiff": "image/tiff",
+    "octet-stream": "application/octet-stream",
+    "plain": "text/plain",
+    "dicom": "application/dicom",
+    "basic": "audio/basic",
+}
+_MAIN_TYPES = {"text", "image", "audio", "video", "application", "multipart"}
+
+
+def content_type(call: PythonCall) -> None:
+    """Write the MIME type of an attachment from its type and subtype."""
+    numbers = [2, 3] if "2" in call.row.reads else [3, 4]
+    main, sub = (call.text(number).strip().lower() for number in numbers)
+    mime = ""
+    if "/" in sub:
+        mime = sub
+    elif sub in _MIME:
+        mime = _MIME[sub]
+    elif main in _MAIN_TYPES and sub:
+        mime = f"{main}/{sub}"
+    if mime:
+        call.out["contentType"] = mime
+        call.trace(f"{call.target}.contentType", f"{call.source}.{numbers[1]}")
+
+
+def device_system(call: PythonCall) -> None:
+    """Write the system of a device's identifier."""
+    if not call.text(1):
+        return
+    context = call.context
+    system = system_of_authority(call.text(2), call.text(3), call.text(4), context)
+    system = system or f"{context.sender.namespace}/{context.facility or 'sender'}"
+    call.out["identifier"][0]["system"] = system
+    call.trace(f"{call.target}.identifier[0].system", f"{call.source}.2")
+
+
+def event_display(call: PythonCall) -> None:
+    """Write MSH-9 as it stands, the name people know the event by."""
+    fields = call.parts[0][0]
+    if len(fields) > 9 and fields[9]:
+        call.out.setdefault("eventCoding", {})["display"] = fields[9]
+        call.trace("MessageHeader.eventCoding.display", "MSH[1]-9[1]")
+
+
+def endpoint(call: PythonCall) -> None:
+    """Write a URI for an application that names none: R4 asks for an endpoint."""
+    where, number = ("source", 3) if call.row.id == "MSH-3n" else ("destination", 5)
+    element = call.out.get(where)
+    if where == "destination":
+        if not element:
+            return
+        element = element[0]
+    elif element is None:
+        element = call.out[where] = {}
+    if "endpoint" in element:
+        return
+    fields = call.parts[0][0]
+    raw = fields[number] if len(fields) > number else ""
+    name = raw.split(call.context.separators.component, 1)[0]
+    system = system_of_authority(f"application-{name or 'unnamed'}", "", "", call.context)
+    element["endpoint"] = system or call.context.sender.namespace
+    call.trace(f"MessageHeader.{where}.endpoint", f"MSH[1]-{number}[1]")
+
+
+def result_text(call: PythonCall) -> None:
+    """Write OBX-5 of any type as text, one line for each repetition."""
+    context = call.context
+    fields = _main(call)
+    raw = fields[5] if len(fields) > 5 else ""
+    separators = context.separators
+    if not raw or raw == '""':
+        return
+    lines = [
+        " ".join(
+            unescape(part, separators, context.codec)
+            for component in repetition.split(separators.component)
+            for part in component.split(separators.subcomponent or "\0")
+            if part
+        )
+        for repetition in raw.split(separators.repetition or "\0")
+    ]
+    text = "\n".join(lines).strip()
+    if text:
+        call.out["valueString"] = text
+        call.trace(f"{call.target}.valueString", f"{call.source}-5[1]")
+
+
+def _main(call: PythonCall) -> list[str]:
+    """Return the fields of the segment the map runs for."""
+    for fields, prefix in zip(call.parts[0], call.parts[1], strict=True):
+        if prefix == call.source:
+            return list(fields)
+    return []
+
+
+_COMPONENT_VALUES = {
+    "NM": ("valueQuantity", None, "nm.decimal"),
+    "DT": ("valueDateTime", None, "dtm.dateTime"),
+    "TS": ("valueDateTime", None, "dtm.dateTime"),
+    "DTM": ("valueDateTime", None, "dtm.dateTime"),
+    "TM": ("valueTime", None, "tm.time"),
+}
+
+
+def result_components(call: PythonCall) -> None:
+    """Write each repetition of OBX-5 as a component under the observation's own code."""
+    fields, context = _main(call), call.context
+    kind = fields[2]
+    separators = context.separators
+    concept = call.compiler.type("CWE-CodeableConcept")
+    code = call.out.get("code", {"text": "not stated by the sender"})
+    for number, raw in enumerate(fields[5].split(separators.repetition), 1):
+        source = f"{call.source}-5[{number}]"
+        index = len(call.out.get("component", ()))
+        path = f"{call.target}.component[{index}]"
+        element: dict[str, Any] = {"code": code}
+        if kind in _COMPONENT_VALUES:
+            name, _, codec = _COMPONENT_VALUES[kind]
+            text = unescape(raw.split(separators.component, 1)[0], separators, context.codec)
+            if not text:
+                continue
+            try:
+                value: Any = CODECS[codec].forward(text, context)
+            except UnreadableValue as error:
+                context.note(call.row.id, source, str(error))
+                continue
+            if kind == "NM":
+                value = {"value": value, **_unit(fields, call)}
+                name = "valueQuantity"
+            element[name] = value
+            call.trace(f"{path}.{name}", source)
+        else:
+            value = concept(raw, 0, context, f"{path}.valueCodeableConcept", source)
+            if value is None:
+                continue
+            element["valueCodeableConcept"] = value
+        call.out.setdefault("component", []).append(element)
+
+
+def _unit(fields: list[str], call: PythonCall) -> dict[str, str]:
+    raw = fields[6] if len(fields) > 6 else ""
+    separators = call.context.separators
+    parts = [
+        unescape(part, separators, call.context.codec) for part in raw.split(separators.component)
+    ]
+    code, unit, system = (*parts, "", "", "")[:3]
+    found = {"unit": unit or code} if unit or code else {}
+    if code and system:
+        found["code"] = code
+        uri = CODECS["code-system"].forward(system, call.context)
+        if uri:
+            found["system"] = uri
+    return found
+
+
+def require_attachment(call: PythonCall) -> None:
+    """Keep the one attachment that R4 asks for where the sender's could not be read."""
+    if "content" not in call.out:
+        call.out["content"] = [{"attachment": {"title": "not readable"}}]
+        call.trace(f"{call.target}.content[0].attachment.title", f"{call.source}-5[1]")
+
+
+# HL7 table 0191, type of referenced data, as TXA-3 (table 0191 by use).
+_PRESENTATIONS = {
+    "AP": "application/octet-stream",
+    "AU": "audio/basic",
+    "FT": "text/plain",
+    "IM": "image/jpeg",
+    "TEXT": "text/plain",
+    "TX": "text/plain",
+    "multipart": "multipart/mixed",
+}
+
+
+def presentation(call: PythonCall) -> None:
+    """Write the MIME type that TXA-3 names."""
+    fields = _main(call)
+    mime = _PRESENTATIONS.get(fields[3] if len(fields) > 3 else "")
+    if mime:
+        content = call.out.setdefault("content", [{}])
+        content[0].setdefault("attachment", {})["contentType"] = mime
+        call.trace(f"{call.target}.content[0].attachment.contentType", f"{call.source}-3[1]")

@@ -1,0 +1,57 @@
+"""Facts of resources, (type, path, value), to compare two conversions of one message.
+
+Ids, indexes, narrative and the target of a reference beyond its type are not facts; times are
+compared as instants, systems that a converter made up itself by their last part.
+"""
+
+import datetime
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+Fact = tuple[str, str, str]
+_DROPPED = frozenset({"id", "resourceType", "text", "fullUrl", "lastUpdated", "versionId"})
+
+
+def facts_of(resources: Iterable[Mapping[str, Any]]) -> Counter[Fact]:
+    """Return how often each fact is said by the resources."""
+    found: Counter[Fact] = Counter()
+    by_id = {
+        f"{resource.get('resourceType')}/{resource.get('id')}": resource for resource in resources
+    }
+    for resource in by_id.values() if len(by_id) > 1 else resources:
+        kind = str(resource["resourceType"])
+        for path, value in _leaves(resource, "", kind):
+            found[(kind, path, value)] += 1
+    return found
+
+
+def _leaves(value: Any, path: str, kind: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if name == "text" and isinstance(item, Mapping) and "div" in item:
+                continue
+            if name in _DROPPED and not (name == "text" and isinstance(item, str)):
+                continue
+            if name == "reference" and isinstance(item, str):
+                yield f"{path}.reference", item.split("/", 1)[0]
+            else:
+                yield from _leaves(item, f"{path}.{name}" if path else name, kind)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, path, kind)
+    elif value is not None and value != "":
+        yield path, _normal(value)
+
+
+def _normal(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value)
+    if len(text) >= 20 and text[10:11] == "T":
+        try:
+            moment = datetime.datetime.fromisoformat(text)
+        except ValueError:
+            return text
+        return moment.astimezone(datetime.UTC).isoformat()
+    return text
