@@ -8,10 +8,11 @@ from mappings.channels.profile import ChannelProfile
 from mappings.engine.context import Context, Made
 from mappings.engine.forward import Compiler, made_by_id
 from mappings.engine.library import Library
+from mappings.engine.places import Place
 from mappings.engine.row_runs import RowCondition
 from mappings.engine.rows import Making, MessageMap
 from mappings.engine.scopes import Scope, SlotNames, scopes_of
-from mappings.engine.targets import compile_put, parse_target
+from mappings.engine.targets import parse_target, values_at
 from mappings.hl7.escape import unescape
 from mappings.hl7.message import Message, Segment, parse
 from mappings.translated import Match, Merge, TranslatedMessage, TranslatedResource, Unmapped
@@ -116,11 +117,15 @@ class Translator:
 
 def _put_into(making: Making, scope: Scope, made: Made, by_key: Mapping[str, Made]) -> None:
     """Let an outer resource refer to this one."""
-    for name, path in making.into.items():
+    for name, (path, defaults) in making.into.items():
         key = made_by_id(scope, name)
-        if key is not None and key in by_key:
-            reference = {"reference": f"urn:uuid:{made.key}"}
-            compile_put(parse_target(path))(by_key[key].resource, reference)
+        if key is None or key not in by_key or key == made.key:
+            continue
+        outer = by_key[key].resource
+        steps = parse_target(path)
+        reference = {"reference": f"urn:uuid:{made.key}"}
+        if reference not in values_at(outer, steps):  # two rows of a message may name one person
+            Place(steps, defaults).put(outer, reference)
 
 
 def _event(message: Message, msh: Segment) -> str:

@@ -212,6 +212,11 @@ def system_of_authority(namespace: str, universal: str, kind: str, context: Cont
     return f"{context.sender.namespace}/{_slug(name)}"
 
 
+def own_system(context: Context) -> str:
+    """Return the system of numbers that the sender gives without naming an authority."""
+    return f"{context.sender.namespace}/{_slug(context.facility) or 'sender'}"
+
+
 def _slug(name: str) -> str:
     return "".join(
         letter

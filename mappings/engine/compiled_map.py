@@ -66,12 +66,7 @@ class CompiledMap:
         self, resource: dict[str, Any], trace: list[tuple[str, str, str]], context: Context
     ) -> Made:
         row_map = self.row_map
-        identity = [
-            (identifier["system"], identifier["value"])
-            for steps in self._identity
-            for identifier in values_at(resource, steps)
-            if "system" in identifier and "value" in identifier
-        ]
+        identity = self._business_identity(resource)
         if not identity and row_map.key:
             identity = self._derived(resource, context)
         for system, value in identity:
@@ -98,6 +93,19 @@ class CompiledMap:
             context.by_identity[(row_map.to, system, value)] = made
         return made
 
+    def _business_identity(self, resource: dict[str, Any]) -> list[tuple[str, str]]:
+        identifiers = [
+            identifier
+            for steps in self._identity
+            for identifier in values_at(resource, steps)
+            if "system" in identifier and "value" in identifier
+        ]
+        types = self.row_map.identity_types
+        if types:
+            by_type = {_type_of(identifier): identifier for identifier in reversed(identifiers)}
+            identifiers = [by_type[name] for name in types if name in by_type][:1]
+        return [(identifier["system"], identifier["value"]) for identifier in identifiers]
+
     def _derived(self, resource: dict[str, Any], context: Context) -> list[tuple[str, str]]:
         """Give a resource without business identifier one made of its declared key."""
         values = [str(value) for steps in self._key for value in values_at(resource, steps)]
@@ -119,8 +127,24 @@ SINGLE_IDENTIFIER = frozenset(
 )
 
 
+def _type_of(identifier: Mapping[str, Any]) -> str:
+    for coding in identifier.get("type", {}).get("coding", ()):
+        return str(coding.get("code", ""))
+    return ""
+
+
+# The choice elements of R4 that our maps write; one of a kind excludes the others.
+_CHOICES = (
+    "collected", "deceased", "effective", "event", "medication", "multipleBirth", "occurrence",
+    "onset", "performed", "value",
+)  # fmt: skip
+
+
 def _fill(known: dict[str, Any], more: Mapping[str, Any]) -> None:
     """Add what the known resource has no word about yet."""
     for name, value in more.items():
-        if name not in known:
+        if name in known:
+            continue
+        choice = next((prefix for prefix in _CHOICES if name.startswith(prefix)), None)
+        if choice is None or not any(have.startswith(choice) for have in known):
             known[name] = value

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from mappings.engine.codecs import own_system
 from mappings.engine.conditions import compile_condition
 from mappings.engine.context import Context
 from mappings.engine.converters import NULL, Convert
@@ -89,9 +90,7 @@ def constant_row(row: Row, place: Place, test: Any, traced: bool) -> RunRow:
             return
         if test is None and not out:
             return
-        given = (
-            f"{context.sender.namespace}/{context.facility or 'sender'}" if is_authority else value
-        )
+        given = own_system(context) if is_authority else value
         if is_shared:
             given = copy.deepcopy(given)
         path = target + place.path(out)
@@ -214,21 +213,22 @@ def part_row(row: Row, source: Source, convert: Convert, place: Place, test: Any
 class Parts:
     """The rows of a data type by the component they read, so that empty ones cost nothing."""
 
-    __slots__ = ("_after", "_by_index", "_constants", "_lists", "_size")
+    __slots__ = ("_after", "_by_index", "_constants", "_lists", "_paired")
 
     def __init__(self) -> None:
         self._by_index: dict[int, list[PartRow]] = {}
         self._after: list[RunRow] = []
         self._constants: list[RunRow] = []
         self._lists: set[str] = set()
-        self._size = 0
+        self._paired: set[str] = set()
 
     def add(self, row: Row, ready: PartRow, index: int) -> None:
         """Add a row that reads one component."""
         self._by_index.setdefault(index, []).append(ready)
-        self._size = max(self._size, index + 1)
         first = parse_target(row.target)[0]
-        if first.index is not None and first.index > 0:
+        if first.name.startswith("_") and first.index is not None:
+            self._paired.add(first.name)
+        elif first.index is not None and first.index > 0:
             self._lists.add(first.name)
 
     def add_after(self, row: Row, ready: RunRow) -> None:
@@ -271,6 +271,22 @@ class Parts:
         for name in self._lists:
             if name in out:
                 out[name] = [item for item in out[name] if item]
+        for name in self._paired:
+            if name in out:
+                _pair(out, name)
+
+
+def _pair(out: Element, name: str) -> None:
+    """Make a list of primitives and that of its extensions equally long.
+
+    http://hl7.org/fhir/R4/json.html#primitive: null stands where one of them has nothing.
+    """
+    values: list[Any] = out.setdefault(name[1:], [])
+    extensions: list[Any] = out[name]
+    longest = max(len(values), len(extensions))
+    values.extend([None] * (longest - len(values)))
+    extensions.extend([None] * (longest - len(extensions)))
+    out[name] = [item or None for item in extensions]
 
 
 def type_converter(rows: Parts) -> Convert:

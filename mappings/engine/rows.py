@@ -61,7 +61,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowMap:
-    """One map or data type: a name, what it makes, and its rows."""
+    """One map or data type: a name, what it makes, and its rows.
+
+    `identity` are paths to identifiers, `identity_types` which of them count: those of the first
+    type present (an order's group number is an identifier and does not tell orders apart).
+    `key` are the paths that make an identity where no identifier does.
+    """
 
     name: str
     kind: str
@@ -70,6 +75,7 @@ class RowMap:
     to: str
     rows: tuple[Row, ...]
     identity: tuple[str, ...] = ()
+    identity_types: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
     match: str = "merge"
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -106,7 +112,7 @@ class Making:
     within: str
     when: str = ""
     links: Mapping[str, str] = field(default_factory=dict)
-    into: Mapping[str, str] = field(default_factory=dict)
+    into: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +134,13 @@ class MessageMap:
         whole = self
         for name in reversed(self.includes):
             part = parts[name].with_parts(parts)
-            own = {making.id for making in whole.makes}
+            own = {making.id: making for making in whole.makes}
+            inherited = tuple(own.pop(making.id, making) for making in part.makes)
             groups = {group.name for group in whole.groups}
             whole = replace(
                 whole,
                 groups=(*(g for g in part.groups if g.name not in groups), *whole.groups),
-                makes=(*(m for m in part.makes if m.id not in own), *whole.makes),
+                makes=(*inherited, *own.values()),  # a replaced line keeps its place
                 order=whole.order or part.order,
                 merges=(*part.merges, *whole.merges),
                 ignores={**part.ignores, **whole.ignores},
@@ -220,7 +227,19 @@ def read_row_map(document: dict[str, Any], file: str, faults: list[Fault]) -> Ro
         for key in ("xml", "json", "flat")
         if key in given
     }
-    allowed = {"type", "map", "to", "rows", "identity", "key", "match", "with", "include", _LINE}
+    allowed = {
+        "type",
+        "map",
+        "to",
+        "rows",
+        "identity",
+        "identity_types",
+        "key",
+        "match",
+        "with",
+        "include",
+        _LINE,
+    }
     _refuse_unknown(document, allowed, (file, name), faults)
     return RowMap(
         name=name,
@@ -230,6 +249,7 @@ def read_row_map(document: dict[str, Any], file: str, faults: list[Fault]) -> Ro
         to=str(document.get("to", "")),
         rows=rows,
         identity=_texts(document.get("identity")),
+        identity_types=_texts(document.get("identity_types")),
         key=_texts(document.get("key")),
         match=str(document.get("match", "merge")),
         defaults=_plain(document.get("with")),
@@ -267,7 +287,9 @@ def _read_row(given: dict[str, Any], file: str, faults: list[Fault]) -> Row:
             value = _texts(value)
         elif attribute in {"defaults", "back"}:
             value = _plain(value)
-        elif attribute != "value":
+        elif attribute == "value":
+            value = _plain(value) if isinstance(value, dict) else value
+        else:
             value = str(value)
         values[attribute] = value
     values["id"] = identifier
@@ -330,7 +352,7 @@ def read_message_map(document: dict[str, Any], file: str, faults: list[Fault]) -
             within=str(given.get("in", "")),
             when=str(given.get("when", "")),
             links=_plain(given.get("links")),
-            into=_plain(given.get("into")),
+            into=_into(given.get("into")),
         )
         for given in document.get("makes") or ()
     )
@@ -345,6 +367,16 @@ def read_message_map(document: dict[str, Any], file: str, faults: list[Fault]) -
         ignores=_plain(document.get("ignore")),
         includes=_texts(document.get("include")),
     )
+
+
+def _into(value: Any) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """Return path and defaults by resource: `account: path` or `{path: …, with: {…}}`."""
+    return {
+        name: (str(given["path"]), _plain(given.get("with")))
+        if isinstance(given, dict)
+        else (str(given), {})
+        for name, given in _plain(value).items()
+    }
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mappings.engine.codecs import CODECS, system_of_authority
+from mappings.engine.codecs import CODECS, own_system, system_of_authority
 from mappings.engine.context import Made, UnreadableValue
 from mappings.engine.forward import PythonCall
 from mappings.hl7.escape import unescape
@@ -40,8 +40,7 @@ def entity_system(call: PythonCall) -> None:
         return
     system = system_of_authority(call.text(2), call.text(3), call.text(4), call.context)
     if system is None:
-        context = call.context
-        system = f"{context.sender.namespace}/{context.facility or 'sender'}"
+        system = own_system(call.context)
     call.out["system"] = system
     call.trace(f"{call.target}.system", f"{call.source}.2")
 
@@ -177,8 +176,7 @@ def device_system(call: PythonCall) -> None:
         return
     context = call.context
     system = system_of_authority(call.text(2), call.text(3), call.text(4), context)
-    system = system or f"{context.sender.namespace}/{context.facility or 'sender'}"
-    call.out["identifier"][0]["system"] = system
+    call.out["identifier"][0]["system"] = system or own_system(context)
     call.trace(f"{call.target}.identifier[0].system", f"{call.source}.2")
 
 

@@ -42,7 +42,7 @@ def test_a_channel_is_read_and_used(tmp_path: pathlib.Path) -> None:
     ).encode("gb18030")
     result = Translator(load()).translate(message, channel)
     assert isinstance(result, TranslatedMessage)
-    patient = result.resources[0]
+    patient = next(made for made in result.resources if made.type == "Patient")
     assert patient.identity[0] == ("https://h1.example/mrn", "7")
     assert patient.identity[1] == (NATIONAL_ID, "999001199001011239")
     assert patient.resource["gender"] == "female"
