@@ -200,7 +200,7 @@ def test_results_hang_together(translator: Translator) -> None:
         b"ORC|RE|P1|F1\rOBR|1|P1|F1|24323-8^Panel^LN|||20260501080000||||||||||||||||||F\r"
         b"OBX|1|NM|2345-7^Glucose^LN||5.60|mmol/L^mmol/L^UCUM|3.9-6.1|N|||F\rNTE|1||fasting\r"
         b"OBX|2|CWE|883-9^ABO^LN||A^Type A^L||||||F\r"
-        b"OBX|3|SN|x^y^L||>^100|g||||||P\r"
+        b"OBX|3|SN|x^y^L||>^100|g|||||P\r"
         b"OBX|4|NM|z^z^L||1~2||||||F\r"
         b"OBX|5|FT|n^note^L||one~two||||||F\r"
         b"OBR|2|P1|F2|58410-2^CBC^LN" + b"|" * 21 + b"C\r"
