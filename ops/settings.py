@@ -1,8 +1,10 @@
 """Every setting of the hub, read from the environment (`QIAO_…`)."""
 
+import ipaddress
 import pathlib
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -21,9 +23,58 @@ class Settings(BaseSettings):
         default=None,
         description="A PostgreSQL server (15 or later) to use instead of the embedded one.",
     )
+    database_connections: int = Field(
+        default=10, description="Connections to PostgreSQL that one process opens at most."
+    )
     amqp_url: str | None = Field(
         default=None, description="A RabbitMQ broker; absent, that adapter is off."
     )
-    auth: str = Field(
+    auth: Literal["on", "off"] = Field(
         default="on", description="`off` lets everybody do everything, on loopback only."
     )
+    issuer: str | None = Field(
+        default=None, description="Issuer of the bearer tokens (`iss`), an OpenID provider."
+    )
+    audience: str | None = Field(
+        default=None, description="Audience the tokens must name (`aud`): our FHIR base."
+    )
+    jwks_url: str | None = Field(
+        default=None, description="Where the issuer's public keys are (JWKS)."
+    )
+    lane_workers: int = Field(
+        default=2, description="Tasks of one process that translate inbound messages."
+    )
+    province_url: str | None = Field(
+        default=None, description="SOAP endpoint of the province; absent, nothing is sent there."
+    )
+    province_key: SecretStr | None = Field(
+        default=None, description="Key shared with the province, for the HMAC-SM3 signature."
+    )
+    province_org_code: str = Field(
+        default="HUB", description="Our institution code in the province's envelopes."
+    )
+    province_org_name: str = Field(
+        default="Qiao", description="Our institution's name in the province's envelopes."
+    )
+    province_is_idempotent: bool = Field(
+        default=False,
+        description="Whether the province takes the same message id twice without harm.",
+    )
+
+    @model_validator(mode="after")
+    def refuse_open_doors(self) -> "Settings":
+        """Refuse access control switched off where other machines can reach us."""
+        if self.auth == "off" and not _is_loopback(self.host):
+            message = (
+                f"QIAO_AUTH=off is for loopback only, and QIAO_HOST is {self.host}. "
+                "Next: set QIAO_HOST=127.0.0.1, or configure QIAO_ISSUER and QIAO_JWKS_URL."
+            )
+            raise ValueError(message)
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

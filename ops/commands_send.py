@@ -1,0 +1,42 @@
+"""`qiao send`: send HL7 v2 files by MLLP and print the answers."""
+
+import asyncio
+import pathlib
+from typing import Annotated
+
+import typer
+
+from adapters.port import Outgoing, Verdict
+from adapters.transport.mllp_client import MllpSender
+from ops.cli import CANNOT_REACH, CHECK_FAILED
+from ops.settings import Settings
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def send(
+    files: Annotated[list[pathlib.Path], typer.Argument(help="One message each.", exists=True)],
+    host: Annotated[str | None, typer.Option(help="Default: QIAO_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="Default: QIAO_MLLP_PORT.")] = None,
+) -> None:
+    """Send each file as one HL7 v2 message by MLLP; exit code 1 if any was not accepted."""
+    settings = Settings()
+    sender = MllpSender(host=host or settings.host, port=port or settings.mllp_port)
+    verdicts = asyncio.run(_send(sender, files))
+    if Verdict.DEFERRED in verdicts:
+        typer.echo("The hub cannot be reached. Next: make run, or qiao doctor", err=True)
+        raise typer.Exit(CANNOT_REACH)
+    if any(verdict is not Verdict.ACCEPTED for verdict in verdicts):
+        raise typer.Exit(CHECK_FAILED)
+
+
+async def _send(sender: MllpSender, files: list[pathlib.Path]) -> list[Verdict]:
+    verdicts = []
+    for file in files:
+        receipt = await sender.send(Outgoing(key=file.name, payload=file.read_bytes()))
+        verdicts.append(receipt.verdict)
+        text = receipt.raw.decode("utf-8", "replace").replace("\r", "\n  ").strip()
+        typer.echo(f"{file.name}: {receipt.verdict} {receipt.code} {receipt.detail}\n  {text}")
+    await sender.close()
+    return verdicts

@@ -1,0 +1,124 @@
+"""`qiao up`: everything on one machine, with a simulated province where none is configured."""
+
+import asyncio
+import contextlib
+import pathlib
+import signal
+import sys
+import time
+from typing import Annotated
+
+import typer
+import uvloop
+
+from adapters.port import Sender
+from adapters.province.simulator import running as running_simulator
+from adapters.province.simulator import simulator_at
+from ops.cli import CANNOT_REACH, CHECK_FAILED
+from ops.database import database
+from ops.demo import DemoFailed, send_one
+from ops.embedded_postgres import PostgresUnavailable
+from ops.logs import configure_logs
+from ops.ports_file import province_key, write_port
+from ops.province import province_sender
+from ops.seed import seed_district
+from ops.settings import Settings
+from ops.wiring import Running, running_hub
+
+app = typer.Typer(rich_markup_mode=None)
+RESIDENTS = 200
+
+
+@app.command()
+def up(
+    demo: Annotated[bool, typer.Option(help="Send one real message and show its way.")] = False,
+    residents: Annotated[int, typer.Option(help="Synthetic residents of a new database.")] = (
+        RESIDENTS
+    ),
+) -> None:
+    """Start everything on this machine and stay up until Ctrl-C; access control is off."""
+    began = time.perf_counter()
+    # One person's machine: nobody else can reach it, and there is no identity provider on it.
+    settings = Settings(auth="off")
+    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        with (settings.home / "hub.log").open("ab", buffering=0) as log:
+            configure_logs(log)
+            with database(settings) as url:
+                _say(
+                    began,
+                    "PostgreSQL is up" if settings.database_url else "embedded PostgreSQL is up",
+                )
+                uvloop.run(_run(settings, url, began, demo=demo, residents=residents))
+    except (PostgresUnavailable, OSError) as failure:
+        typer.echo(f"{failure}\nNext: qiao doctor", err=True)
+        raise typer.Exit(CANNOT_REACH) from None
+    except DemoFailed as failure:
+        typer.echo(str(failure), err=True)
+        raise typer.Exit(CHECK_FAILED) from None
+
+
+async def _run(settings: Settings, url: str, began: float, *, demo: bool, residents: int) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with contextlib.AsyncExitStack() as stack:
+        province, endpoint = await _province(stack, settings)
+        hub = await stack.enter_async_context(running_hub(settings, url, province=province))
+        base = f"http://{settings.host}:{hub.http_port}"
+        for name, port in (("http", hub.http_port), ("mllp", hub.mllp_port)):
+            write_port(settings.home, name, f"{settings.host}:{port}")
+            stack.callback(write_port, settings.home, name, None)
+        _say(began, "HTTP, MLLP and workers are up")
+        written = await seed_district(hub.store, residents)
+        if written:
+            _say(began, f"a synthetic district was written: {written} resources")
+        if demo:
+            await _show_demo(url, settings, hub, base)
+        _show_links(settings, hub, base, endpoint)
+        _say(began, "ready; Ctrl-C stops everything")
+        await stopped.wait()
+        typer.echo("stopping …", err=True)
+
+
+async def _province(
+    stack: contextlib.AsyncExitStack, settings: Settings
+) -> tuple[Sender | None, str]:
+    """Give the configured province, or a simulated one; with the address it listens on."""
+    if settings.province_url:
+        return None, settings.province_url
+    key = province_key(settings.home)
+    simulator = simulator_at(pathlib.Path(settings.home), key=key)
+    endpoint = await stack.enter_async_context(running_simulator(simulator))
+    write_port(settings.home, "province", endpoint)
+    stack.callback(write_port, settings.home, "province", None)
+    return province_sender(settings, endpoint, key), endpoint
+
+
+async def _show_demo(url: str, settings: Settings, hub: Running, base: str) -> None:
+    assert hub.mllp_port is not None
+    typer.echo("")
+    rooms = send_one(url, host=settings.host, port=hub.mllp_port, base=f"{base}/fhir")
+    async for room in rooms:
+        typer.echo("\n".join(room.lines()))
+    typer.echo("")
+
+
+def _show_links(settings: Settings, hub: Running, base: str, endpoint: str) -> None:
+    rows = [
+        ("FHIR", f"{base}/fhir/metadata"),
+        ("residents", f"{base}/fhir/Patient?_count=10&_pretty=true"),
+        ("MLLP", f"{settings.host}:{hub.mllp_port}"),
+        ("province", f"{endpoint}?wsdl"),
+        ("metrics", f"{base}/metrics"),
+        ("log", str(settings.home / "hub.log")),
+        ("next", ".venv/bin/qiao inbox list; .venv/bin/qiao outbox list; .venv/bin/qiao demo"),
+    ]
+    for name, text in rows:
+        typer.echo(f"  {name:<10} {text}")
+    typer.echo("  access     off: whoever reaches this machine's loopback may do everything")
+
+
+def _say(began: float, text: str) -> None:
+    sys.stderr.write(f"{time.perf_counter() - began:6.1f} s  {text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,66 @@
+"""What is owed to the province, and how its documents are made."""
+
+import datetime
+from collections.abc import Sequence
+
+from adapters.port import Sender
+from adapters.province.client import Account, ProvinceSender
+from conformance.resource_json import parse
+from fhir_store.operations import Version, Written
+from fhir_store.outbox import Delivery, Owed
+from mappings.province_registration import registration_of
+from ops.flow_delivery import Destination, Document
+from ops.settings import Settings
+
+NAME = "province"
+
+
+def choose_province(written: Written) -> Sequence[Delivery]:
+    """Owe the province every new content of a resident's record; a newer one stands for an older.
+
+    A record that was merged into another is not registered again.
+    """
+    if written.version.type != "Patient" or not written.changed or written.version.deleted:
+        return ()
+    resource = written.resource or {}
+    if resource.get("active") is False:
+        return ()
+    return (Delivery(destination=NAME, is_latest_only=True),)
+
+
+def province_sender(settings: Settings, url: str, key: bytes) -> Sender:
+    """Return the SOAP client of the province."""
+    return ProvinceSender(
+        account=Account(
+            endpoint=url,
+            key=key,
+            org_code=settings.province_org_code,
+            org_name=settings.province_org_name,
+        )
+    )
+
+
+def province_destination(settings: Settings, sender: Sender) -> Destination:
+    """Return the province as a destination of residents' registrations."""
+
+    async def compose(owed: Owed, version: Version) -> Document:
+        payload = registration_of(
+            parse(version.body),
+            org_code=settings.province_org_code,
+            org_name=settings.province_org_name,
+            registered_on=_local_date(owed.created_at),
+        )
+        operation = "A" if owed.source_version == 1 else "U"
+        facts = {"bizType": "resident", "opType": operation, "dataVersion": str(version.version)}
+        return Document(payload=payload, content_type="application/xml", facts=facts)
+
+    return Destination(
+        name=NAME,
+        sender=sender,
+        compose=compose,
+        is_idempotent=settings.province_is_idempotent,
+    )
+
+
+def _local_date(moment: datetime.datetime) -> datetime.date:
+    return moment.astimezone(datetime.timezone(datetime.timedelta(hours=8))).date()

@@ -1,0 +1,196 @@
+"""The one place where the parts of the hub are put together; everyone else receives."""
+
+import asyncio
+import contextlib
+import importlib.metadata
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from adapters.port import Sender
+from adapters.transport.mllp_server import MllpServer
+from conformance.problem import NotAuthenticated
+from fhir_store.inbox import InboxWriter
+from fhir_store.queue_desk import read_figures
+from fhir_store.store import Pool, Store, make_pool
+from mappings.engine.library import load
+from mappings.translate import Translator
+from ops.bell import Bell
+from ops.channel import Channel
+from ops.flow_delivery import DeliveryWorkers
+from ops.flow_inbound import InboundFlow
+from ops.flow_translation import Reading, Translation
+from ops.http_server import serving
+from ops.lanes import LaneWorkers
+from ops.metrics import Metrics
+from ops.province import choose_province, province_destination, province_sender
+from ops.settings import Settings
+from routes.app import create_app
+from routes.bearer import Caller, TokenVerifier, not_authenticated
+from routes.hub import Hub
+from routes.limits import Limits
+
+ROLES = frozenset({"http", "mllp", "worker"})
+HIS = "his"
+METRICS_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A hub that runs: its store, and where it listens (None where that role is not ours)."""
+
+    store: Store
+    metrics: Metrics
+    http_port: int | None
+    mllp_port: int | None
+
+
+@contextlib.asynccontextmanager
+async def running_hub(
+    settings: Settings,
+    database_url: str,
+    *,
+    roles: frozenset[str] = ROLES,
+    province: Sender | None = None,
+) -> AsyncIterator[Running]:
+    """Run the hub in these roles against a migrated database until the block ends.
+
+    `province` stands in for the one that the settings name.
+    """
+    channels = {HIS: Channel(name=HIS)}
+    metrics = Metrics()
+    province = province or _configured_province(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            make_pool(database_url, size=settings.database_connections)
+        )
+        store = Store(pool, choose_destinations=choose_province)
+        inbox_bell, outbox_bell = Bell(pool, "inbox"), Bell(pool, "outbox")
+        for bell in (inbox_bell, outbox_bell):
+            await bell.start()
+            stack.push_async_callback(bell.stop)
+        if "worker" in roles:
+            await _start_workers(
+                stack, settings, store, metrics, (inbox_bell, outbox_bell), channels, province
+            )
+        refreshing = asyncio.create_task(_refresh(store, metrics))
+        stack.callback(refreshing.cancel)
+        mllp_port = http_port = None
+        if "http" in roles:
+            http_port = await _start_http(stack, settings, store, metrics)
+        if "mllp" in roles:
+            writer = InboxWriter(pool, on_kept=inbox_bell.ring)
+            stack.push_async_callback(writer.close)
+            flow = InboundFlow(writer=writer, channels=channels, metrics=metrics)
+            mllp_port = await _start_mllp(stack, settings, flow)
+        yield Running(store=store, metrics=metrics, http_port=http_port, mllp_port=mllp_port)
+
+
+def _configured_province(settings: Settings) -> Sender | None:
+    if settings.province_url is None or settings.province_key is None:
+        return None
+    key = settings.province_key.get_secret_value().encode()
+    return province_sender(settings, settings.province_url, key)
+
+
+async def _start_workers(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    store: Store,
+    metrics: Metrics,
+    bells: tuple[Bell, Bell],
+    channels: Mapping[str, Channel],
+    province: Sender | None,
+) -> None:
+    inbox_bell, outbox_bell = bells
+    destinations = [province_destination(settings, province)] if province else []
+    delivery = DeliveryWorkers(store, destinations, bell=outbox_bell, metrics=metrics)
+    await delivery.start()
+    stack.push_async_callback(delivery.stop)
+    work = Translation(channels=channels, translate=Translator(load()).translate)
+    lanes = LaneWorkers[Reading](
+        store,
+        work,
+        bell=inbox_bell,
+        metrics=metrics,
+        workers=settings.lane_workers,
+        on_written=outbox_bell,
+    )
+    await lanes.start()
+    stack.push_async_callback(lanes.stop)
+
+
+async def _start_mllp(
+    stack: contextlib.AsyncExitStack, settings: Settings, flow: InboundFlow
+) -> int:
+    server = MllpServer(channel=HIS, accept=flow.accept, refuse=flow.refuse)
+    await server.start(settings.host, settings.mllp_port)
+    stack.push_async_callback(server.stop)
+    return server.port
+
+
+async def _start_http(
+    stack: contextlib.AsyncExitStack, settings: Settings, store: Store, metrics: Metrics
+) -> int:
+    identify = await _identification(stack, settings)
+    limits = Limits()
+    hub = Hub(
+        store=store,
+        limits=limits,
+        version=importlib.metadata.version("qiao"),
+        **({"identify": identify} if identify else {}),
+    )
+
+    async def is_ready() -> dict[str, bool]:
+        return {"database": await _answers(store.pool)}
+
+    app = create_app(hub, is_ready=is_ready, metrics=metrics.render, issuer=settings.issuer)
+    return await stack.enter_async_context(
+        serving(app, host=settings.host, port=settings.http_port, limits=limits)
+    )
+
+
+async def _refresh(store: Store, metrics: Metrics) -> None:
+    """Read depth and age of the queues into the metrics, for ever."""
+    while True:
+        with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):
+            async with store.pool.connection() as connection:
+                metrics.show_queues(await read_figures(connection))
+        await asyncio.sleep(METRICS_SECONDS)
+
+
+async def _answers(pool: Pool) -> bool:
+    try:
+        async with pool.connection(timeout=2) as connection:
+            await connection.execute("select 1")
+    except (psycopg.Error, PoolTimeout, OSError):
+        return False
+    return True
+
+
+async def _identification(stack: contextlib.AsyncExitStack, settings: Settings) -> Any:
+    """Return how a caller is known; None lets everybody in (QIAO_AUTH=off, loopback only)."""
+    if settings.auth == "off":
+        return None
+    if not (settings.issuer and settings.audience and settings.jwks_url):
+        return _nobody
+    jwks_url = settings.jwks_url
+    client = await stack.enter_async_context(httpx.AsyncClient(timeout=5, trust_env=False))
+
+    async def fetch() -> Mapping[str, Any]:
+        answer = await client.get(jwks_url)
+        answer.raise_for_status()
+        keys: Mapping[str, Any] = answer.json()
+        return keys
+
+    verifier = TokenVerifier(issuer=settings.issuer, audience=settings.audience, fetch_jwks=fetch)
+    return verifier.caller_of
+
+
+async def _nobody(_authorization: str | None) -> Caller:
+    refusal: NotAuthenticated = not_authenticated()
+    raise refusal
