@@ -22,7 +22,12 @@ Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
 
 def make_pool(
-    database_url: str, *, size: int = 8, statement_seconds: float = 5.0, name: str = "qiao"
+    database_url: str,
+    *,
+    size: int = 8,
+    statement_seconds: float = 5.0,
+    name: str = "qiao",
+    connection_class: type[AsyncConnection[Any]] = AsyncConnection[Any],
 ) -> Pool:
     """Return an unopened pool whose every connection has a time limit and our array types."""
 
@@ -37,7 +42,7 @@ def make_pool(
 
     return AsyncConnectionPool(
         database_url,
-        connection_class=AsyncConnection[Any],
+        connection_class=connection_class,
         min_size=min(2, size),
         max_size=size,
         configure=configure,

@@ -1,0 +1,142 @@
+"""Histories: three levels, _since, _at, pages; and point reads that share a statement."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from conformance.problem import Gone, NotFound
+from fhir_store.operations import Delete, Update, WriteContext
+from fhir_store.versions import HistoryQuery
+
+START = datetime(2026, 3, 1, 8, tzinfo=UTC)
+
+
+def hour(number):
+    return START + timedelta(hours=number)
+
+
+def resource(id_, text, type_="Patient"):
+    return {"resourceType": type_, "id": id_, "text": {"status": "generated", "div": text}}
+
+
+async def fill(store):
+    """p1 at hours 0, 1, 4 (deleted); p2 at hour 2; an Organization at hour 3."""
+    context = WriteContext(actor="test", at=START)
+    for at, operation in (
+        (0, Update(resource=resource("p1", "a"))),
+        (1, Update(resource=resource("p1", "b"))),
+        (2, Update(resource=resource("p2", "a"))),
+        (3, Update(resource=resource("o1", "a", "Organization"))),
+        (4, Delete(type="Patient", id="p1")),
+    ):
+        await store.write([operation], context=replace(context, at=hour(at)))
+
+
+async def names(store, **query):
+    page = await store.history(HistoryQuery(**query))
+    return [f"{one.id}/{one.version}" for one in page.versions]
+
+
+def test_the_three_levels_list_versions_newest_first(open_store):
+    async def run():
+        async with open_store() as store:
+            await fill(store)
+            assert await names(store, type="Patient", id="p1") == ["p1/3", "p1/2", "p1/1"]
+            assert await names(store, type="Patient") == ["p1/3", "p2/1", "p1/2", "p1/1"]
+            assert await names(store) == ["p1/3", "o1/1", "p2/1", "p1/2", "p1/1"]
+            page = await store.history(HistoryQuery(type="Patient", id="p1"))
+            assert [one.method for one in page.versions] == ["DELETE", "PUT", "PUT"]
+            assert page.versions[0].body == b""
+            for absent in ({"type": "Patient", "id": "x"}, {"type": "Nothing"}):
+                with pytest.raises(NotFound):
+                    await names(store, **absent)
+
+    asyncio.run(run())
+
+
+def test_since_takes_versions_from_that_moment_on(open_store):
+    async def run():
+        async with open_store() as store:
+            await fill(store)
+            assert await names(store, since=hour(2)) == ["p1/3", "o1/1", "p2/1"]
+            assert await names(store, type="Patient", id="p1", since=hour(1)) == ["p1/3", "p1/2"]
+            assert await names(store, type="Patient", id="p2", since=hour(9)) == []
+
+    asyncio.run(run())
+
+
+def test_at_takes_what_was_current_at_some_moment_of_the_span(open_store):
+    async def run():
+        async with open_store() as store:
+            await fill(store)
+            moment = timedelta(minutes=1)
+            at = (hour(1) + moment, hour(1) + 2 * moment)
+            assert await names(store, at=at) == ["p1/2"]
+            assert await names(store, at=(hour(0), hour(1) + moment)) == ["p1/2", "p1/1"]
+            assert await names(store, at=(hour(9), hour(10))) == ["p1/3", "o1/1", "p2/1"]
+            assert await names(store, at=(hour(-2), hour(-1))) == []
+
+    asyncio.run(run())
+
+
+def test_pages_neither_skip_nor_repeat_versions_of_one_moment(open_store, context):
+    async def run():
+        async with open_store() as store:
+            for text in "abc":
+                await store.write(
+                    [Update(resource=resource(f"p{n}", text)) for n in range(7)], context=context
+                )
+            found, after = [], None
+            while True:
+                page = await store.history(HistoryQuery(type="Patient", count=4, after=after))
+                found += [(one.id, one.version) for one in page.versions]
+                if page.next is None:
+                    break
+                after = page.next
+                await store.write(
+                    [Update(resource=resource(f"new{len(found)}", "x"))], context=context
+                )
+            expected = [(f"p{n}", version) for n in range(7) for version in (1, 2, 3)]
+            assert sorted(one for one in found if one[0].startswith("p")) == expected
+            assert len(found) == len(set(found))
+
+    asyncio.run(run())
+
+
+def test_reads_at_the_same_moment_share_a_statement_and_fail_each_for_itself(open_store, context):
+    async def run():
+        async with open_store() as store:
+            await store.write(
+                [Update(resource=resource(f"p{n}", "a")) for n in range(50)], context=context
+            )
+            await store.write([Delete(type="Patient", id="p7")], context=context)
+            wanted = [f"p{n}" for n in range(60)]
+            found = await asyncio.gather(
+                *(store.read("Patient", id_) for id_ in wanted), return_exceptions=True
+            )
+            assert isinstance(found[7], Gone)
+            assert all(isinstance(one, NotFound) for one in found[50:])
+            assert [one.id for one in found[:50] if not isinstance(one, Gone)] == [
+                id_ for id_ in wanted[:50] if id_ != "p7"
+            ]
+            with pytest.raises(NotFound):
+                await store.read("Nothing", "1")
+            with pytest.raises(NotFound):
+                await store.vread("Patient", "p1", 2**40)
+
+    asyncio.run(run())
+
+
+def test_a_reader_who_goes_away_takes_nobody_with_him(open_store, context):
+    async def run():
+        async with open_store() as store:
+            await store.write([Update(resource=resource("p1", "a"))], context=context)
+            impatient = asyncio.create_task(store.read("Patient", "p1"))
+            patient = asyncio.create_task(store.read("Patient", "p1"))
+            await asyncio.sleep(0)
+            impatient.cancel()
+            assert (await patient).id == "p1"
+
+    asyncio.run(run())
