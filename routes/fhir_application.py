@@ -11,9 +11,10 @@ from itertools import count
 
 from starlette.types import Receive, Scope, Send
 
-from conformance.problem import Problem
+from conformance.problem import NotAuthenticated, Problem
 from routes.address import address_of
 from routes.answer import Answer, outcome
+from routes.auditing import answer_audited, note_stranger
 from routes.bearer import ANYBODY
 from routes.dispatch import handler_of
 from routes.hub import Hub
@@ -57,7 +58,8 @@ class FhirApplication:
             try:
                 request, name, handler = await self._read(scope, headers, receive, request_id)
                 shape = request.shape
-                rendered = self._render(await handler(self.hub, request), shape, scope, headers)
+                answer = await answer_audited(self.hub, request, name, handler)
+                rendered = self._render(answer, shape, scope, headers)
             except Problem as problem:
                 rendered = self._render(
                     _refusal(problem), _shape_of(scope, headers), scope, headers
@@ -78,7 +80,11 @@ class FhirApplication:
         name, handler = handler_of(self.registry, method, address)
         caller = ANYBODY
         if address.shape not in _OPEN:
-            caller = await self.hub.identify(_text(headers.get(b"authorization")))
+            try:
+                caller = await self.hub.identify(_text(headers.get(b"authorization")))
+            except NotAuthenticated:
+                note_stranger(self.hub, name, address, request_id)
+                raise
         prefer = preferences_of(headers)
         shape, query = take_shape(
             parse_query(scope["query_string"], self.hub.limits),

@@ -6,13 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from conformance.problem import Issue
+from fhir_store.audit import Access
 from fhir_store.store import Store
-from routes.bearer import ANYBODY, Caller
+from routes.bearer import Caller
 from routes.limits import Limits
-
-
-async def _everybody_may(_authorization: str | None) -> Caller:
-    return ANYBODY
 
 
 def _no_issues(_resource: Mapping[str, Any], _profiles: tuple[str, ...]) -> list[Issue]:
@@ -29,14 +26,16 @@ class Hub:
 
     `identify` turns an Authorization header into a caller or raises NotAuthenticated;
     `check_profiles` returns the issues of a resource against profiles beyond base R4;
-    `observe` takes (interaction, status, seconds) of each answer for the metrics. `base` is the
-    public address of the FHIR base, None to take it from each request; `oauth` maps authorize,
-    token, introspect and jwks to the addresses of the authorization server.
+    `note` keeps an access for the audit; `observe` takes (interaction, status, seconds) of each
+    answer for the metrics. `base` is the public address of the FHIR base, None to take it from
+    each request; `oauth` maps authorize, token, introspect and jwks to the addresses of the
+    authorization server.
     """
 
     store: Store
+    identify: Callable[[str | None], Awaitable[Caller]]
+    note: Callable[[Access], None]
     limits: Limits = field(default_factory=Limits)
-    identify: Callable[[str | None], Awaitable[Caller]] = _everybody_may
     check_profiles: Callable[[Mapping[str, Any], tuple[str, ...]], list[Issue]] = _no_issues
     observe: Callable[[str, int, float], None] = _unobserved
     base: str | None = None

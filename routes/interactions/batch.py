@@ -11,6 +11,7 @@ from fhir_store.operations import Written
 from fhir_store.transaction import Transaction
 from routes.address import address_of
 from routes.answer import Answer
+from routes.auditing import answer_audited
 from routes.bodies import require_same_type, resource_of
 from routes.bundle_bytes import bundle
 from routes.dispatch import handler_of
@@ -117,7 +118,7 @@ async def _answer_alone(
     address = address_of(path)
     if address.shape == "" and entry.method == "POST":
         raise InvalidContent(_NESTED)
-    _, handler = handler_of(registry, entry.method, address)
+    name, handler = handler_of(registry, entry.method, address)
     shape, pairs = take_shape(
         parse_query(query.encode("utf-8", "replace"), hub.limits),
         "",
@@ -137,7 +138,7 @@ async def _answer_alone(
         base=request.base,
         request_id=request.request_id,
     )
-    return answered_entry(await handler(hub, alone), alone)
+    return answered_entry(await answer_audited(hub, alone, name, handler), alone)
 
 
 def _headers_of(entry: BundleEntry) -> dict[bytes, bytes]:

@@ -10,8 +10,10 @@ import httpx
 import pytest
 import uvicorn
 
+from fhir_store.audit import Access
 from fhir_store.store import Store, make_pool
 from routes.app import create_app
+from routes.bearer import ANYBODY, Caller
 from routes.hub import Hub
 from routes.limits import Limits
 from routes.receive_deadline import deadline_protocol
@@ -24,15 +26,28 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+async def anybody(_authorization: str | None) -> Caller:
+    return ANYBODY
+
+
 @pytest.fixture
-def serve(database_url: str) -> Serve:
+def notes() -> list[Access]:
+    """The accesses that the hub of this test has noted for the audit."""
+    return []
+
+
+@pytest.fixture
+def serve(database_url: str, notes: list[Access]) -> Serve:
     """A function for `async with`: a client of a hub on this test's database."""
 
     @asynccontextmanager
     async def served(**choices: Any) -> AsyncIterator[httpx.AsyncClient]:
         limits = choices.pop("limits", Limits())
         async with make_pool(database_url, size=8) as pool:
-            hub = replace(Hub(store=Store(pool), limits=limits), **choices)
+            hub = replace(
+                Hub(store=Store(pool), identify=anybody, note=notes.append, limits=limits),
+                **choices,
+            )
             config = uvicorn.Config(
                 create_app(hub),
                 port=0,
