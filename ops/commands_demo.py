@@ -10,7 +10,7 @@ from ops.database import database
 from ops.demo import DemoFailed, send_one
 from ops.embedded_postgres import PostgresUnavailable
 from ops.ports_file import read_ports
-from ops.settings import Settings
+from ops.settings import read_settings
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -20,7 +20,7 @@ def demo(
     times: Annotated[int, typer.Option(help="How many messages, one after the other.")] = 1,
 ) -> None:
     """Send an admission of a synthetic resident by MLLP and print its journey, room by room."""
-    settings = Settings()
+    settings = read_settings()
     ports = read_ports(settings.home)
     if "mllp" not in ports:
         typer.echo(f"No hub runs with the data folder {settings.home}. Next: make run", err=True)

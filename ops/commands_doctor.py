@@ -8,7 +8,7 @@ import typer
 
 from ops.cli import CANNOT_REACH
 from ops.doctor import examine
-from ops.settings import Settings
+from ops.settings import read_settings
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -18,7 +18,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Name what is missing on this machine and how to mend it."""
-    findings = list(examine(Settings()))
+    findings = list(examine(read_settings()))
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(f) for f in findings], ensure_ascii=False))
     else:

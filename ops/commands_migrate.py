@@ -6,7 +6,7 @@ from fhir_store.migrate import current_revision
 from ops.cli import CANNOT_REACH
 from ops.database import database
 from ops.embedded_postgres import PostgresUnavailable
-from ops.settings import Settings
+from ops.settings import read_settings
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -15,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None)
 def migrate() -> None:
     """Bring the database up to this version; starting the hub does the same."""
     try:
-        with database(Settings()) as url:
+        with database(read_settings()) as url:
             typer.echo(f"schema {current_revision(url)}")
     except PostgresUnavailable as failure:
         typer.echo(f"{failure}\nNext: qiao doctor", err=True)

@@ -9,7 +9,7 @@ import typer
 from adapters.port import Outgoing, Verdict
 from adapters.transport.mllp_client import MllpSender
 from ops.cli import CANNOT_REACH, CHECK_FAILED
-from ops.settings import Settings
+from ops.settings import read_settings
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -21,7 +21,7 @@ def send(
     port: Annotated[int | None, typer.Option(help="Default: QIAO_MLLP_PORT.")] = None,
 ) -> None:
     """Send each file as one HL7 v2 message by MLLP; exit code 1 if any was not accepted."""
-    settings = Settings()
+    settings = read_settings()
     sender = MllpSender(host=host or settings.host, port=port or settings.mllp_port)
     verdicts = asyncio.run(_send(sender, files))
     if Verdict.DEFERRED in verdicts:

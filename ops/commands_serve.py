@@ -14,7 +14,7 @@ from ops.database import database
 from ops.embedded_postgres import PostgresUnavailable
 from ops.logs import configure_logs
 from ops.ports_file import write_port
-from ops.settings import Settings
+from ops.settings import Settings, read_settings
 from ops.wiring import ROLES, running_hub
 
 app = typer.Typer(rich_markup_mode=None)
@@ -31,7 +31,7 @@ def serve(
     if not wanted or wanted - ROLES:
         names = ", ".join(sorted(wanted - ROLES)) or "none"
         raise typer.BadParameter(f"{names}; there are {', '.join(sorted(ROLES))}")
-    settings = Settings()
+    settings = read_settings()
     configure_logs(sys.stderr.buffer)
     if settings.auth == "off":
         typer.echo("QIAO_AUTH=off: whoever reaches loopback may do everything", err=True)

@@ -13,7 +13,7 @@ from adapters.province.ledger import Ledger
 from adapters.province.mischief import KINDS, Mischief, parse_faults
 from adapters.province.simulator import ProvinceSimulator, running
 from ops.ports_file import province_key, write_port
-from ops.settings import Settings
+from ops.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Simulate a partner.")
 
@@ -41,7 +41,7 @@ def province(
         shares = parse_faults(faults)
     except ValueError as wrong:
         raise typer.BadParameter(str(wrong), param_hint="--faults") from wrong
-    home = Settings().home
+    home = read_settings().home
     path = ledger or home / "province-ledger.jsonl"
     simulator = ProvinceSimulator(
         ledger=Ledger(path),

@@ -22,7 +22,7 @@ from ops.logs import configure_logs
 from ops.ports_file import province_key, write_port
 from ops.province import province_sender
 from ops.seed import seed_district
-from ops.settings import Settings
+from ops.settings import Settings, read_settings
 from ops.wiring import Running, running_hub
 
 app = typer.Typer(rich_markup_mode=None)
@@ -39,7 +39,7 @@ def up(
     """Start everything on this machine and stay up until Ctrl-C; access control is off."""
     began = time.perf_counter()
     # One person's machine: nobody else can reach it, and there is no identity provider on it.
-    settings = Settings(auth="off")
+    settings = read_settings(auth="off")
     settings.home.mkdir(parents=True, exist_ok=True)
     try:
         with (settings.home / "hub.log").open("ab", buffering=0) as log:

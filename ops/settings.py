@@ -4,8 +4,11 @@ import ipaddress
 import pathlib
 from typing import Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from conformance.problem import InvalidContent, Issue
 
 
 class Settings(BaseSettings):
@@ -78,3 +81,22 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def read_settings(**fixed: object) -> Settings:
+    """Return the settings of the environment; InvalidContent names each that cannot be read."""
+    try:
+        return Settings(**fixed)  # type: ignore[arg-type]
+    except ValidationError as failure:
+        raise InvalidContent(*(_issue_of(error) for error in failure.errors())) from None
+
+
+def _issue_of(error: ErrorDetails) -> Issue:
+    name = f"QIAO_{str(error['loc'][0]).upper()}" if error["loc"] else "the settings"
+    return Issue(
+        key="setting",
+        text_en=f"{name}: {error['msg'].removeprefix('Value error, ')}",
+        text_zh=f"设置 {name} 无效",
+        fix_en=f"correct or unset {name}; see docs/reference/settings.md",
+        fix_zh=f"更正或取消设置 {name}，见 docs/reference/settings.md",
+    )

@@ -1,0 +1,111 @@
+"""`make run`'s command, as a newcomer and an unlucky operator meet it."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from adapters.province.ledger import read_ledger
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+QIAO = pathlib.Path(sys.executable).with_name("qiao")
+PATIENCE = 90
+
+
+@pytest.fixture
+def home() -> Iterator[pathlib.Path]:
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="qiao-up-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def environment(home: pathlib.Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("QIAO_")}
+    return kept | {"QIAO_HOME": str(home), "QIAO_HTTP_PORT": "0", "QIAO_MLLP_PORT": "0"}
+
+
+@contextlib.contextmanager
+def up(home: pathlib.Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`qiao up` in a session of its own, once it says that it is ready; gives what it printed."""
+    printed = home / "printed"
+    with printed.open("w") as output:
+        process = subprocess.Popen(
+            [str(QIAO), "up", "--residents", "20", *options],
+            cwd=ROOT, env=environment(home), stdout=output, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while "ready; Ctrl-C" not in (text := printed.read_text()):
+            assert process.poll() is None, text
+            assert time.monotonic() < deadline, text
+            time.sleep(0.05)
+        yield process, text
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+
+
+def get(home: pathlib.Path, path: str) -> dict:
+    ports = json.loads((home / "ports.json").read_text())
+    with urllib.request.urlopen(f"http://{ports['http']}{path}", timeout=10) as answer:
+        return json.load(answer)
+
+
+def test_a_message_travels_from_the_socket_to_the_provinces_receipt(home: pathlib.Path) -> None:
+    with up(home, "--demo") as (_, printed):
+        rooms = ["frame", "inbox row", "ACK", "resources", "outbox row", "SOAP call", "receipt"]
+        places = [printed.index(f"  {room} ") for room in rooms]
+        assert places == sorted(places)
+        patient = re.search(r"(/fhir/Patient/\S+)", printed)
+        assert patient
+        resource = get(home, patient[1])
+        number = re.search(r"registration (P\d+)", printed)
+        assert number
+        (entry,) = read_ledger(home / "province-ledger.jsonl")
+        assert entry.registration_no == number[1]
+        assert resource["name"][0]["family"] in printed
+    assert json.loads((home / "ports.json").read_text()) == {}
+
+
+def test_it_comes_back_after_kill_9_with_everything_it_had(home: pathlib.Path) -> None:
+    with up(home) as (process, _):
+        before = get(home, "/fhir/Patient/resident-1")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    with up(home, "--demo") as (_, printed):
+        assert get(home, "/fhir/Patient/resident-1") == before
+        assert "synthetic district was written" not in printed
+        assert "registration P" in printed
+
+
+def test_no_hub_is_named_with_the_command_to_start_one(home: pathlib.Path) -> None:
+    done = subprocess.run(
+        [str(QIAO), "demo"], env=environment(home), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert "Next: make run" in done.stderr
+
+
+def test_an_open_door_to_other_machines_is_refused(home: pathlib.Path) -> None:
+    done = subprocess.run(
+        [str(QIAO), "serve"],
+        env=environment(home) | {"QIAO_AUTH": "off", "QIAO_HOST": "0.0.0.0"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "loopback only" in done.stderr
+    assert "Traceback" not in done.stderr
