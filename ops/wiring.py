@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import importlib.metadata
-from collections.abc import AsyncIterator, Mapping
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from psycopg_pool import PoolTimeout
 from adapters.port import Sender
 from adapters.transport.mllp_server import MllpServer
 from conformance.problem import NotAuthenticated
+from fhir_store.audit import AccessLog
 from fhir_store.inbox import InboxWriter
 from fhir_store.queue_desk import read_figures
 from fhir_store.store import Pool, Store, make_pool
@@ -30,9 +32,13 @@ from ops.metrics import Metrics
 from ops.province import choose_province, province_destination, province_sender
 from ops.settings import Settings
 from routes.app import create_app
-from routes.bearer import Caller, TokenVerifier, not_authenticated
+from routes.bearer import ANYBODY, Caller, TokenVerifier, not_authenticated
 from routes.hub import Hub
 from routes.limits import Limits
+
+Identify = Callable[[str | None], Awaitable[Caller]]
+
+_log = logging.getLogger("qiao.access")
 
 ROLES = frozenset({"http", "mllp", "worker"})
 HIS = "his"
@@ -138,11 +144,13 @@ async def _start_http(
 ) -> int:
     identify = await _identification(stack, settings)
     limits = Limits()
+    accesses = await stack.enter_async_context(AccessLog(store.pool).running())
     hub = Hub(
         store=store,
+        identify=identify,
+        note=accesses.note,
         limits=limits,
         version=importlib.metadata.version("qiao"),
-        **({"identify": identify} if identify else {}),
     )
 
     async def is_ready() -> dict[str, bool]:
@@ -172,10 +180,15 @@ async def _answers(pool: Pool) -> bool:
     return True
 
 
-async def _identification(stack: contextlib.AsyncExitStack, settings: Settings) -> Any:
-    """Return how a caller is known; None lets everybody in (QIAO_AUTH=off, loopback only)."""
+async def _identification(stack: contextlib.AsyncExitStack, settings: Settings) -> Identify:
+    """Return how a caller is known; QIAO_AUTH=off lets everybody in, on loopback only."""
     if settings.auth == "off":
-        return None
+        _log.warning(
+            "ACCESS CONTROL IS OFF: whoever reaches %s may read and write everything. "
+            "Unset QIAO_AUTH and set QIAO_ISSUER, QIAO_AUDIENCE and QIAO_JWKS_URL.",
+            settings.host,
+        )
+        return _anybody
     if not (settings.issuer and settings.audience and settings.jwks_url):
         return _nobody
     jwks_url = settings.jwks_url
@@ -189,6 +202,10 @@ async def _identification(stack: contextlib.AsyncExitStack, settings: Settings) 
 
     verifier = TokenVerifier(issuer=settings.issuer, audience=settings.audience, fetch_jwks=fetch)
     return verifier.caller_of
+
+
+async def _anybody(_authorization: str | None) -> Caller:
+    return ANYBODY
 
 
 async def _nobody(_authorization: str | None) -> Caller:
