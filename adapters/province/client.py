@@ -4,24 +4,21 @@ zeep is the oracle in the tests: it reads the packaged WSDL and must make and un
 messages (docs/decisions: SOAP by template).
 """
 
-import asyncio
 import datetime
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-import httpx
 
 from adapters.envelope.profile import EnvelopeProfile, profile_of
 from adapters.envelope.seal import seal
 from adapters.port import Outgoing, Receipt, Verdict
 from adapters.province.error_table import read_error_table
 from adapters.safe_xml import Element
+from adapters.transport.http_post import HttpPoster, NoReply
 from adapters.transport.soap import CONTENT_TYPE, Fault, read_body, to_element, to_message
 
 PROVINCE = "urn:qiao:province:1"
 MOST_REPLY_BYTES = 2**20
-
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,19 +52,21 @@ class ProvinceSender:
         connect_seconds: float = 5.0,
         reply_seconds: float = 30.0,
         connections: int = 16,
+        tls: ssl.SSLContext | None = None,
         clock: Callable[[], datetime.datetime] = _now,
     ) -> None:
         self._account = account
-        self._reply_seconds = reply_seconds
         self._clock = clock
         self._upload = profile_of("province_upload")
         self._query = profile_of("province_query")
         self._meanings = read_error_table()
-        self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(reply_seconds, connect=connect_seconds),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            follow_redirects=False,
-            trust_env=False,
+        self._http = HttpPoster(
+            account.endpoint,
+            connect_seconds=connect_seconds,
+            reply_seconds=reply_seconds,
+            connections=connections,
+            most_bytes=MOST_REPLY_BYTES,
+            tls=tls,
         )
 
     async def send(self, outgoing: Outgoing) -> Receipt:
@@ -121,7 +120,7 @@ class ProvinceSender:
 
     async def close(self) -> None:
         """Let go of the sockets."""
-        await self._http.aclose()
+        await self._http.close()
 
     def _sealed(
         self,
@@ -144,30 +143,13 @@ class ProvinceSender:
             "soapaction": f'"{PROVINCE}/{operation}"',
             "accept-encoding": "identity",
         }
-        try:
-            # httpx limits each read; a reply that trickles needs a limit on the whole.
-            async with asyncio.timeout(self._reply_seconds * 2):
-                return await self._exchange(request, headers)
-        except _NOT_SENT:
-            return _Reply(code="connect")
-        except (TimeoutError, httpx.TimeoutException):
-            return _Reply(code="timeout")
-        except (httpx.HTTPError, httpx.InvalidURL, OSError):
-            return _Reply(code="broken")
-
-    async def _exchange(self, request: bytes, headers: Mapping[str, str]) -> _Reply:
-        async with self._http.stream(
-            "POST", self._account.endpoint, content=request, headers=headers
-        ) as response:
-            body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > MOST_REPLY_BYTES:
-                    return _Reply(code="unreadable", body=bytes(body[:4096]))
-        is_soap = response.headers.get("content-type", "").startswith("text/xml")
-        if response.status_code == 200 or (response.status_code == 500 and is_soap):
-            return _Reply(code="", body=bytes(body))
-        return _Reply(code=f"http-{response.status_code}", body=bytes(body))
+        found = await self._http.post(request, headers)
+        if isinstance(found, NoReply):
+            return _Reply(code="unreadable" if found.reason == "too-large" else found.reason)
+        is_soap = found.headers.get("content-type", "").startswith("text/xml")
+        if found.status == 200 or (found.status == 500 and is_soap):
+            return _Reply(code="", body=found.body)
+        return _Reply(code=f"http-{found.status}", body=found.body)
 
     def _read(self, reply: _Reply) -> Element | Receipt:
         if reply.code:

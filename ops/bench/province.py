@@ -1,6 +1,7 @@
-"""Documents a second to the simulated province: prepared templates, zeep, and bare HTTP."""
+"""Documents a second to the simulated province: our sender, zeep, and bare HTTP exchanges."""
 
 import asyncio
+import dataclasses
 import datetime
 import importlib.resources
 import logging
@@ -19,12 +20,14 @@ from adapters.envelope.profile import profile_of
 from adapters.envelope.seal import seal
 from adapters.port import Outgoing, Verdict
 from adapters.province.client import Account, ProvinceSender
-from adapters.province.ledger import Ledger
+from adapters.province.ledger import Entry, Ledger
 from adapters.province.simulator import ProvinceSimulator, running
+from adapters.transport.http_post import HttpPoster, NoReply
 
 KEY = b"bench key"
 ROUNDS = 3
 CALLS = 300
+NAMES = [field.name for field in dataclasses.fields(Entry) if field.name != "msg_id"]
 
 
 class _Serial:
@@ -76,27 +79,31 @@ def _by_zeep(client: Any, document: bytes, serial: _Serial) -> Any:
 
 
 async def run() -> dict[str, Any]:
-    """Return sends a second at 1 and 16 callers; client and simulator share one process."""
+    """Return sends a second at 1 and 16 callers; client and simulator share one process.
+
+    The raw limit is an HTTP exchange of the same bytes and one durable line in a ledger.
+    """
     logging.getLogger("zeep").setLevel(logging.INFO)
     file = importlib.resources.files("adapters.province").joinpath("resident_registration.xml")
     document = file.read_bytes()
     figures: dict[str, Any] = {"document_bytes": len(document), "rounds": ROUNDS, "calls": CALLS}
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(pathlib.Path(folder) / "ledger.jsonl")
+        lines = Ledger(pathlib.Path(folder) / "bare.jsonl")
         serial = _Serial()
-        async with (
-            running(ProvinceSimulator(ledger=ledger, key=KEY)) as endpoint,
-            httpx.AsyncClient(trust_env=False) as http,
-        ):
+        async with running(ProvinceSimulator(ledger=ledger, key=KEY)) as endpoint:
+            bare = HttpPoster(endpoint + "/nowhere")
             wsdl = await asyncio.to_thread(_wsdl_client, endpoint)
             account = Account(endpoint=endpoint, key=KEY, org_code="H", org_name="医院")
             sender = ProvinceSender(account=account)
 
-            async def bare() -> None:
-                (await http.get(endpoint.replace("/registration", "/health"))).raise_for_status()
+            async def exchange() -> None:
+                if isinstance(await bare.post(document, {}), NoReply):
+                    raise RuntimeError("the simulator did not answer")
+                await lines.enter(Entry(**dict.fromkeys(NAMES, ""), msg_id=serial()))
 
             for callers in (1, 16):
-                raw = await _rate(bare, callers)
+                raw = await _rate(exchange, callers)
                 ours = await _rate(_by_template(sender, document, serial), callers)
                 by_zeep = await _rate(_by_zeep(wsdl, document, serial), callers)
                 figures[f"callers_{callers}"] = {
@@ -105,6 +112,7 @@ async def run() -> dict[str, Any]:
                     "ratio": round(ours / raw, 2),
                     "zeep_per_second": round(by_zeep),
                 }
+            await bare.close()
             await sender.close()
             await wsdl.transport.aclose()
     return figures

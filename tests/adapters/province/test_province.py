@@ -8,7 +8,6 @@ import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-import httpx
 import lxml.etree
 import pytest
 import zeep
@@ -418,16 +417,20 @@ def test_zeep_understands_our_faults(tmp_path: pathlib.Path) -> None:
     run(scenario())
 
 
-def test_the_template_writes_what_zeep_writes(tmp_path: pathlib.Path) -> None:
+def test_the_template_writes_what_zeep_writes(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bodies: list[bytes] = []
 
     async def scenario() -> None:
         async with province(tmp_path) as (sender, endpoint):
+            post = sender._http.post
 
-            async def keep(request: httpx.Request) -> None:
-                bodies.append(request.content)
+            async def keep(body: bytes, headers: Mapping[str, str]) -> object:
+                bodies.append(body)
+                return await post(body, headers)
 
-            sender._http.event_hooks = {"request": [keep]}
+            monkeypatch.setattr(sender._http, "post", keep)
             await sender.send(outgoing(dataVersion="3"))
             await asyncio.to_thread(compare, endpoint)
 
