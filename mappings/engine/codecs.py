@@ -371,10 +371,50 @@ def _base64_to_hex(value: Any, _context: Context) -> str:
     return binascii.a2b_base64(str(value)).hex().upper()
 
 
-def _to_slash_date(text: str, _context: Context) -> str:
-    if not re.match(r"\d{4}-\d\d-\d\d\Z", text):
-        raise UnreadableValue("is not a date of the form YYYY-MM-DD")
-    return text
+_FULL_DATE = re.compile(r"\d{4}-\d\d-\d\d\Z")
+
+
+def _full_date(text: Any, _context: Context) -> str:
+    if not _FULL_DATE.match(str(text)):
+        raise UnreadableValue("is not a full date of the form YYYY-MM-DD")
+    return str(text)
+
+
+def _to_xs_boolean(text: str, _context: Context) -> bool:
+    if text in {"true", "false", "1", "0"}:
+        return text in {"true", "1"}
+    raise UnreadableValue("is neither true nor false")
+
+
+def _from_xs_boolean(value: Any, _context: Context) -> str:
+    return "true" if value else "false"
+
+
+def _to_name(text: str, _context: Context) -> dict[str, str] | None:
+    return {"text": text.strip()} if text.strip() else None
+
+
+def _from_name(value: Any, _context: Context) -> str:
+    """Chinese names have the family name first and no blank between."""
+    if value.get("text"):
+        return str(value["text"])
+    family, given = value.get("family", ""), value.get("given") or []
+    if family.isascii() and all(part.isascii() for part in given):
+        return " ".join([*given, family]).strip()
+    return "".join([str(family), *given])
+
+
+def _to_address(text: str, _context: Context) -> dict[str, str] | None:
+    return {"text": text.strip()} if text.strip() else None
+
+
+def _from_address(value: Any, _context: Context) -> str:
+    """Widest part first, as Chinese addresses are written."""
+    if value.get("text"):
+        return str(value["text"])
+    wide = (value.get(name) for name in ("state", "city", "district"))
+    lines = [line for line in value.get("line") or [] if line]
+    return "".join(part for part in (*wide, *lines) if part)
 
 
 def _to_system_of_type(text: str, context: Context) -> str | None:
@@ -442,6 +482,24 @@ _ALL = (
         backward=_nothing,
         loses="the type where it only names the system",
     ),
-    Codec(name="iso.date", forward=_to_slash_date, backward=_text),
+    Codec(
+        name="xs.boolean",
+        forward=_to_xs_boolean,
+        backward=_from_xs_boolean,
+        loses="whether true was written 1",
+    ),
+    Codec(name="iso.date", forward=_full_date, backward=_full_date),
+    Codec(
+        name="name.text",
+        forward=_to_name,
+        backward=_from_name,
+        loses="which part of the name is the family name",
+    ),
+    Codec(
+        name="address.text",
+        forward=_to_address,
+        backward=_from_address,
+        loses="which part of the address is city, district or line",
+    ),
 )
 CODECS: Mapping[str, Codec] = MappingProxyType({codec.name: codec for codec in _ALL})

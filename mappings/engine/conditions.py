@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 S = TypeVar("S")
 
-_TOKEN = re.compile(r'\s*(?:"([^"]*)"|(\(|\)|,)|([A-Za-z0-9_$.\-\[\]*]+)|(=|!=|>|<))')
+_TOKEN = re.compile(r'\s*(?:"([^"]*)"|(\(|\)|,)|([A-Za-z0-9_$./@\-\[\]*]+)|(=|!=|>|<))')
 _WORDS = frozenset(
     {"IF", "IS", "NOT", "VALUED", "EQUALS", "EQUAL", "TO", "IN", "COUNT", "LST.COUNT", "LENGTH"}
     | {"GREATER", "LESS", "THAN", "AND", "OR"}

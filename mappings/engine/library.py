@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mappings.engine.backward import Backward, UnreadableFilter, parse_filter
 from mappings.engine.codecs import CODECS
 from mappings.engine.conditions import UnreadableCondition, compile_condition
 from mappings.engine.forward import Compiler
@@ -23,6 +24,7 @@ from mappings.engine.rows import (
 from mappings.engine.scopes import UnreadableSource, parse_source
 from mappings.engine.tables import Table, read_table
 from mappings.engine.targets import UnreadablePath, parse_target
+from mappings.engine.tree import UnreadableTreePath, parse_tree_path
 
 EXACT, LOSSY, FORWARD, BACKWARD, IGNORED = "exact", "lossy", "forward", "backward", "ignored"
 _POLICIES = ("hold", "pass", "drop")
@@ -45,6 +47,10 @@ class Library:
     def compile(self, *, traced: bool = True, watched: bool = False) -> Compiler:
         """Return the closures of all maps."""
         return Compiler(self.maps, self.tables, traced=traced, watched=watched)
+
+    def backward(self) -> Backward:
+        """Return the rows on the way back."""
+        return Backward(self.maps, self.tables)
 
 
 def default_folder() -> pathlib.Path:
@@ -115,7 +121,7 @@ class Checker:
 
     def check(self, row_map: RowMap) -> None:
         """Check one map and note the class of each of its rows."""
-        if row_map.kind == "map" and not row_map.to:
+        if row_map.kind == "map" and not row_map.to and not row_map.document:
             self._fault(row_map, None, "says no resource type", "Add `to: Patient` or another.")
         for row in row_map.rows:
             self._check_row(row_map, row)
@@ -193,8 +199,12 @@ class Checker:
             return
         if not row.target:
             self._fault(row_map, row, "has no `fhir:`", "Name the target, or `ignore:` the field.")
-        elif row_map.source_kind == "v2":
+        else:
             self._check_target(row_map, row, row.target)
+        if row_map.source_kind != "v2" and row.source:
+            self._check_tree_path(row_map, row)
+        if row.when_fhir:
+            self._check_filter(row_map, row)
         if not row.source and row.value is None:
             self._fault(
                 row_map, row, "has no source", "Name the field in `v2:` or give a `value:`."
@@ -270,6 +280,23 @@ class Checker:
             parse_source(path, is_type=is_type)
         except UnreadableSource as error:
             self._fault(row_map, row, str(error), "Write the path as the guide does.")
+
+    def _check_tree_path(self, row_map: RowMap, row: Row) -> None:
+        try:
+            parse_tree_path(row.source)
+        except UnreadableTreePath as error:
+            self._fault(row_map, row, str(error), "Write the path as A/B[*]/@c.")
+
+    def _check_filter(self, row_map: RowMap, row: Row) -> None:
+        try:
+            parse_filter(row.when_fhir)
+        except (UnreadableFilter, UnreadablePath) as error:
+            self._fault(
+                row_map,
+                row,
+                f"its when_fhir {error}",
+                "Write path = 'value', path != 'value', path exists or path missing.",
+            )
 
     def _check_target(self, row_map: RowMap, row: Row | None, path: str) -> None:
         try:

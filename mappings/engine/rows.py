@@ -65,6 +65,7 @@ class RowMap:
 
     `identity` are paths to identifiers, `identity_types` which of them count: those of the first
     type present (an order's group number is an identifier and does not tell orders apart).
+    `document` says kind, root and namespace of a partner's document, `require` what it must hold.
     `key` are the paths that make an identity where no identifier does.
     """
 
@@ -81,12 +82,17 @@ class RowMap:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     includes: tuple[str, ...] = ()
     source_kind: str = "v2"
+    document: Mapping[str, Any] = field(default_factory=dict)
+    require: tuple[str, ...] = ()
+    require_any: tuple[str, ...] = ()
 
     @property
     def reads_parts(self) -> bool:
         """Whether the rows count components (a data type, or what `refer:` makes of a field)."""
         if self.kind == "type":
             return True
+        if self.source_kind != "v2":
+            return False
         paths = [path for row in self.rows for path in (row.source, *row.reads) if path]
         return bool(paths) and all("-" not in path for path in paths)
 
@@ -227,19 +233,8 @@ def read_row_map(document: dict[str, Any], file: str, faults: list[Fault]) -> Ro
         for key in ("xml", "json", "flat")
         if key in given
     }
-    allowed = {
-        "type",
-        "map",
-        "to",
-        "rows",
-        "identity",
-        "identity_types",
-        "key",
-        "match",
-        "with",
-        "include",
-        _LINE,
-    }
+    allowed = {"type", "map", "to", "rows", "identity", "identity_types", "key", "match", "with"}
+    allowed |= {"include", "document", "require", "require_any", _LINE}
     _refuse_unknown(document, allowed, (file, name), faults)
     return RowMap(
         name=name,
@@ -255,6 +250,9 @@ def read_row_map(document: dict[str, Any], file: str, faults: list[Fault]) -> Ro
         defaults=_plain(document.get("with")),
         includes=_texts(document.get("include")),
         source_kind=kinds.pop() if kinds else "v2",
+        document=_plain(document.get("document")),
+        require=_texts(document.get("require")),
+        require_any=_texts(document.get("require_any")),
     )
 
 

@@ -42,6 +42,8 @@ class Step:
 
 def parse_target(path: str) -> tuple[Step, ...]:
     """Read a path; raises `UnreadablePath`."""
+    if path == "$this":
+        return ()
     steps: list[Step] = []
     for piece in _pieces(path):
         match = _STEP.match(piece)
@@ -81,6 +83,8 @@ Put = Callable[[Element, Any], None]
 
 def compile_put(steps: tuple[Step, ...]) -> Put:
     """Return the setter of a path without [*] (but for its last step)."""
+    if not steps:
+        return lambda element, value: element.update(value)
     step, rest = steps[0], steps[1:]
     if not rest:
         return _put_last(step)

@@ -1,0 +1,209 @@
+"""The same rows on the way back: from FHIR into segments, fields or a partner's document."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from conformance.problem import Issue
+from mappings.engine.codecs import CODECS
+from mappings.engine.context import Context, UnreadableValue
+from mappings.engine.rows import Row, RowMap
+from mappings.engine.sinks import NodeSink, PartsSink, SegmentSink, Sink
+from mappings.engine.tables import Table
+from mappings.engine.targets import Step, parse_target, values_at
+
+_WHEN = re.compile(r"\s*([\w.\[\]:()-]+)\s*(=|!=|exists|missing)\s*(?:'([^']*)')?\s*\Z")
+
+
+class UnreadableFilter(ValueError):
+    """A `when_fhir:` is not `path = 'value'`, `path != 'value'`, `path exists` or `… missing`."""
+
+
+def parse_filter(text: str) -> list[tuple[tuple[Step, ...], str, str]]:
+    """Read a `when_fhir:`; parts are joined by `and`."""
+    found = []
+    for part in text.split(" and "):
+        match = _WHEN.match(part)
+        if match is None:
+            raise UnreadableFilter(f"cannot read {part!r}")
+        path, word, value = match.groups()
+        found.append((parse_target(path), word, value or ""))
+    return found
+
+
+def holds(element: Any, filters: list[tuple[tuple[Step, ...], str, str]]) -> bool:
+    """Return whether an element passes a `when_fhir:`."""
+    for steps, word, wanted in filters:
+        values = [str(value) for value in values_at(element, steps)]
+        if word == "=" and wanted not in values:
+            return False
+        if word == "!=" and wanted in values:
+            return False
+        if word == "exists" and not values:
+            return False
+        if word == "missing" and values:
+            return False
+    return True
+
+
+class Backward:
+    """Runs rows backwards; `passed` notes elements that no row could carry."""
+
+    def __init__(self, maps: Mapping[str, RowMap], tables: Mapping[str, Table]) -> None:
+        self._maps = maps
+        self._tables = tables
+        self._rows: dict[str, list[_BackRow]] = {}
+
+    def run(self, name: str, element: Mapping[str, Any], sink: Sink, context: Context) -> None:
+        """Write what the map's rows say about the element into the sink."""
+        for row in self._rows_of(name):
+            self._run_row(row, element, sink, context)
+
+    def _rows_of(self, name: str) -> list["_BackRow"]:
+        ready = self._rows.get(name)
+        if ready is None:
+            row_map = self._maps[name]
+            own = {row.id for row in row_map.rows}
+            inherited = [
+                row
+                for included in row_map.includes
+                for row in self._rows_of(included)
+                if row.row.id not in own
+            ]
+            ready = inherited + [
+                _BackRow(row)
+                for row in row_map.rows
+                if not row.ignore and row.only != "forward" and not row.refer and row.target
+            ]
+            self._rows[name] = ready
+        return ready
+
+    def _run_row(
+        self, back: "_BackRow", element: Mapping[str, Any], sink: Sink, context: Context
+    ) -> None:
+        row = back.row
+        repetition = 0
+        if not isinstance(sink, PartsSink) and "[*]" in row.source:
+            repetition = sink.count(row.source)
+        for value in back.values(element):
+            if row.use:
+                held = self._table_back(row, value, context) if row.table else None
+                inner = sink.enter(row.source, repetition)
+                if isinstance(inner, NodeSink) and row.use in self._maps:
+                    self.run(row.use, value, inner, context)
+                    if self._lacks(row.use, inner):
+                        sink.leave(row.source)  # type: ignore[union-attr]
+                        context.note(row.id, row.target, "lacks what the partner requires")
+                    else:
+                        repetition += 1
+                    continue
+                if held is not None:
+                    inner.put("1", held)
+                else:
+                    self.run(row.use, value, inner, context)
+                repetition += 1
+                continue
+            text = self._text_of(row, value, context)
+            if not text:
+                continue
+            if "\x1f" in text:
+                sink.put_parts(row.source, text.split("\x1f"), repetition)
+            else:
+                sink.put(row.source, text, repetition)
+            repetition += 1
+
+    def _lacks(self, name: str, sink: NodeSink) -> bool:
+        return any(not sink.has(path) for path in self._maps[name].require)
+
+    def _text_of(self, row: Row, value: Any, context: Context) -> str:
+        if row.table:
+            return self._code_back(row, str(value), context)
+        codec = CODECS[row.codec or "text"]
+        try:
+            return codec.backward(value, context)
+        except (UnreadableValue, ValueError, KeyError) as error:
+            context.note(row.id, row.target, str(error) or "cannot be written")
+            return ""
+
+    def _code_back(self, row: Row, code: str, context: Context) -> str:
+        if code in row.back:
+            return row.back[code]
+        table = self._tables[row.table]
+        for given, target in context.sender.code_overlay.get(table.name, {}).items():
+            if target == code:
+                return given
+        for (_, target), given in table.backward.items():
+            if target == code:
+                return given
+        if row.unknown == "pass":
+            return code
+        if not row.unknown.startswith("default:"):
+            context.notes.append(_no_code(row, table))
+        return ""
+
+    def _table_back(self, row: Row, value: Any, context: Context) -> str | None:
+        """Return the sender's code of a coded element that only its table explains."""
+        codings = value.get("coding", ()) if isinstance(value, Mapping) else ()
+        if row.use.endswith("-Coding"):
+            codings = [value]
+        table = self._tables[row.table]
+        if len(codings) != 1:
+            return None  # the sender's own coding stands beside the table's
+        for coding in codings:
+            key = (coding.get("system", ""), coding.get("code", ""))
+            if key in table.backward:
+                return row.back.get(key[1]) or table.backward[key]
+        return None
+
+
+class _BackRow:
+    """One row with its paths read."""
+
+    __slots__ = ("_defaults", "_filters", "_rest", "_star", "row")
+
+    def __init__(self, row: Row) -> None:
+        steps = parse_target(row.target)
+        star = next((at for at, step in enumerate(steps) if step.index == -1), None)
+        self.row = row
+        if star is None:
+            # Defaults stand beside the last step.
+            self._star, self._rest = steps[:-1], steps[-1:]
+        else:
+            self._star, self._rest = steps[: star + 1], steps[star + 1 :]
+        self._defaults = [(parse_target(path), value) for path, value in row.defaults.items()]
+        self._filters = parse_filter(row.when_fhir) if row.when_fhir else []
+
+    def values(self, element: Mapping[str, Any]) -> list[Any]:
+        """Return the values the row is about: those whose constants and filter fit."""
+        found: list[Any] = []
+        for holder in values_at(element, self._star):
+            if holder is None or not self._fits(holder):
+                continue
+            found.extend(value for value in values_at(holder, self._rest) if value is not None)
+        return found
+
+    def _fits(self, holder: Any) -> bool:
+        if self._filters:
+            return holds(holder, self._filters)
+        return all(
+            (values := values_at(holder, steps)) and values[0] == wanted
+            for steps, wanted in self._defaults
+        )
+
+
+def _no_code(row: Row, table: Table) -> Issue:
+    return Issue(
+        severity="warning",
+        code="code-invalid",
+        key="map-code-back",
+        text_en=f"Table {table.name} has no code for what {row.target} holds; {row.id} is empty",
+        text_zh=f"对照表 {table.name} 没有与 {row.target} 对应的代码；{row.id} 留空",
+        fix_en="Add the code to the table or to the channel's overlay.",
+        fix_zh="请在对照表或通道的代码补充中增加该代码。",
+        expression=row.target,
+    )
+
+
+def segments_of(sink: SegmentSink) -> list[str]:
+    """Return the names of the segments written, in the order of first writing."""
+    return list(dict.fromkeys(name for name, _ in sink.fields))

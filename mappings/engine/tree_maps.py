@@ -1,0 +1,94 @@
+"""Maps over trees compiled to closures for the way into FHIR: XML, JSON and flat rows."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mappings.engine.codecs import CODECS
+from mappings.engine.conditions import compile_condition
+from mappings.engine.context import Context
+from mappings.engine.converters import Convert, code_converter, leaf_converter
+from mappings.engine.places import Place
+from mappings.engine.rows import Row, RowMap
+from mappings.engine.tables import Table
+from mappings.engine.targets import Element, parse_target
+from mappings.engine.tree import Node, parse_tree_path, select
+from mappings.hl7.escape import Separators
+
+# Texts of trees have no delimiters of HL7; U+0000 occurs in none of them.
+NO_SEPARATORS = Separators(
+    field="\0", component="\0", repetition="\0", escape="\0", subcomponent="\0"
+)
+TreeRow = Callable[[Node, Context, Element, str, str], None]
+
+
+class TreeForward:
+    """Compiles maps and types over trees on demand."""
+
+    def __init__(self, maps: Mapping[str, RowMap], tables: Mapping[str, Table]) -> None:
+        self._maps = maps
+        self._tables = tables
+        self._rows: dict[str, list[TreeRow]] = {}
+
+    def fill(self, name: str, node: Node, context: Context, target: str, source: str) -> Element:
+        """Return the element that the rows of a map make of a node."""
+        rows = self._rows.get(name)
+        if rows is None:
+            rows = self._rows[name] = [
+                self._compile(row)
+                for row in self._maps[name].rows
+                if not row.ignore and row.only != "backward"
+            ]
+        out: Element = {}
+        for row in rows:
+            row(node, context, out, target, source)
+        return out
+
+    def _compile(self, row: Row) -> TreeRow:
+        place = Place(parse_target(row.target), row.defaults)
+        test = compile_condition(row.when, _texts_at) if row.when else None
+        if row.value is not None:
+            return _constant(row, place, test)
+        steps = parse_tree_path(row.source)
+        convert = self._convert(row)
+        use, fill = row.use, self.fill
+
+        def run(node: Node, context: Context, out: Element, target: str, source: str) -> None:
+            if test is not None and not test(node):
+                return
+            for found, where in select(node, steps):
+                path, origin = target + place.path(out), source + where
+                if use:
+                    if isinstance(found, str):
+                        continue
+                    value: Any = fill(use, found, context, path, origin) or None
+                else:
+                    text = found if isinstance(found, str) else found.text
+                    value = convert(text, 2, context, path, origin)
+                if value is not None:
+                    place.put(out, value)
+
+        return run
+
+    def _convert(self, row: Row) -> Convert:
+        if row.table:
+            return code_converter(self._tables[row.table], row, True)
+        return leaf_converter(row, CODECS[row.codec or "text"], True)
+
+
+def _texts_at(path: str) -> Callable[[Node], list[str]]:
+    steps = parse_tree_path(path)
+
+    def texts(node: Node) -> list[str]:
+        found = [one if isinstance(one, str) else one.text for one, _ in select(node, steps)]
+        return [text for text in found if text]
+
+    return texts
+
+
+def _constant(row: Row, place: Place, test: Callable[[Node], bool] | None) -> TreeRow:
+    def run(node: Node, context: Context, out: Element, target: str, source: str) -> None:
+        if (test is None or test(node)) and place.is_empty(out):
+            context.trace.append((target + place.path(out), source, row.id))
+            place.put(out, row.value)
+
+    return run
