@@ -147,7 +147,7 @@ class SortKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Include:
-    """One `_include` or `_revinclude`: from `source` along `code` ("*" is all) to `target` or any."""
+    """One `_include` or `_revinclude`: from `source` along `code` ("*": all) to `target` or any."""
 
     source: str  # "*" is any type
     code: str
@@ -350,7 +350,7 @@ def _refuse_unknown(name: str, type_: str) -> None:
         (
             "See the CapabilityStatement for the parameters of each type, or send "
             "Prefer: handling=lenient to have it left out.",
-            "各类型的搜索参数见 CapabilityStatement；也可用 Prefer: handling=lenient 忽略未知参数。",
+            "各类型的参数见 CapabilityStatement；也可用 Prefer: handling=lenient 忽略。",
         ),
         kind=UnknownParameter,
     )
@@ -377,7 +377,10 @@ def _test(
                 name,
                 "search-missing-form",
                 (":missing is true or false", ":missing 只能是 true 或 false"),
-                ("Write :missing=true or :missing=false.", "请写 :missing=true 或 :missing=false。"),
+                (
+                    "Write :missing=true or :missing=false.",
+                    "请写 :missing=true 或 :missing=false。",
+                ),
             )
         return MissingTest(parameters=parameters, is_missing=text == "true")
     is_typed = kind == "reference" and modifier in resource_types()
@@ -398,9 +401,7 @@ def _test(
     return Test(parameters=parameters, modifier=kept, values=values, name=name)
 
 
-def _special(
-    code: str, modifier: str, text: str, name: str, reading: Reading
-) -> Condition | None:
+def _special(code: str, modifier: str, text: str, name: str, reading: Reading) -> Condition | None:
     """Return the condition of a parameter the store answers itself, None for any other."""
     readers: dict[str, Callable[[], Condition]] = {
         "_id": lambda: IdTest(_words(text)),
@@ -548,7 +549,10 @@ def _read_sort(draft: _Draft, name: str, text: str) -> None:
                 refuse(
                     name,
                     "search-sort-type",
-                    ("composite and special parameters have no order", "组合参数和特殊参数不能排序"),
+                    (
+                        "composite and special parameters have no order",
+                        "组合参数和特殊参数不能排序",
+                    ),
                     ("Sort by one of its components.", "请按其组成部分排序。"),
                     kind=UnknownParameter,
                 )
@@ -584,7 +588,10 @@ def _read_include(draft: _Draft, name: str, text: str) -> None:
             name,
             "search-include-form",
             ("an include is Type:parameter[:target] or *", "应为 类型:参数[:目标类型] 或 *"),
-            ("Write, for example, Observation:subject:Patient.", "例如 Observation:subject:Patient。"),
+            (
+                "Write, for example, Observation:subject:Patient.",
+                "例如 Observation:subject:Patient。",
+            ),
         )
     for type_ in (source, target):
         if type_ not in ("", "*") and type_ not in resource_types():

@@ -246,7 +246,10 @@ def _token(parameter: SearchParameter, modifier: str, text: str, name: str) -> T
         refuse(
             name,
             "search-token-form",
-            ("a token is code, system|code, |code or system|", "取值应为 code、system|code、|code 或 system|"),
+            (
+                "a token is code, system|code, |code or system|",
+                "取值应为 code、system|code、|code 或 system|",
+            ),
             (r"Escape a bar inside a code as \|.", r"代码中的竖线请写作 \|。"),
         )
     return TokenValue(parts[0], parts[1] or None)
@@ -319,7 +322,10 @@ def _quantity(text: str, name: str) -> QuantityValue:
             name,
             "search-quantity-form",
             ("a quantity is number or number|system|code", "取值应为 数字 或 数字|系统|单位代码"),
-            ("Write [prefix]number|system|code; the system may be empty.", "系统可以为空，但两个竖线都要写。"),
+            (
+                "Write [prefix]number|system|code; the system may be empty.",
+                "系统可以为空，但两个竖线都要写。",
+            ),
         )
     number = _number(parts[0], name)
     if len(parts) == 1 or not (parts[1] or parts[2]):
@@ -360,14 +366,19 @@ def _near(text: str, name: str) -> NearValue:
     unit = parts[3] if len(parts) > 3 and parts[3] else "km"
     scale = {"km": 1.0, "m": 0.001, "[mi_us]": 1.609347, "[mi_i]": 1.609344}.get(unit)
     is_complete = 2 <= len(parts) <= 4 and all(number is not None for number in numbers)
-    latitude, longitude, distance = (float(n) if n is not None else 0.0 for n in (*numbers, Decimal(50))[:3])
+    latitude, longitude, distance = (
+        float(n) if n is not None else 0.0 for n in (*numbers, Decimal(50))[:3]
+    )
     is_lawful = abs(latitude) <= 90 and abs(longitude) <= 180 and distance >= 0
     if scale is None or not is_complete or not is_lawful:
         refuse(
             name,
             "search-near-form",
             ("near is latitude|longitude|distance|unit", "near 的取值为 纬度|经度|距离|单位"),
-            ("Give degrees and km, such as 39.9|116.4|5|km.", "请给出度数和公里数，如 39.9|116.4|5|km。"),
+            (
+                "Give degrees and km, such as 39.9|116.4|5|km.",
+                "请给出度数和公里数，如 39.9|116.4|5|km。",
+            ),
         )
     kilometres = (distance if len(parts) > 2 else 50.0) * scale
     return NearValue(latitude=latitude, longitude=longitude, kilometres=kilometres)

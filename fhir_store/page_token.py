@@ -1,0 +1,83 @@
+"""The token of a page: sealed, stateless, bound to its search, and good for a day.
+
+It holds sort values, which may be names or dates of birth, so it is encrypted and not only signed.
+"""
+
+import base64
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from conformance.problem import InvalidContent, Issue
+from fhir_store.search_plan import Place
+
+LIFETIME = 24 * 3600  # seconds
+
+
+class PageTokens:
+    """Seals and opens page tokens with one secret, shared by all processes of a site."""
+
+    def __init__(
+        self,
+        secret: bytes,
+        *,
+        lifetime: int = LIFETIME,
+        clock: Callable[[], float] = time.time,
+        nonce: Callable[[], bytes] | None = None,
+    ) -> None:
+        self._cipher = AESGCM(hashlib.blake2b(secret, digest_size=32, person=b"page").digest())
+        self._lifetime = lifetime
+        self._clock = clock
+        self._nonce = nonce or _random_nonce
+
+    def seal(self, place: Place, fingerprint: bytes) -> str:
+        """Return the token of a place in the search with this fingerprint."""
+        content = orjson.dumps([int(self._clock()), place.order, place.values, place.rid])
+        nonce = self._nonce()
+        sealed = self._cipher.encrypt(nonce, content, fingerprint)
+        return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode()
+
+    def open(self, token: str, fingerprint: bytes) -> Place:
+        """Return the place; refuse a token that is old, altered or of another search."""
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            content = self._cipher.decrypt(raw[:12], raw[12:], fingerprint)
+        except (ValueError, InvalidTag):
+            _refuse(
+                "search-page-invalid", "not of this search, or altered", "不属于该查询或已被改动"
+            )
+        issued, order, values, rid = orjson.loads(content)
+        if self._clock() - issued > self._lifetime:
+            _refuse("search-page-expired", "older than a day", "已超过一天")
+        return Place(order=order, values=tuple(values), rid=rid)
+
+
+def _random_nonce() -> bytes:
+    import os
+
+    return os.urandom(12)
+
+
+def fingerprint_of(types: Sequence[str], pairs: Sequence[tuple[str, str]]) -> bytes:
+    """Return the fingerprint of a search: its types and parameters, without the page's own."""
+    kept = sorted(p for p in pairs if p[0] not in ("_cursor", "_count", "_total", "_explain"))
+    content = orjson.dumps([list(types) if len(types) == 1 else [], kept])
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _refuse(key: str, english: str, chinese: str) -> NoReturn:
+    raise InvalidContent(
+        Issue(
+            key=key,
+            text_en=f"The page link is {english}",
+            text_zh=f"分页链接{chinese}",
+            fix_en="Start again from the first page of the search.",
+            fix_zh="请从该查询的第一页重新开始。",
+            expression="http._cursor",
+        )
+    )
