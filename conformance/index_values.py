@@ -240,11 +240,16 @@ def _composite(parameter: SearchParameter) -> Callable[[Context, IndexValues], N
                 for node, code, from_root in zip(nodes, codes, whole, strict=True):
                     found: IndexValues = {}
                     _visit_one(node, context.resource if from_root else instance, found, context)
-                    values.append(found.get(code, []))
+                    values.append([v for v in found.get(code, []) if not _is_text_only(v)])
                 if all(values):
                     out.setdefault(parameter.code, []).append(tuple(values))
 
     return run
+
+
+def _is_text_only(value: Any) -> bool:
+    """Say whether a token is a text without a code, which no composite can be asked by."""
+    return isinstance(value, tuple) and len(value) == 4 and value[1] is None
 
 
 def _component_places(expression: str, base: Place) -> tuple[Place, ...]:

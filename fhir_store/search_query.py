@@ -6,6 +6,7 @@ the caller asked to be treated leniently, left out with a warning.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from conformance.problem import Issue, UnknownParameter
 from conformance.search_parameters import SearchParameter, parameters_of, resource_types
@@ -259,7 +260,7 @@ def _as_warning(issue: Issue) -> Issue:
     )
 
 
-def _refuse_type(name: str) -> None:
+def _refuse_type(name: str) -> NoReturn:
     refuse(
         name,
         "search-unknown-type",
@@ -342,7 +343,7 @@ def _parameters(
     return tuple(found)
 
 
-def _refuse_unknown(name: str, type_: str) -> None:
+def _refuse_unknown(name: str, type_: str) -> NoReturn:
     refuse(
         name,
         "search-unknown-parameter",
@@ -356,7 +357,7 @@ def _refuse_unknown(name: str, type_: str) -> None:
     )
 
 
-def _refuse_modifier(name: str, kind: str) -> None:
+def _refuse_modifier(name: str, kind: str) -> NoReturn:
     known = sorted(_MODIFIERS.get(kind, set()) | {"missing"})
     refuse(
         name,
@@ -452,7 +453,7 @@ def _has(
     return HasTest(source=source, parameter=parameter, condition=inner)
 
 
-def _refuse_no_reference(name: str) -> None:
+def _refuse_no_reference(name: str) -> NoReturn:
     refuse(
         name,
         "search-chain-no-reference",

@@ -105,8 +105,8 @@ def test_choice_elements_and_composites_follow_the_type_written():
     values = extract(observation)
     quantity = (Decimal("5.40"), Decimal("5.40"), ucum.SYSTEM, "mg", "")
     assert values["value-quantity"] == values["combo-value-quantity"] == [quantity]
-    coded = [("l", "c", "", ()), ("", None, "Heart rate", ())]
-    assert values["code-value-quantity"] == [(coded, [quantity])]
+    assert values["code"] == [("l", "c", "", ()), ("", None, "Heart rate", ())]
+    assert values["code-value-quantity"] == [([("l", "c", "", ())], [quantity])]
     assert values["subject"] == [("literal", "Group", "g")]
     assert "patient" not in values
     assert "value-concept" not in values
