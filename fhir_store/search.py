@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
+from urllib.parse import parse_qsl
 
 import psycopg
 from psycopg import AsyncConnection
@@ -34,7 +35,7 @@ from fhir_store.search_plan import (
     page_statement,
     parts_of,
 )
-from fhir_store.search_query import Lookup, SearchQuery, SortKey
+from fhir_store.search_query import Lookup, QueryRules, SearchQuery, SortKey, parse_query
 from fhir_store.search_rows import version_from_row
 from fhir_store.search_sql import Sql, is_gatherable
 
@@ -130,6 +131,14 @@ class Searcher:
             return await self._page(connection, query, compiler, after, fingerprint)
         except psycopg.errors.QueryCanceled:
             _refuse_slow()
+
+    async def match(
+        self, connection: Connection, type_: str, criteria: str, limit: int
+    ) -> Sequence[str]:
+        """Return the ids that match criteria (`name=value&…`), for conditional interactions."""
+        pairs = parse_qsl(criteria, keep_blank_values=True)
+        query = parse_query(type_, pairs, QueryRules(lookup=self._lookup))
+        return await self.matching_ids(connection, query, limit)
 
     async def matching_ids(
         self, connection: Connection, query: SearchQuery, limit: int

@@ -4,7 +4,7 @@ The dictionary of codes in use and the terminology are asked where a value stand
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -21,7 +21,7 @@ from conformance.text_folding import fold
 from fhir_store import search_nodes as n
 from fhir_store import search_query as q
 from fhir_store import search_values as v
-from fhir_store.authorization import Authorization, Compartment, Criterion
+from fhir_store.authorization import EVERYTHING, Authorization, Compartment, Criterion
 from fhir_store.code_dictionary import CodeDictionary
 from fhir_store.index_rows import STRING_LENGTH, code_word
 from fhir_store.keys import (
@@ -54,7 +54,7 @@ class Compiler:
     async def node_of(self, condition: q.Condition, types: tuple[str, ...]) -> n.Node:
         """Return the node of a condition on resources of the types."""
         match condition:
-            case q.Test():
+            case q.ValueTest():
                 return await self._test(condition)
             case q.MissingTest():
                 return _missing(condition)
@@ -97,9 +97,11 @@ class Compiler:
         return n.some(*[await self._criterion(criterion, type_) for criterion in criteria])
 
     async def _criterion(self, criterion: Criterion, type_: str) -> n.Node:
-        parts = [await self.node_of(c, (type_,)) for c in criterion.conditions]
+        # The rights themselves look at everything: a care team is found by who may not see it.
+        free = replace(self, authorization=EVERYTHING)
+        parts = [await free.node_of(c, (type_,)) for c in criterion.conditions]
         if criterion.compartment is not None:
-            parts.append(await self._compartment(criterion.compartment, type_))
+            parts.append(await free._compartment(criterion.compartment, type_))
         return n.every(*parts) if parts else n.Typed((type_number(type_),))
 
     async def _compartment(self, compartment: Compartment, type_: str) -> n.Node:
@@ -135,7 +137,7 @@ class Compiler:
         pids = tuple(pid for p in condition.parameters for pid in row_numbers(p))
         return n.Chained(pids=pids, targets=tuple(targets)) if targets else n.NOTHING
 
-    async def _test(self, test: q.Test) -> n.Node:
+    async def _test(self, test: q.ValueTest) -> n.Node:
         parts = []
         for parameter in test.parameters:
             stored = stored_parameters(parameter, self.lookup)
@@ -145,7 +147,7 @@ class Compiler:
     # --- token ---------------------------------------------------------------------------------
 
     async def _tokens(
-        self, test: q.Test, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
+        self, test: q.ValueTest, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
     ) -> n.Node:
         entries: list[tuple[int, int | None]] = []
         numbers = [one.number for one in stored]
@@ -171,7 +173,7 @@ class Compiler:
         return [(cached_key_of(pid, "t", word), None) for pid, _, word in found]
 
     async def _expanded(
-        self, numbers: list[int], test: q.Test, value: v.TokenValue
+        self, numbers: list[int], test: q.ValueTest, value: v.TokenValue
     ) -> list[tuple[int, int | None]]:
         asked = value.code or ""
         if test.modifier != "in":
@@ -198,7 +200,7 @@ class Compiler:
     # --- reference -----------------------------------------------------------------------------
 
     async def _references(
-        self, test: q.Test, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
+        self, test: q.ValueTest, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
     ) -> n.Node:
         if test.modifier == "identifier":
             return _logical(test, parameter)
@@ -213,7 +215,7 @@ class Compiler:
     # --- uri -----------------------------------------------------------------------------------
 
     async def _uris(
-        self, test: q.Test, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
+        self, test: q.ValueTest, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
     ) -> n.Node:
         entries: list[tuple[int, int | None]] = []
         numbers = [one.number for one in stored]
@@ -232,7 +234,7 @@ class Compiler:
     # --- the ordered types -----------------------------------------------------------------------
 
     async def _strings(
-        self, test: q.Test, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
+        self, test: q.ValueTest, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
     ) -> n.Node:
         kind = test.modifier or "prefix"
         texts = []
@@ -242,7 +244,7 @@ class Compiler:
         return n.Texts(tuple(texts))
 
     async def _dates(
-        self, test: q.Test, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
+        self, test: q.ValueTest, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
     ) -> n.Node:
         spans = []
         for one, value in product(stored, test.values):
@@ -251,7 +253,7 @@ class Compiler:
         return n.Ranged("ix_date", tuple(spans))
 
     async def _numbers(
-        self, test: q.Test, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
+        self, test: q.ValueTest, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
     ) -> n.Node:
         spans = []
         for one, value in product(stored, test.values):
@@ -260,7 +262,7 @@ class Compiler:
         return n.Ranged("ix_num", tuple(spans))
 
     async def _quantities(
-        self, test: q.Test, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
+        self, test: q.ValueTest, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
     ) -> n.Node:
         spans = []
         for one, value in product(stored, test.values):
@@ -269,7 +271,7 @@ class Compiler:
         return n.Ranged("ix_num", tuple(spans))
 
     async def _positions(
-        self, test: q.Test, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
+        self, test: q.ValueTest, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
     ) -> n.Node:
         ways: list[n.Node] = []
         for value in test.values:
@@ -288,7 +290,7 @@ class Compiler:
     # --- composite -----------------------------------------------------------------------------
 
     async def _composites(
-        self, test: q.Test, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
+        self, test: q.ValueTest, parameter: SearchParameter, stored: tuple[SearchParameter, ...]
     ) -> n.Node:
         ways = []
         for one, value in product(stored, test.values):
@@ -329,7 +331,7 @@ class Compiler:
 
 
 _Tester = Callable[
-    [Compiler, q.Test, SearchParameter, tuple[SearchParameter, ...]], Awaitable[n.Node]
+    [Compiler, q.ValueTest, SearchParameter, tuple[SearchParameter, ...]], Awaitable[n.Node]
 ]
 _TESTS: dict[str, _Tester] = {
     "token": Compiler._tokens,
@@ -366,8 +368,7 @@ def row_numbers(parameter: SearchParameter) -> tuple[int, ...]:
 
 def compartment_numbers(kind: str, type_: str, lookup: q.Lookup) -> tuple[int, ...]:
     """Return the `pid`s by which resources of the type belong to a compartment."""
-    name = kind[0].lower() + kind[1:]
-    codes = tables.load().compartments.get(name, {}).get(type_, ())
+    codes = tables.load().compartments[kind].get(type_, ())
     parameters = lookup(type_)
     known = [parameters[code] for code in codes if code in parameters]
     return tuple(dict.fromkeys(pid for one in known for pid in row_numbers(one)))
@@ -423,7 +424,7 @@ def reference_targets(parameter: SearchParameter, value: v.ReferenceValue) -> li
     return [] if is_other else [url_key(value.first)]
 
 
-def _logical(test: q.Test, parameter: SearchParameter) -> n.Node:
+def _logical(test: q.ValueTest, parameter: SearchParameter) -> n.Node:
     entries: list[tuple[int, int | None]] = []
     for value in test.values:
         assert isinstance(value, v.TokenValue)

@@ -150,7 +150,7 @@ def _with_text(condition: q.Condition, operator: str) -> q.Condition:
     if isinstance(condition, q.ChainTest):
         targets = tuple((type_, _with_text(inner, operator)) for type_, inner in condition.targets)
         return replace(condition, targets=targets)
-    if not isinstance(condition, q.Test) or condition.parameters[0].type != "string":
+    if not isinstance(condition, q.ValueTest) or condition.parameters[0].type != "string":
         if operator != "eq":
             _refuse_operator()
         return condition

@@ -35,7 +35,7 @@ _SUMMARIES = ("true", "text", "data", "count", "false")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Test:
+class ValueTest:
     """One parameter of each of some types against alternatives; modifier "" is none.
 
     Inner modifiers besides FHIR's: "equals" and "ends" of a string, from _filter.
@@ -123,7 +123,7 @@ class NotOf:
 
 
 Condition = (
-    Test
+    ValueTest
     | MissingTest
     | IdTest
     | UpdatedTest
@@ -391,7 +391,7 @@ def _test(
         _refuse_unknown(name, "all the types asked for")
     values = values_of(parameters[0], modifier, text, name, reading)
     if modifier in ("not", "not-in"):
-        positive = Test(
+        positive = ValueTest(
             parameters=parameters,
             modifier="" if modifier == "not" else "in",
             values=values,
@@ -399,7 +399,7 @@ def _test(
         )
         return NotOf(positive)
     kept = "" if is_typed else modifier
-    return Test(parameters=parameters, modifier=kept, values=values, name=name)
+    return ValueTest(parameters=parameters, modifier=kept, values=values, name=name)
 
 
 def _special(code: str, modifier: str, text: str, name: str, reading: Reading) -> Condition | None:

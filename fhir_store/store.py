@@ -1,5 +1,6 @@
 """The store of one process: where transactions begin and versions are read."""
 
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,6 +9,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from fhir_store import arrays
+from fhir_store.authorization import EVERYTHING, Authorization
 from fhir_store.changes import Index
 from fhir_store.conditional import Match
 from fhir_store.door import ChooseDestinations, Door, choose_none
@@ -15,6 +17,9 @@ from fhir_store.failures import translated_failures
 from fhir_store.grouped_writes import GroupedWrites
 from fhir_store.index_rows import rows_of
 from fhir_store.operations import Operation, Version, WriteContext, WriteRequest, Written
+from fhir_store.page_token import PageTokens
+from fhir_store.search import Page, Searcher
+from fhir_store.search_query import SearchQuery
 from fhir_store.transaction import Transaction
 from fhir_store.versions import HistoryPage, HistoryQuery, PointReads, history, vread
 
@@ -60,8 +65,11 @@ class Store:
         choose_destinations: ChooseDestinations = choose_none,
         match: Match | None = None,
         index: Index = rows_of,
+        searcher: Searcher | None = None,
     ) -> None:
         self.pool = pool
+        self.searcher = searcher or Searcher(tokens=PageTokens(os.urandom(32)))
+        match = match or self.searcher.match
         self._door = Door(choose_destinations=choose_destinations, match=match, index=index)
         self._reads = PointReads(pool)
         self._writes = GroupedWrites(pool, self._door)
@@ -100,6 +108,13 @@ class Store:
         """Return one version; NotFound, or Gone for a tombstone."""
         async with self.pool.connection() as connection:
             return await vread(connection, type_, id_, version)
+
+    async def search(
+        self, query: SearchQuery, *, authorization: Authorization = EVERYTHING
+    ) -> Page:
+        """Return a page of what matches and the caller may see, with what it includes."""
+        async with self.pool.connection() as connection:
+            return await self.searcher.search(connection, query, authorization=authorization)
 
     async def history(self, query: HistoryQuery) -> HistoryPage:
         """Return a page of versions, newest first."""

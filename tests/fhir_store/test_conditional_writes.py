@@ -10,7 +10,6 @@ from conformance.problem import (
     DuplicateFound,
     InvalidContent,
     NotFound,
-    NotSupported,
     VersionConflict,
 )
 from fhir_store import targets
@@ -228,11 +227,12 @@ def test_criteria_beyond_identifiers_are_given_to_the_search(open_store, context
             assert not found.created
             assert asked == [("Patient", "birthdate=1990&name=%E5%BC%A0", 2)]
         async with open_store() as store:
-            with pytest.raises(NotSupported):
-                await store.write(
-                    [Create(resource={"resourceType": "Patient"}, if_none_exist="name=a")],
-                    context=context,
-                )
+            named = {"resourceType": "Patient", "name": [{"family": "张"}], "birthDate": "1990-02"}
+            create = Create(resource=named, if_none_exist="name=%E5%BC%A0&birthdate=1990")
+            (first,) = await store.write([create], context=context)
+            (again,) = await store.write([create], context=context)
+            assert (first.created, again.created) == (True, False)
+            assert again.version.id == first.version.id
 
     asyncio.run(run())
 

@@ -16,7 +16,7 @@ SCALES = {"mg": ("g", Decimal("0.001")), "g": ("g", Decimal(1)), "kg": ("g", Dec
           "mL": ("m3", Decimal("0.000001")), "L": ("m3", Decimal("0.001"))}  # fmt: skip
 UCUM = "http://unitsofmeasure.org"
 
-# type -> code -> (kind, path, extra); a path step "a|b" is a union, "x[]" nothing special: lists flow
+# type -> code -> (kind, path, extra); "a|b" is a union of paths, lists flow
 PARAMETERS = {
     "Patient": {
         "identifier": ("token", "identifier", "Identifier"),
@@ -107,7 +107,7 @@ for _own in PARAMETERS.values():
     _own["_profile"] = ("uri", "meta.profile", "")
 
 
-# --- reading ----------------------------------------------------------------------------------------
+# --- reading ---
 
 
 def walk(value, path):
@@ -121,7 +121,9 @@ def walk(value, path):
             deeper = []
             for item in found:
                 inner = item.get(step) if isinstance(item, dict) else None
-                deeper.extend(inner if isinstance(inner, list) else [] if inner is None else [inner])
+                deeper.extend(
+                    inner if isinstance(inner, list) else [] if inner is None else [inner]
+                )
             found = deeper
         yield from found
 
@@ -180,7 +182,7 @@ def moments(text):
     return (start - epoch) // micro, (end - epoch) // micro - 1
 
 
-# --- comparing --------------------------------------------------------------------------------------
+# --- comparing ---
 
 
 def in_span(prefix, q_low, q_high, low, high):
@@ -239,7 +241,11 @@ def codes_of(value, extra):
     if extra == "boolean":
         return [("", "true" if value else "false", "")]
     if extra in ("ContactPoint", "phone"):
-        return [("", value.get("value"), "")] if extra != "phone" or value.get("system") == "phone" else []
+        return (
+            [("", value.get("value"), "")]
+            if extra != "phone" or value.get("system") == "phone"
+            else []
+        )
     return [(extra, value, "")]
 
 
@@ -320,7 +326,9 @@ def quantity_matches(value, text):
     if not code:
         return number_matches(parts[0], low, high)
     if not system:
-        return code in (value.get("code"), value.get("unit")) and number_matches(parts[0], low, high)
+        return code in (value.get("code"), value.get("unit")) and number_matches(
+            parts[0], low, high
+        )
     if value.get("system") != system:
         return False
     if system == UCUM and code in SCALES and value.get("code") in SCALES:
@@ -346,7 +354,7 @@ def may_point_at(value, allowed):
     reference = value.get("reference")
     if reference is None:
         return value.get("type", allowed[0] if allowed else "") in allowed or not allowed
-    parts = reference.split("/")
+    parts = reference.split("/_history/")[0].split("/")
     known = parts[-2] if len(parts) > 1 and parts[-2][:1].isupper() else None
     return known is None or not allowed or known in allowed
 
@@ -397,7 +405,9 @@ class Naive:
         if modifier == "not":
             return not self.matches(resource, code, text)
         return any(
-            self.one(value, kind, extra, modifier, part) for value in values for part in split(text, ",")
+            self.one(value, kind, extra, modifier, part)
+            for value in values
+            for part in split(text, ",")
         )
 
     def is_defined(self, type_, rest):
@@ -445,7 +455,11 @@ class Naive:
             for base in bases:
                 parts = [list(walk(base, inner)) for inner, _ in extra]
                 parts = [
-                    [s for s in p if t != "token" or any(c for _, c, _ in codes_of(s, "CodeableConcept"))]
+                    [
+                        s
+                        for s in p
+                        if t != "token" or any(c for _, c, _ in codes_of(s, "CodeableConcept"))
+                    ]
                     for p, (_, t) in zip(parts, extra, strict=True)
                 ]
                 parts = [
@@ -501,7 +515,9 @@ def uri_matches(value, modifier, text):
 def reference_matches(value, allowed, modifier, text):
     if modifier == "identifier":
         identifier = value.get("identifier", {})
-        if "value" not in identifier or not may_point_at(value, allowed if len(allowed) == 1 else ()):
+        if "value" not in identifier or not may_point_at(
+            value, allowed if len(allowed) == 1 else ()
+        ):
             return False
         parts = text.split("|")
         same = identifier["value"] == parts[-1]

@@ -19,7 +19,14 @@ ASKED_NUMBERS = [*NUMBERS, "100", "1e2", "5.4e0", "0.0054"]
 UNITS = ["mg", "g", "mL", "{score}"]
 UCUM = "http://unitsofmeasure.org"
 PREFIXES = ["", "", "", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"]
-URLS = ["http://e.org/vs", "http://e.org/vs/a", "http://e.org/vs/a/b", "http://e.org/vsx", "urn:oid:1.2"]
+URLS = [
+    "http://e.org/vs",
+    "http://e.org/vs/a",
+    "http://e.org/vs/a/b",
+    "http://e.org/vsx",
+    "urn:oid:1.2",
+]
+PHONES = ["(010) 55", "01055", "a-b@x"]
 pick = st.sampled_from
 
 
@@ -47,7 +54,9 @@ concept = maybe(coding=some(coding), text=pick(TEXTS)).filter(bool)
 identifier = maybe(
     system=pick(SYSTEMS),
     value=pick(["v1", "V1", "v2"]),
-    type=maybe(coding=some(maybe(system=pick(SYSTEMS), code=pick(["MR", "SS"])), 1), text=pick(TEXTS)),
+    type=maybe(
+        coding=some(maybe(system=pick(SYSTEMS), code=pick(["MR", "SS"])), 1), text=pick(TEXTS)
+    ),
 ).filter(lambda i: "value" in i or "system" in i)
 quantity = st.builds(
     lambda value, unit, system, comparator: {
@@ -72,7 +81,9 @@ def reference(*types):
     literal = st.builds(lambda t, i: {"reference": f"{t}/{i}"}, pick(types), pick(IDS))
     logical = st.builds(lambda i: {"identifier": i}, identifier.filter(lambda i: "value" in i))
     version = st.builds(lambda t, i: {"reference": f"{t}/{i}/_history/1"}, pick(types), pick(IDS))
-    absolute = st.builds(lambda t, i: {"reference": f"http://other.org/{t}/{i}"}, pick(types), pick(IDS))
+    absolute = st.builds(
+        lambda t, i: {"reference": f"http://other.org/{t}/{i}"}, pick(types), pick(IDS)
+    )
     return st.one_of(literal, literal, literal, logical, version, absolute)
 
 
@@ -81,49 +92,56 @@ human_name = maybe(
 ).filter(bool)
 meta = maybe(tag=some(coding.filter(lambda c: "code" in c), 1), profile=some(pick(URLS), 1))
 SHAPES = {
-    "Patient": dict(
-        identifier=some(identifier), active=st.booleans(), gender=pick(["male", "female"]),
-        deceasedBoolean=st.booleans(), name=some(human_name), birthDate=pick(DATES[:4]),
-        telecom=some(maybe(system=pick(["phone", "email"]), value=pick(["(010) 55", "01055", "a-b@x"])).filter(lambda t: "value" in t)),
-        address=some(maybe(city=pick(NAMES), text=pick(TEXTS)).filter(bool), 1),
-        communication=some(st.builds(lambda c: {"language": c}, concept), 1),
-        managingOrganization=reference("Organization"),
-        generalPractitioner=some(reference("Practitioner", "Organization")), meta=meta,
-    ),
-    "Practitioner": dict(identifier=some(identifier, 1), name=some(human_name, 1)),
-    "Organization": dict(
-        identifier=some(identifier, 1), name=pick(NAMES), alias=some(pick(NAMES)),
-        partOf=reference("Organization"),
-    ),
+    "Patient": {
+        "identifier": some(identifier), "active": st.booleans(), "gender": pick(["male", "female"]),
+        "deceasedBoolean": st.booleans(), "name": some(human_name), "birthDate": pick(DATES[:4]),
+        "telecom": some(maybe(system=pick(["phone", "email"]), value=pick(PHONES))),
+        "address": some(maybe(city=pick(NAMES), text=pick(TEXTS)).filter(bool), 1),
+        "communication": some(st.builds(lambda c: {"language": c}, concept), 1),
+        "managingOrganization": reference("Organization"),
+        "generalPractitioner": some(reference("Practitioner", "Organization")), "meta": meta,
+    },
+    "Practitioner": {"identifier": some(identifier, 1), "name": some(human_name, 1)},
+    "Organization": {
+        "identifier": some(identifier, 1), "name": pick(NAMES), "alias": some(pick(NAMES)),
+        "partOf": reference("Organization"),
+    },
     "Encounter": dict(
         status=pick(["planned", "finished"]), type=some(concept, 1), period=period,
         subject=reference("Patient", "Group"), serviceProvider=reference("Organization"),
         partOf=reference("Encounter"), length=quantity, **{"class": coding},
     ),
-    "Observation": dict(
-        status=pick(["final", "amended"]), category=some(concept), code=concept,
-        subject=reference("Patient", "Location"), encounter=reference("Encounter"),
-        performer=some(reference("Practitioner", "Patient")), effectiveDateTime=pick(DATES),
-        effectivePeriod=period, valueQuantity=quantity, valueCodeableConcept=concept,
-        valueString=pick(TEXTS),
-        component=some(maybe(code=concept, valueQuantity=quantity).filter(bool)), meta=meta,
-    ),
-    "RiskAssessment": dict(
-        subject=reference("Patient"),
-        prediction=some(st.builds(lambda n: {"probabilityDecimal": Decimal(n)}, pick(NUMBERS))),
-    ),
-    "ValueSet": dict(url=pick(URLS), status=pick(["draft", "active"])),
-    "List": dict(
-        entry=some(st.builds(lambda r: {"item": r}, reference("Patient", "Observation")), 3), code=concept
-    ),
+    "Observation": {
+        "status": pick(["final", "amended"]), "category": some(concept), "code": concept,
+        "subject": reference("Patient", "Location"), "encounter": reference("Encounter"),
+        "performer": some(reference("Practitioner", "Patient")), "effectiveDateTime": pick(DATES),
+        "effectivePeriod": period, "valueQuantity": quantity, "valueCodeableConcept": concept,
+        "valueString": pick(TEXTS),
+        "component": some(maybe(code=concept, valueQuantity=quantity).filter(bool)), "meta": meta,
+    },
+    "RiskAssessment": {
+        "subject": reference("Patient"),
+        "prediction": some(st.builds(lambda n: {"probabilityDecimal": Decimal(n)}, pick(NUMBERS))),
+    },
+    "ValueSet": {"url": pick(URLS), "status": pick(["draft", "active"])},
+    "List": {
+        "entry": some(st.builds(lambda r: {"item": r}, reference("Patient", "Observation")), 3),
+        "code": concept,
+    },
 }  # fmt: skip
 
 
 @st.composite
 def worlds(draw):
     """A list of resources with distinct (type, id)."""
-    others = draw(st.lists(pick(sorted(set(SHAPES) - {"Patient"})), min_size=1, max_size=3, unique=True))
-    keys = [(type_, id_) for type_ in ["Patient", *others] for id_ in sorted(draw(st.sets(pick(IDS), min_size=3)))]
+    others = draw(
+        st.lists(pick(sorted(set(SHAPES) - {"Patient"})), min_size=1, max_size=3, unique=True)
+    )
+    keys = [
+        (type_, id_)
+        for type_ in ["Patient", *others]
+        for id_ in sorted(draw(st.sets(pick(IDS), min_size=3)))
+    ]
     keys.sort()
     found = []
     for type_, id_ in keys:
@@ -206,7 +224,9 @@ def tokens(extra, modifier):
     if modifier == "text":
         return pick(["heart", "Heart f", "h", "心", "b\\\\c", "a e"])
     if modifier == "of-type":
-        return st.builds("{}|{}|{}".format, pick([*SYSTEMS, ""]), pick(["MR", "SS"]), pick(["v1", "V1"]))
+        return st.builds(
+            "{}|{}|{}".format, pick([*SYSTEMS, ""]), pick(["MR", "SS"]), pick(["v1", "V1"])
+        )
     if extra == "boolean" or extra == "deceased":
         return pick(["true", "false"])
     if extra in ("ContactPoint", "phone"):
@@ -244,7 +264,9 @@ def quantities(extra, modifier):
 
 def references(extra, modifier):
     if modifier == "identifier":
-        return st.one_of(pick(["v1", "v2"]), st.builds("{}|{}".format, pick([*SYSTEMS, ""]), pick(["v1", "V1"])))
+        return st.one_of(
+            pick(["v1", "v2"]), st.builds("{}|{}".format, pick([*SYSTEMS, ""]), pick(["v1", "V1"]))
+        )
     if modifier:
         return pick(IDS)
     types = list(extra) or ["Patient", "Observation"]

@@ -1,4 +1,4 @@
-"""The search against an evaluator of obvious Python: random worlds, random questions, same answers."""
+"""The search against an evaluator of obvious Python: random worlds, random questions."""
 
 import asyncio
 import importlib.util
