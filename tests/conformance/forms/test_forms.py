@@ -15,6 +15,7 @@ from conformance.forms.questionnaires import (
 )
 from conformance.forms.scores import scales, score
 from conformance.problem import InvalidContent
+from conformance.structure import check
 from conformance.terminology.library import Library
 
 FORMS = questionnaires()
@@ -315,3 +316,12 @@ def test_scores_stand_on_the_options() -> None:
             if option["valueCoding"].get("extension", [{}])[0].get("url") == ORDINAL
         ]
         assert scored
+
+
+@pytest.mark.parametrize("form", REQUIRED_FORMS)
+def test_a_form_is_a_valid_questionnaire(form: str) -> None:
+    assert check(FORMS[form]) == []
+
+
+def test_the_option_lists_are_valid_resources() -> None:
+    assert [issue for resource in option_value_sets() for issue in check(resource)] == []
