@@ -8,6 +8,7 @@ import typer
 
 from adapters.port import Outgoing, Verdict
 from adapters.transport.mllp_client import MllpSender
+from ops.certificates import sender_tls
 from ops.cli import CANNOT_REACH, CHECK_FAILED
 from ops.settings import read_settings
 
@@ -19,10 +20,21 @@ def send(
     files: Annotated[list[pathlib.Path], typer.Argument(help="One message each.", exists=True)],
     host: Annotated[str | None, typer.Option(help="Default: QIAO_HOST.")] = None,
     port: Annotated[int | None, typer.Option(help="Default: QIAO_MLLP_PORT.")] = None,
+    authorities: Annotated[
+        pathlib.Path | None, typer.Option(help="Speak TLS and trust these authorities (PEM).")
+    ] = None,
+    certificate: Annotated[
+        pathlib.Path | None, typer.Option(help="Our certificate (PEM), where one is asked for.")
+    ] = None,
+    key: Annotated[pathlib.Path | None, typer.Option(help="The certificate's key (PEM).")] = None,
 ) -> None:
     """Send each file as one HL7 v2 message by MLLP; exit code 1 if any was not accepted."""
     settings = read_settings()
-    sender = MllpSender(host=host or settings.host, port=port or settings.mllp_port)
+    sender = MllpSender(
+        host=host or settings.host,
+        port=port or settings.mllp_port,
+        tls=sender_tls(authorities, certificate, key),
+    )
     verdicts = asyncio.run(_send(sender, files))
     if Verdict.DEFERRED in verdicts:
         typer.echo("The hub cannot be reached. Next: make run, or qiao doctor", err=True)

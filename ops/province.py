@@ -9,6 +9,7 @@ from conformance.resource_json import parse
 from fhir_store.operations import Version, Written
 from fhir_store.outbox import Delivery, Owed
 from mappings.province_registration import registration_of
+from ops.certificates import province_tls
 from ops.flow_delivery import Destination, Document
 from ops.settings import Settings
 
@@ -36,7 +37,8 @@ def province_sender(settings: Settings, url: str, key: bytes) -> Sender:
             key=key,
             org_code=settings.province_org_code,
             org_name=settings.province_org_name,
-        )
+        ),
+        tls=province_tls(settings),
     )
 
 

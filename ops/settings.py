@@ -22,6 +22,16 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address that HTTP and MLLP listen on.")
     http_port: int = Field(default=8080, description="Port of HTTP; 0 takes a free one.")
     mllp_port: int = Field(default=2575, description="Port of MLLP; 0 takes a free one.")
+    mllp_certificate: pathlib.Path | None = Field(
+        default=None, description="PEM certificate of the MLLP port; with it MLLP speaks TLS only."
+    )
+    mllp_key: pathlib.Path | None = Field(
+        default=None, description="PEM key of that certificate, without a password."
+    )
+    mllp_client_authorities: pathlib.Path | None = Field(
+        default=None,
+        description="PEM authorities; with them MLLP senders must show a certificate of one.",
+    )
     database_url: str | None = Field(
         default=None,
         description="A PostgreSQL server (15 or later) to use instead of the embedded one.",
@@ -62,6 +72,11 @@ class Settings(BaseSettings):
     province_is_idempotent: bool = Field(
         default=False,
         description="Whether the province takes the same message id twice without harm.",
+    )
+
+    province_authorities: pathlib.Path | None = Field(
+        default=None,
+        description="PEM authorities that the province's HTTPS must come from; else the system's.",
     )
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ from fhir_store.store import Pool, Store, make_pool
 from mappings.engine.library import load
 from mappings.translate import Translator
 from ops.bell import Bell
+from ops.certificates import mllp_listener_tls
 from ops.channel import Channel
 from ops.flow_delivery import DeliveryWorkers
 from ops.flow_inbound import InboundFlow
@@ -133,7 +134,8 @@ async def _start_workers(
 async def _start_mllp(
     stack: contextlib.AsyncExitStack, settings: Settings, flow: InboundFlow
 ) -> int:
-    server = MllpServer(channel=HIS, accept=flow.accept, refuse=flow.refuse)
+    tls = mllp_listener_tls(settings)
+    server = MllpServer(channel=HIS, accept=flow.accept, refuse=flow.refuse, tls=tls)
     await server.start(settings.host, settings.mllp_port)
     stack.push_async_callback(server.stop)
     return server.port
