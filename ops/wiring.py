@@ -30,12 +30,16 @@ from ops.flow_translation import Reading, Translation
 from ops.http_server import serving
 from ops.lanes import LaneWorkers
 from ops.metrics import Metrics
+from ops.package import load_package
 from ops.province import choose_province, province_destination, province_sender
 from ops.settings import Settings
 from routes.app import create_app
 from routes.bearer import ANYBODY, Caller, TokenVerifier, not_authenticated
+from routes.definitions import Definitions
 from routes.hub import Hub
 from routes.limits import Limits
+from routes.operations.forms import form_operations
+from routes.operations.terminology import terminology_operations
 
 Identify = Callable[[str | None], Awaitable[Caller]]
 
@@ -88,6 +92,7 @@ async def running_hub(
         stack.callback(refreshing.cancel)
         mllp_port = http_port = None
         if "http" in roles:
+            await load_package(store)
             http_port = await _start_http(stack, settings, store, metrics)
         if "mllp" in roles:
             writer = InboxWriter(pool, on_kept=inbox_bell.ring)
@@ -158,7 +163,14 @@ async def _start_http(
     async def is_ready() -> dict[str, bool]:
         return {"database": await _answers(store.pool)}
 
-    app = create_app(hub, is_ready=is_ready, metrics=metrics.render, issuer=settings.issuer)
+    definitions = Definitions(store)
+    app = create_app(
+        hub,
+        operations=(*terminology_operations(definitions), *form_operations(definitions)),
+        is_ready=is_ready,
+        metrics=metrics.render,
+        issuer=settings.issuer,
+    )
     return await stack.enter_async_context(
         serving(app, host=settings.host, port=settings.http_port, limits=limits)
     )

@@ -1,0 +1,187 @@
+"""The operations of forms: `$populate`, `$extract`, `$score`, `$assess`, and checking answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from conformance import resource_json
+from conformance.forms.answers import check_response
+from conformance.forms.extract import extract
+from conformance.forms.populate import populate
+from conformance.forms.programmes import assess
+from conformance.forms.scores import score
+from conformance.problem import InvalidContent, Issue, NotFound
+from routes.answer import Answer, outcome
+from routes.bodies import require_same_type, resource_of
+from routes.definitions import Definitions
+from routes.hub import Hub
+from routes.operations.parameters import bad_parameter, parameters_answer, parameters_in, value_of
+from routes.registry import Handler, Operation
+from routes.request import Request
+
+_SDC = "http://hl7.org/fhir/uv/sdc/OperationDefinition"
+_OWN = "https://fhir.qiao.example/cphc/OperationDefinition"
+_RESPONSE = "QuestionnaireResponse"
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """The operations, over the forms and lists that are known."""
+
+    definitions: Definitions
+
+    async def populate(self, hub: Hub, request: Request) -> Answer:
+        """Begin a response from the record and the previous one."""
+        given = {part["name"]: part for part in parameters_in(hub, request)}
+        form = await _form_to_fill(hub, request, given, self.definitions)
+        patient = await _referenced(hub, given, "subject", "Patient")
+        if patient is None:
+            raise bad_parameter("subject", "Give a reference to a Patient.", "请给出居民的引用。")
+        previous = await _referenced(hub, given, "previous", "QuestionnaireResponse")
+        return _resource(populate(form, patient, previous))
+
+    async def extract(self, hub: Hub, request: Request) -> Answer:
+        """Read the answers out as resources."""
+        response = await _response_of(hub, request)
+        canonical = response.get("questionnaire", "")
+        form = await self.definitions.questionnaire(canonical)
+        if form is None:
+            raise InvalidContent(_no_form(canonical))
+        entries = [{"resource": resource} for resource in extract(response, form)]
+        return _resource({"resourceType": "Bundle", "type": "collection", "entry": entries})
+
+    async def score(self, hub: Hub, request: Request) -> Answer:
+        """Score a scale."""
+        found = score(await _response_of(hub, request))
+        parameters: list[dict[str, Any]] = [
+            {"name": "form", "valueString": found.form},
+            {"name": "raw", "valueInteger": found.raw},
+            {"name": "total", "valueInteger": found.total},
+            {"name": "band", "valueString": found.band},
+        ]
+        for name, (total, verdict) in found.parts.items():
+            parts = [
+                {"name": "total", "valueInteger": total},
+                {"name": "verdict", "valueString": verdict},
+            ]
+            parameters.append({"name": name, "part": parts})
+        parameters += [
+            {"name": "flag", "valueString": f"{key}: {text}"} for key, text in found.flags.items()
+        ]
+        return parameters_answer(parameters)
+
+    async def assess(self, hub: Hub, request: Request) -> Answer:
+        """Say what a follow-up visit asks for next."""
+        found = assess(await _response_of(hub, request))
+        return parameters_answer(
+            [
+                {"name": "programme", "valueCode": found.programme},
+                {"name": "class", "valueCode": found.class_code},
+                {"name": "urgent", "valueBoolean": found.is_urgent},
+                {"name": "refer", "valueBoolean": found.refer},
+                {"name": "nextDue", "valueDate": found.next_due.isoformat()},
+                *({"name": "reason", "valueString": reason} for reason in found.reasons),
+            ]
+        )
+
+    async def check(self, hub: Hub, request: Request) -> Answer:
+        """Check the answers against their questionnaire."""
+        response = await _response_of(hub, request)
+        form = await self.definitions.questionnaire(response.get("questionnaire", ""))
+        issues = check_response(response, form, await self.definitions.library())
+        return outcome(200, issues or [_FINE])
+
+
+def form_operations(definitions: Definitions) -> tuple[Operation, ...]:
+    """Return the operations as the registry wants them."""
+    desk = _Desk(definitions)
+    rows: tuple[tuple[str, str, str, Handler], ...] = (
+        ("populate", _SDC, "Questionnaire", desk.populate),
+        ("extract", _SDC, _RESPONSE, desk.extract),
+        ("score", _OWN, _RESPONSE, desk.score),
+        ("assess", _OWN, _RESPONSE, desk.assess),
+        ("check-answers", _OWN, _RESPONSE, desk.check),
+    )
+    return tuple(
+        Operation(
+            code=code,
+            definition=f"{base}/{type_}-{code}",
+            levels=frozenset({"type", "instance"}),
+            types=frozenset({type_}),
+            handler=handler,
+            affects_state=True,
+        )
+        for code, base, type_, handler in rows
+    )
+
+
+def _resource(resource: Mapping[str, Any]) -> Answer:
+    return Answer(status=200, body=resource_json.dump(resource))
+
+
+async def _response_of(hub: Hub, request: Request) -> dict[str, Any]:
+    """Return the response of the address, or the one sent, alone or as a parameter."""
+    if request.address.id:
+        version = await hub.store.read("QuestionnaireResponse", request.address.id)
+        return resource_json.parse(version.body)
+    sent = resource_of(request, hub)
+    if sent.get("resourceType") == "Parameters":
+        parts = sent.get("parameter", [])
+        sent = next((part["resource"] for part in parts if "resource" in part), sent)
+    require_same_type(sent, "QuestionnaireResponse")
+    return sent
+
+
+async def _form_to_fill(
+    hub: Hub, request: Request, given: Mapping[str, Any], definitions: Definitions
+) -> Mapping[str, Any]:
+    if request.address.id:
+        version = await hub.store.read("Questionnaire", request.address.id)
+        return resource_json.parse(version.body)
+    if "questionnaire" in given and "resource" in given["questionnaire"]:
+        form: Mapping[str, Any] = given["questionnaire"]["resource"]
+        return form
+    canonical = str(value_of(given.get("canonical") or given.get("questionnaire") or {}) or "")
+    found = await definitions.questionnaire(canonical)
+    if found is None:
+        raise NotFound(_no_form(canonical))
+    return found
+
+
+async def _referenced(
+    hub: Hub, given: Mapping[str, Any], name: str, type_: str
+) -> dict[str, Any] | None:
+    part = given.get(name)
+    if part is None:
+        return None
+    if "resource" in part:
+        resource: dict[str, Any] = part["resource"]
+        return resource
+    value = value_of(part)
+    reference = value.get("reference", "") if isinstance(value, Mapping) else str(value)
+    kind, _, id_ = reference.partition("/")
+    if kind != type_ or not id_:
+        raise bad_parameter(name, f"Give a reference to a {type_}.", f"请给出 {type_} 的引用。")
+    version = await hub.store.read(type_, id_)
+    return resource_json.parse(version.body)
+
+
+def _no_form(canonical: str) -> Issue:
+    return Issue(
+        code="not-found",
+        key="form-questionnaire-not-found",
+        expression="QuestionnaireResponse.questionnaire",
+        text_en=f"The questionnaire {canonical!r} is not known",
+        text_zh=f"找不到问卷 {canonical!r}",
+        fix_en="Create the Questionnaire first, or correct its canonical address.",
+        fix_zh="请先创建问卷，或更正其规范地址。",
+    )
+
+
+_FINE = Issue(
+    severity="information",
+    code="informational",
+    key="form-fine",
+    text_en="The answers fit the questionnaire",
+    text_zh="答案符合问卷要求",
+)

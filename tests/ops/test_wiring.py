@@ -1,0 +1,152 @@
+"""The wired hub over HTTP: terminology, forms, the package, health and metrics."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from conformance.cphc import BASE
+from ops.settings import Settings
+from ops.wiring import running_hub
+
+ETHNIC = f"{BASE}/CodeSystem/cphc-gbt-3304"
+PATIENT = {
+    "resourceType": "Patient",
+    "id": "p1",
+    "name": [{"text": "王秀英", "family": "王"}],
+    "gender": "female",
+    "birthDate": "1990-03-07",
+}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@asynccontextmanager
+async def client_of(database_url: str, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
+    chosen = Settings(auth="off", http_port=0, mllp_port=0, **settings)
+    async with (
+        running_hub(chosen, database_url, roles=frozenset({"http"})) as hub,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{hub.http_port}") as client,
+    ):
+        yield client
+
+
+def parts(answer: httpx.Response) -> dict[str, object]:
+    assert answer.status_code == 200, answer.text
+    return {
+        part["name"]: next(v for k, v in part.items() if k != "name")
+        for part in answer.json()["parameter"]
+    }
+
+
+@pytest.mark.anyio
+async def test_codes_are_looked_up_expanded_and_checked(database_url: str) -> None:
+    async with client_of(database_url) as client:
+        looked = await client.get(f"/fhir/CodeSystem/$lookup?system={ETHNIC}&code=05")
+        assert parts(looked)["display"] == "维吾尔族"
+        url = f"{BASE}/ValueSet/cphc-gbt-3304"
+        page = await client.get(f"/fhir/ValueSet/$expand?url={url}&count=3&offset=1")
+        codes = [c["code"] for c in page.json()["expansion"]["contains"]]
+        assert codes == ["02", "03", "04"]
+        by_id = await client.get("/fhir/ValueSet/cphc-gbt-3304/$validate-code?code=57")
+        assert parts(by_id)["result"] is False
+        wrong = await client.get(f"/fhir/ValueSet/$expand?url={url}&count=many")
+        assert wrong.status_code == 400
+        unknown = await client.get("/fhir/ValueSet/$expand?url=urn:none")
+        assert unknown.status_code == 404
+        assert unknown.json()["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.anyio
+async def test_a_code_system_counts_as_soon_as_it_is_written(database_url: str) -> None:
+    own = {
+        "resourceType": "CodeSystem",
+        "url": "urn:his:ward",
+        "status": "active",
+        "content": "complete",
+        "concept": [{"code": "W1", "display": "内科"}],
+    }
+    async with client_of(database_url) as client:
+        made = await client.post("/fhir/CodeSystem", json=own)
+        assert made.status_code == 201
+        looked = await client.get("/fhir/CodeSystem/$lookup?system=urn:his:ward&code=W1")
+        if looked.status_code == 404:  # within the second that an answer may be stale
+            import asyncio
+
+            await asyncio.sleep(1.1)
+            looked = await client.get("/fhir/CodeSystem/$lookup?system=urn:his:ward&code=W1")
+        assert parts(looked)["display"] == "内科"
+
+
+@pytest.mark.anyio
+async def test_the_package_is_there_as_ordinary_resources(database_url: str) -> None:
+    async with client_of(database_url) as client:
+        form = await client.get("/fhir/Questionnaire/phs3-htn-followup")
+        assert form.json()["title"] == "高血压患者随访服务记录表"
+    async with client_of(database_url) as client:
+        again = await client.get("/fhir/Questionnaire/phs3-htn-followup")
+        assert again.json()["meta"]["versionId"] == "1"
+
+
+@pytest.mark.anyio
+async def test_a_form_is_filled_checked_judged_and_read_out(database_url: str) -> None:
+    async with client_of(database_url) as client:
+        assert (await client.put("/fhir/Patient/p1", json=PATIENT)).status_code == 201
+        asked = {
+            "resourceType": "Parameters",
+            "parameter": [{"name": "subject", "valueReference": {"reference": "Patient/p1"}}],
+        }
+        begun = await client.post("/fhir/Questionnaire/phs3-personal-info/$populate", json=asked)
+        answers = {item["linkId"]: item["answer"][0] for item in begun.json()["item"]}
+        assert answers["name"] == {"valueString": "王秀英"}
+        checked = await client.post("/fhir/QuestionnaireResponse/$check-answers", json=begun.json())
+        assert checked.json()["issue"][0]["severity"] == "information"
+        visit = {
+            "resourceType": "QuestionnaireResponse",
+            "questionnaire": f"{BASE}/Questionnaire/phs3-htn-followup|3.0",
+            "status": "in-progress",
+            "subject": {"reference": "Patient/p1"},
+            "item": [
+                {"linkId": "visit-date", "answer": [{"valueDate": "2026-03-02"}]},
+                {
+                    "linkId": "signs",
+                    "item": [
+                        {"linkId": "systolic", "answer": [{"valueInteger": 182}]},
+                        {"linkId": "diastolic", "answer": [{"valueInteger": 95}]},
+                    ],
+                },
+            ],
+        }
+        judged = parts(await client.post("/fhir/QuestionnaireResponse/$assess", json=visit))
+        assert (judged["refer"], judged["nextDue"]) == (True, "2026-03-16")
+        read = await client.post("/fhir/QuestionnaireResponse/$extract", json=visit)
+        types = {entry["resource"]["resourceType"] for entry in read.json()["entry"]}
+        assert types == {"Observation", "EpisodeOfCare"}
+        no_scale = await client.post("/fhir/QuestionnaireResponse/$score", json=visit)
+        assert no_scale.status_code == 400
+
+
+@pytest.mark.anyio
+async def test_health_and_metrics_answer(database_url: str) -> None:
+    async with client_of(database_url) as client:
+        assert (await client.get("/health/live")).json() == {"status": "up"}
+        ready = (await client.get("/health/ready")).json()
+        assert ready == {"status": "up", "parts": {"database": True}}
+        assert "qiao_" in (await client.get("/metrics")).text
+
+
+@pytest.mark.anyio
+async def test_without_an_issuer_nobody_comes_in_but_the_description(database_url: str) -> None:
+    chosen = Settings(auth="on", http_port=0, mllp_port=0)
+    async with (
+        running_hub(chosen, database_url, roles=frozenset({"http"})) as hub,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{hub.http_port}") as client,
+    ):
+        assert (await client.get("/fhir/metadata")).status_code == 200
+        refused = await client.get("/fhir/Patient/p1")
+        assert refused.status_code == 401
+        assert refused.json()["issue"][0]["code"] == "login"
