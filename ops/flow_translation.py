@@ -212,15 +212,31 @@ class _Desk:
     def _key_of(self, one: TranslatedResource) -> Key:
         if one.match is not Match.CREATE:
             for pair in one.identity:
-                id_ = self._id_of(one.type, pair)
-                if id_ is not None:
-                    return one.type, id_
+                ids = self._ids_of(one.type, pair)
+                if len(ids) > 1 and one.type != "Patient":
+                    ids = self._known_by_no_other(one, ids)
+                if len(ids) > 1:
+                    raise DuplicateFound(_ambiguous(one.type, pair[0]))
+                if ids:
+                    return one.type, ids.pop()
         key = (one.type, str(uuid.uuid4()))
         self._learn(key, one.identity)
         return key
 
+    def _known_by_no_other(self, one: TranslatedResource, ids: set[str]) -> set[str]:
+        """Return the records without an identifier that the message does not name.
+
+        Two fillers' orders may carry one placer's number; each is another order than the one that
+        a message names by the placer's number alone.
+        """
+        named = _pairs_of(one.resource) | set(one.identity)
+        return {id_ for id_ in ids if _pairs_of(self.current.get((one.type, id_), {})) <= named}
+
+    def _ids_of(self, type_: str, pair: Pair) -> set[str]:
+        return {self._successor(type_, id_) for id_ in self.known.get((type_, pair), ())}
+
     def _id_of(self, type_: str, pair: Pair) -> str | None:
-        ids = {self._successor(type_, id_) for id_ in self.known.get((type_, pair), ())}
+        ids = self._ids_of(type_, pair)
         if len(ids) > 1:
             raise DuplicateFound(_ambiguous(type_, pair[0]))
         return next(iter(ids), None)
@@ -288,6 +304,12 @@ def _successors(current: Mapping[Key, Resource]) -> list[Key]:
             type_, _, id_ = target.rpartition("/")
             found.add((type_.rpartition("/")[2], id_))
     return sorted(found - set(current))
+
+
+def _pairs_of(resource: Resource) -> set[Pair]:
+    found = resource.get("identifier", ())
+    identifiers = found if isinstance(found, list | tuple) else (found,)
+    return {(one.get("system", ""), one.get("value", "")) for one in identifiers}
 
 
 def _without_meta(resource: Resource) -> dict[str, Any]:
