@@ -70,10 +70,11 @@ def lane_of(order_key: str, trace_id: str) -> int:
 
 _INSERT = """
 with given as (
-  select g.*, exists (
-           select 1 from inbox i
+  select g.*, coalesce((
+           select true from inbox i
             where i.control_id = g.control_id and i.channel = g.channel and i.sender = g.sender
-              and i.facility = g.facility and i.content_hash <> g.content_hash) as reused
+              and i.facility = g.facility and i.content_hash <> g.content_hash
+            limit 1), false) as reused
     from unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::bytea[], %b::text[],
                 %b::text[], %b::text[], %b::int2[], %b::text[], %b::text[], %b::text[],
                 %b::bytea[], %b::bytea[], %b::bytea[], %b::text[])
@@ -194,8 +195,7 @@ class InboxWriter:
         """Return once the message is committed; raises `Unavailable` where it could not be."""
         future: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
         self._pending.append((entry, future))
-        if self._idle:
-            await self._commit()
+        await self._commit()
         return await future
 
     async def close(self) -> None:
@@ -204,12 +204,12 @@ class InboxWriter:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         while self._free:
             connection = self._free.pop()
-            await connection.set_autocommit(False)
+            await connection.execute("reset enable_seqscan")
             await self._pool.putconn(connection)
 
     async def _commit(self) -> None:
-        """Commit one batch; what has come meanwhile is handed to a task of its own."""
-        batch = self._take()
+        """Commit one batch if a writer is idle; what comes meanwhile is left to a task."""
+        batch = self._take() if self._idle else []
         if not batch:
             return
         self._idle -= 1
@@ -259,6 +259,8 @@ class InboxWriter:
         if connection is None:
             connection = await self._pool.getconn()
             await connection.set_autocommit(True)
+            # The statement is planned once, on a table that may then still be empty.
+            await connection.execute("set enable_seqscan = off")
         try:
             kept = await self._keep_each(connection, entries)
         except BaseException:

@@ -3,6 +3,8 @@
 A lane belongs to the transaction that holds its advisory lock, so a worker that dies gives it
 back by dying. Within a lane entries go by number. A stuck entry (parked, held, or backing off)
 stops its order keys and nothing else; a merge (A40) stops the keys of both records.
+
+No statement here is prepared: a plan made while the queue is short is ruinous when it is long.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,7 +98,8 @@ select lane from unnest(%s::int4[]) with ordinality as l (lane, preference)
  where case when exists (
               select 1 from inbox i
                where i.lane = l.lane and i.state in ('received', 'claimed')
-                 and i.waits_for is null and (i.due_at is null or i.due_at <= now()))
+                 and i.waits_for is null and (i.due_at is null or i.due_at <= now())
+               limit 1)
             then pg_try_advisory_xact_lock(%s, l.lane) else false end
  order by preference limit 1
 """
@@ -143,14 +146,14 @@ async def take_batch(
     `prefer` lists lanes in the order to try them. None where no lane is free with work; an empty
     plan where all of it must wait.
     """
-    cursor = await connection.execute(_LOCK, (list(prefer), LOCK_CLASS))
+    cursor = await connection.execute(_LOCK, (list(prefer), LOCK_CLASS), prepare=False)
     row = await cursor.fetchone()
     if row is None:
         return None
     lane = int(row[0])
     # A statement of its own: what the lane's last holder committed must be visible.
     async with connection.cursor(row_factory=class_row(Entry)) as rows:
-        await rows.execute(_OPEN, (lane, limit), binary=True)
+        await rows.execute(_OPEN, (lane, limit), binary=True, prepare=False)
         entries = await rows.fetchall()
     entries = await _with_other_lanes(connection, lane, entries)
     if not entries:
@@ -166,7 +169,7 @@ async def _with_other_lanes(connection: Connection, lane: int, entries: list[Ent
         wanted = {lane_of(key, "") for key in entry.also_keys or () if key} - held
         for other in sorted(wanted):
             cursor = await connection.execute(
-                "select pg_try_advisory_xact_lock(%s, %s)", (LOCK_CLASS, other)
+                "select pg_try_advisory_xact_lock(%s, %s)", (LOCK_CLASS, other), prepare=False
             )
             row = await cursor.fetchone()
             if row is None or not row[0]:
@@ -179,7 +182,9 @@ async def _find_stuck(connection: Connection, lane: int, entries: list[Entry]) -
     keys = sorted({key for entry in entries for key in entry.keys})
     others = sorted({key for entry in entries for key in entry.also_keys or () if key})
     cursor = await connection.execute(
-        _STUCK, {"keys": keys, "others": others, "lane": lane, "last": entries[-1].id}
+        _STUCK,
+        {"keys": keys, "others": others, "lane": lane, "last": entries[-1].id},
+        prepare=False,
     )
     return [
         Stuck(id=row[0], keys=tuple(key for key in row[1] if key), waits_for=row[2])
@@ -212,6 +217,7 @@ async def finish(connection: Connection, finished: Sequence[Finished]) -> None:
             [one.state for one in finished],
             [issues_to_json(one.issues) if one.issues else None for one in finished],
         ),
+        prepare=False,
     )
     traced = [one for one in finished if one.trace or one.written]
     if traced:
@@ -226,6 +232,7 @@ async def finish(connection: Connection, finished: Sequence[Finished]) -> None:
                 ["\x1f".join(one.written) for one in traced],
                 [one.trace for one in traced],
             ),
+            prepare=False,
         )
     await release(connection, [one.entry.id for one in finished if one.entry.has_backed_off])
 
@@ -238,6 +245,7 @@ async def park(
         """update inbox set state = %s, due_at = null, attempts = attempts + 1, issues = %s
             where id = %s""",
         (state, issues_to_json(issues), entry.id),
+        prepare=False,
     )
 
 
@@ -250,13 +258,16 @@ async def back_off(
                   issues = %s
             where id = %s""",
         (wait, issues_to_json(issues), entry.id),
+        prepare=False,
     )
 
 
 async def note_attempt(connection: Connection, entry: Entry) -> None:
     """Count an attempt before it begins, so that an entry that kills its worker is found."""
     await connection.execute(
-        "update inbox set state = 'claimed', attempts = attempts + 1 where id = %s", (entry.id,)
+        "update inbox set state = 'claimed', attempts = attempts + 1 where id = %s",
+        (entry.id,),
+        prepare=False,
     )
 
 
@@ -267,6 +278,7 @@ async def set_behind(connection: Connection, waiting: Mapping[int, int]) -> None
             """update inbox i set waits_for = w.stuck
                  from unnest(%s::int8[], %s::int8[]) as w (id, stuck) where i.id = w.id""",
             (list(waiting), list(waiting.values())),
+            prepare=False,
         )
 
 
@@ -275,13 +287,15 @@ async def release(connection: Connection, ended: Iterable[int]) -> None:
     ids = list(ended)
     if ids:
         await connection.execute(
-            "update inbox set waits_for = null where waits_for = any(%s)", (ids,)
+            "update inbox set waits_for = null where waits_for = any(%s)", (ids,), prepare=False
         )
 
 
 async def lock_lane(connection: Connection, lane: int) -> None:
     """Wait for a lane; for moves by hand, which must not meet a batch."""
-    await connection.execute("select pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, lane))
+    await connection.execute(
+        "select pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, lane), prepare=False
+    )
 
 
 def lanes_from(start: int) -> list[int]:

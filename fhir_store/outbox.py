@@ -2,6 +2,8 @@
 
 A row is written in the commit that owes it. `claimed` has certainly not been sent, `inflight` may
 have been: a worker that dies leaves the first to be taken again and the second to be asked about.
+
+No statement here is prepared: a plan made while the queue is short is ruinous when it is long.
 """
 
 import json
@@ -121,6 +123,7 @@ async def insert_rows(connection: Connection, rows: Sequence[OutboxRow]) -> None
             [one.payload for one in owed],
             [json.dumps(dict(one.facts)) if one.facts else "{}" for one in owed],
         ),
+        prepare=False,
     )
 
 
@@ -161,7 +164,9 @@ async def claim(
 ) -> list[Owed]:
     """Take up to `limit` rows that may go now, oldest first; nobody else gets them for `lease`."""
     async with connection.cursor(row_factory=class_row(Owed)) as cursor:
-        await cursor.execute(_CLAIM, {"destination": destination, "limit": limit, "lease": lease})
+        await cursor.execute(
+            _CLAIM, {"destination": destination, "limit": limit, "lease": lease}, prepare=False
+        )
         return sorted(await cursor.fetchall(), key=lambda owed: owed.id)
 
 
@@ -180,6 +185,7 @@ async def mark_inflight(
                   sent_at = now(), lease_until = now() + %s
             where id = %s and attempts = %s and state = 'claimed'""",
         (payload, content_type, json.dumps(dict(facts)), lease, owed.id, owed.attempts),
+        prepare=False,
     )
     return cursor.rowcount == 1
 
@@ -206,6 +212,7 @@ async def settle(connection: Connection, id_: int, attempts: int, outcome: Settl
             "id": id_,
             "attempts": attempts,
         },
+        prepare=False,
     )
     return cursor.rowcount == 1
 
@@ -217,6 +224,7 @@ async def expire_inflight(connection: Connection, destination: str) -> int:
                   detail = 'the sending process ended before an answer was kept'
             where destination = %s and state = 'inflight' and lease_until < now()""",
         (destination,),
+        prepare=False,
     )
     return cursor.rowcount
 
@@ -237,5 +245,6 @@ async def claim_unknown(
                          o.part, o.order_key, o.key, o.attempts, o.trace_id, o.content_type,
                          o.payload, o.facts, o.created_at, false as is_outdated""",
             (destination, limit, lease),
+            prepare=False,
         )
         return sorted(await cursor.fetchall(), key=lambda owed: owed.id)

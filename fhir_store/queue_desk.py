@@ -66,12 +66,15 @@ async def replay(connection: Connection, id_: int, *, actor: str, reason: str = 
     entry = await _lock_entry(connection, id_)
     if entry["state"] not in ("parked", "held", "unmapped", "skipped"):
         raise BusinessRule(_wrong_state("inbox", id_, entry["state"], "replay"))
-    cursor = await connection.execute("select count(*) from inbox where waits_for = %s", (id_,))
+    cursor = await connection.execute(
+        "select count(*) from inbox where waits_for = %s", (id_,), prepare=False
+    )
     row = await cursor.fetchone()
     await connection.execute(
         """update inbox set state = 'received', due_at = null, attempts = 0, finished_at = null
             where id = %s""",
         (id_,),
+        prepare=False,
     )
     await release(connection, [id_])
     await _note(connection, "inbox", id_, "replay", actor, reason)
@@ -85,12 +88,15 @@ async def skip(connection: Connection, id_: int, *, actor: str, reason: str) -> 
     entry = await _lock_entry(connection, id_)
     if entry["state"] not in ("parked", "held", "unmapped", "received", "claimed"):
         raise BusinessRule(_wrong_state("inbox", id_, entry["state"], "skip"))
-    cursor = await connection.execute("select count(*) from inbox where waits_for = %s", (id_,))
+    cursor = await connection.execute(
+        "select count(*) from inbox where waits_for = %s", (id_,), prepare=False
+    )
     row = await cursor.fetchone()
     await connection.execute(
         """update inbox set state = 'skipped', due_at = null, waits_for = null,
                   finished_at = now() where id = %s""",
         (id_,),
+        prepare=False,
     )
     await release(connection, [id_])
     await _note(connection, "inbox", id_, "skip", actor, reason)
@@ -173,6 +179,7 @@ async def move_outbox(
                   settled_at = case when %(target)s = 'waiting' then null else now() end
             where id = %(id)s""",
         {"target": target, "id": id_},
+        prepare=False,
     )
     await _note(connection, "outbox", id_, move, actor, reason)
 
@@ -240,7 +247,7 @@ async def _lock_entry(connection: Connection, id_: int) -> Row:
 
 async def _rows(connection: Connection, statement: str, values: Mapping[str, Any]) -> list[Row]:
     async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, values)
+        await cursor.execute(statement, values, prepare=False)
         return await cursor.fetchall()
 
 
@@ -260,6 +267,7 @@ async def _note(
         """insert into queue_audit (queue, entry, action, actor, reason)
            values (%s, %s, %s, %s, %s)""",
         (queue, id_, action, actor, reason),
+        prepare=False,
     )
 
 

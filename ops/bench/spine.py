@@ -1,0 +1,274 @@
+"""MLLP with commit before ACK, and ADT to resources, against bare asyncio + psycopg.
+
+Server, sender and PostgreSQL are three processes (plus backends) on one machine. "Raw" answers a
+fixed ACK after one insert and one commit for each message, of the same rows, without grouping.
+"""
+
+import asyncio
+import multiprocessing
+import pathlib
+import socket
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+import psycopg
+import uvloop
+
+from adapters.transport.mllp_server import MllpServer
+from fhir_store.inbox import InboxWriter
+from fhir_store.migrate import upgrade
+from fhir_store.outbox import Delivery
+from fhir_store.store import Store, make_pool
+from mappings.engine.library import load
+from mappings.translate import Translator
+from ops.bell import Bell
+from ops.channel import Channel
+from ops.embedded_postgres import running
+from ops.flow_inbound import InboundFlow
+from ops.flow_translation import Reading, Translation
+from ops.lanes import LaneWorkers
+from ops.logs import configure_logs
+from ops.metrics import Metrics
+
+CHANNEL = Channel(name="his")
+FRAME = b"\x0b%s\x1c\r"
+
+
+def adt(number: int) -> bytes:
+    """Return one ADT^A01 of a patient of its own, 0.6 kB, UTF-8 with Chinese names."""
+    return (
+        f"MSH|^~\\&|HIS|H1|QIAO|HUB|20260101080000+0800||ADT^A01^ADT_A01|B{number}|P|2.5.1"
+        "||||||UNICODE UTF-8\r"
+        f"EVN|A01|20260101080000+0800\r"
+        f"PID|1||{number:08}^^^H1^MR~99900119900101{number % 10000:04}^^^CN^NNCHN||张^三丰"
+        f"||19900101|M|||测试路{number % 100}号^^深圳^广东^518000^CHN||13800000000|||M\r"
+        f"PV1|1|I|W{number % 20}^R{number % 5}^1|||||D{number % 50}^李^医生|||||||||||"
+        f"V{number:08}^^^H1^VN|||||||||||||||||||||||||20260101080000+0800\r"
+    ).encode()
+
+
+async def run() -> dict[str, Any]:
+    """Return messages per second at 1 and 16 connections, raw and ours, and end to end."""
+    with tempfile.TemporaryDirectory(prefix="qiao-bench-") as folder:
+        home = pathlib.Path(folder)
+        home.chmod(0o711)
+        with running(home) as server:
+            upgrade(server.url)
+            return await asyncio.to_thread(_measure, server.url)
+
+
+def _measure(url: str) -> dict[str, Any]:
+    figures: dict[str, Any] = {"unit": "messages/s"}
+    for connections, count in ((1, 3000), (16, 16000)):
+        raw = _serve_and_send(_raw, url, connections, count)
+        ours = _serve_and_send(_inbox, url, connections, count)
+        figures[f"mllp_{connections}"] = {
+            "raw": round(raw),
+            "hub": round(ours),
+            "ratio": round(ours / raw, 2),
+        }
+    figures["end_to_end"] = _end_to_end(url, 6000)
+    return figures
+
+
+def _serve_and_send(serve: Callable[..., Any], url: str, connections: int, count: int) -> float:
+    _empty(url)
+    with _Process(serve, url) as port:
+        seconds = _send(port, connections, count)
+    return count / seconds
+
+
+def _end_to_end(url: str, count: int) -> dict[str, Any]:
+    """Send ADT over 16 connections and wait until the last one is translated."""
+    _empty(url)
+    began = time.perf_counter()
+    with _Process(_hub, url) as port, psycopg.connect(url, autocommit=True) as connection:
+        acked = _send(port, 16, count)
+        while True:
+            row = connection.execute(
+                "select count(*) filter (where state = 'translated'), count(*) from inbox"
+            ).fetchone()
+            assert row is not None
+            if row[0] == row[1] == count:
+                break
+            if time.perf_counter() - began > 120:
+                raise TimeoutError(f"{row[0]} of {count} messages translated")
+            time.sleep(0.02)
+        seconds = time.perf_counter() - began
+        row = connection.execute(
+            "select (select count(*) from resource), (select count(*) from outbox),"
+            " (select count(*) from inbox_trace)"
+        ).fetchone()
+        assert row is not None
+    return {
+        "hub": round(count / seconds),
+        "acked": round(count / acked),
+        "messages": count,
+        "resources": row[0],
+        "outbox_rows": row[1],
+        "traces": row[2],
+    }
+
+
+def _empty(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("truncate inbox, inbox_trace, outbox")
+
+
+class _Process:
+    """A server in a process of its own; entering gives its port."""
+
+    def __init__(self, serve: Callable[..., Any], url: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_main, args=(serve.__name__, url, theirs))
+
+    def __enter__(self) -> int:
+        self._process.start()
+        return int(self._ours.recv())
+
+    def __exit__(self, *_: object) -> None:
+        self._ours.send("stop")
+        self._process.join(20)
+
+
+def _main(name: str, url: str, pipe: Connection) -> None:
+    with pathlib.Path("/dev/null").open("wb", buffering=0) as nowhere:
+        configure_logs(nowhere)
+        uvloop.run(_serve(globals()[name], url, pipe))
+
+
+async def _serve(serve: Callable[..., Any], url: str, pipe: Connection) -> None:
+    async with serve(url) as port:
+        pipe.send(port)
+        await asyncio.to_thread(pipe.recv)
+
+
+@asynccontextmanager
+async def _raw(url: str) -> Any:
+    """Run bare asyncio: read a frame, insert and commit its row, write a fixed answer."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            while True:
+                try:
+                    frame = await reader.readuntil(b"\x1c\r")
+                except asyncio.IncompleteReadError:
+                    break
+                await connection.execute(_BARE_INSERT, _row_of(frame[1:-2]))
+                writer.write(FRAME % b"MSH|^~\\&|A\rMSA|AA|1\r")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@asynccontextmanager
+async def _inbox(url: str) -> Any:
+    """Run the hub's listener and inbox, without the lanes."""
+    async with make_pool(url, size=8) as pool:
+        writer = InboxWriter(pool)
+        flow = InboundFlow(writer=writer, channels={"his": CHANNEL}, metrics=Metrics())
+        async with _listening(flow.accept) as port:
+            yield port
+        await writer.close()
+
+
+@asynccontextmanager
+async def _hub(url: str) -> Any:
+    """Run the whole way: listener, inbox, lanes, maps, store, outbox rows."""
+    async with make_pool(url, size=8) as pool:
+        store = Store(pool, choose_destinations=lambda _: [Delivery(destination="province")])
+        bell, metrics = Bell(pool, "inbox"), Metrics()
+        await bell.start()
+        writer = InboxWriter(pool, on_kept=bell.ring)
+        channels = {"his": CHANNEL}
+        flow = InboundFlow(writer=writer, channels=channels, metrics=metrics)
+        work = Translation(channels=channels, translate=Translator(load()).translate)
+        workers: LaneWorkers[Reading] = LaneWorkers(store, work, bell=bell, metrics=metrics)
+        await workers.start()
+        async with _listening(flow.accept) as port:
+            yield port
+        await workers.stop()
+        await writer.close()
+        await bell.stop()
+
+
+@asynccontextmanager
+async def _listening(accept: Callable[..., Awaitable[bytes | None]]) -> Any:
+    server = MllpServer(channel="his", accept=accept)
+    await server.start("127.0.0.1", 0)
+    yield server.port
+    await server.stop(grace_seconds=1)
+
+
+_BARE_INSERT = """
+insert into inbox (channel, sender, facility, control_id, content_hash, event, order_key, lane,
+                   trace_id, peer, raw, ack)
+values (%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"""
+
+
+def _row_of(payload: bytes) -> tuple[Any, ...]:
+    """Return the row that the hub would write, with as little work as can be."""
+    head = payload.split(b"\r", 1)[0].decode().split("|")
+    ack = (
+        b"MSH|^~\\&|QIAO|HUB|HIS|H1|20260101080000+0000||ACK^A01^ACK|0123456789|P|2.5.1\r"
+        b"MSA|AA|B1|trace=0123456789abcdef0123456789abcdef\r"
+    )
+    return (
+        "his", head[2], head[3], head[9], b"0" * 32, "ADT^A01", f"{head[9]}^H1", 1,
+        uuid.uuid4().hex, "127.0.0.1:50000", payload, ack,
+    )  # fmt: skip
+
+
+def _send(port: int, connections: int, count: int) -> float:
+    """Send `count` messages, each connection waiting for each ACK; return the seconds."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_sender, args=(port, connections, count, theirs))
+    process.start()
+    seconds = float(ours.recv())
+    process.join(10)
+    return seconds
+
+
+def _sender(port: int, connections: int, count: int, pipe: Connection) -> None:
+    each = count // connections
+    frames = [
+        [FRAME % adt(number) for number in range(n * each, (n + 1) * each)]
+        for n in range(connections)
+    ]
+    sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
+    for one in sockets:
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    threads = [
+        threading.Thread(target=_send_all, args=pair) for pair in zip(sockets, frames, strict=True)
+    ]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pipe.send(time.perf_counter() - began)
+    for one in sockets:
+        one.close()
+
+
+def _send_all(connection: socket.socket, frames: list[bytes]) -> None:
+    for frame in frames:
+        connection.sendall(frame)
+        answer = connection.recv(4096)
+        while not answer.endswith(b"\x1c\r"):
+            more = connection.recv(4096)
+            if not more:
+                raise ConnectionError("the server closed the connection")
+            answer += more
+        if b"MSA|AA|" not in answer:
+            raise AssertionError("a message was not accepted")
