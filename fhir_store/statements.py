@@ -128,6 +128,11 @@ SELECT rid, tid, fid, ver, lu, op::text, chash, body
   FROM resource WHERE rkey = ANY(%(rkeys)b::int8[])
  ORDER BY rid FOR NO KEY UPDATE"""
 
+# read_current: the same, keeping nobody away
+READ_CURRENT = """
+SELECT rid, tid, fid, ver, lu, op::text, chash, body
+  FROM resource WHERE rkey = ANY(%(rkeys)b::int8[])"""
+
 # lock_keys: make writers of the same thing that is not there yet wait for each other
 LOCK_KEYS = "SELECT pg_advisory_xact_lock(k) FROM unnest(%(keys)b::int8[]) AS k"
 
@@ -137,10 +142,10 @@ TAKE_NUMBERS = "SELECT nextval('rid_seq') FROM generate_series(1, %(blocks)s)"
 # find_by_identifier: which resources carry these identifiers
 FIND_BY_IDENTIFIER = """
 SELECT x.h, x.sid, r.fid
-  FROM unnest(%(h)b::int8[], %(sid)b::int4[]) AS w (h, sid)
+  FROM unnest(%(h)b::int8[], %(sid)b::int4[], %(tid)b::int4[]) AS w (h, sid, tid)
   JOIN ix_token x ON x.h = w.h AND x.sid = w.sid
-  JOIN resource r ON r.rid = x.rid
- WHERE r.tid = %(tid)s AND NOT r.del
+  JOIN resource r ON r.rid = x.rid AND r.tid = w.tid
+ WHERE NOT r.del
  ORDER BY r.rid"""
 
 # take_claim: hold a key during a period unless somebody does

@@ -29,6 +29,7 @@ from fhir_store.resource_types import TYPE_IDS
 
 Connection = AsyncConnection[Any]
 Identifier = tuple[str, str]
+Identity = tuple[str, Identifier]
 ResourceOperation = Create | Update | Patch | Delete
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _SEVERAL_LIMIT = 1_000  # one conditional delete takes no more than this
@@ -170,8 +171,8 @@ async def search(connection: Connection, match: Match | None, plans: Sequence[Pl
         else:
             found[criteria] = await _match(connection, match, criteria, limit)
     for type_, several in by_type.items():
-        hits = await find_by_identifier(connection, type_, [one for _, one in several])
-        found.update((criteria, hits.get(one, [])) for criteria, one in several)
+        hits = await find_by_identifier(connection, [(type_, one) for _, one in several])
+        found.update((criteria, hits.get((type_, one), [])) for criteria, one in several)
     return found
 
 
@@ -187,26 +188,30 @@ async def _match(
 
 
 async def find_by_identifier(
-    connection: Connection, type_: str, identifiers: Iterable[Identifier]
-) -> dict[Identifier, list[str]]:
-    """Return the ids of living resources that carry each (system, value), oldest first."""
-    parameter = parameters_of(type_).get("identifier")
-    if parameter is None:
+    connection: Connection, wanted: Iterable[Identity], *, prepare: bool = True
+) -> dict[Identity, list[str]]:
+    """Return the ids of living resources that carry each identifier, oldest first.
+
+    For many at a time do not `prepare`: a plan made for few, or on small tables, serves them ill.
+    """
+    keyed: dict[tuple[int, int], Identity] = {}
+    for identity in wanted:
+        parameter = parameters_of(identity[0]).get("identifier")
+        if parameter is not None:
+            system, value = identity[1]
+            keyed[key_of(parameter.number, "c", value), system_number(system)] = identity
+    if not keyed:
         return {}
-    keyed = {
-        (key_of(parameter.number, "c", value), system_number(system)): (system, value)
-        for system, value in identifiers
-    }
     cursor = await connection.execute(
         statements.FIND_BY_IDENTIFIER,
         {
             "h": Int8s(h for h, _ in keyed),
             "sid": Int4s(sid for _, sid in keyed),
-            "tid": TYPE_IDS[type_],
+            "tid": Int4s(TYPE_IDS[type_] for type_, _ in keyed.values()),
         },
-        prepare=True,
+        prepare=prepare,
     )
-    found: dict[Identifier, list[str]] = {}
+    found: dict[Identity, list[str]] = {}
     for h, sid, fid in await cursor.fetchall():
         ids = found.setdefault(keyed[h, sid], [])
         if fid not in ids:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import AsyncConnection
 from psycopg.types.range import TimestamptzRange
@@ -33,7 +33,9 @@ from fhir_store.operations import (
 )
 from fhir_store.outbox import OutboxRow, insert_rows
 from fhir_store.resource_types import TYPES
-from fhir_store.targets import Identifier, Plan, Target
+from fhir_store.targets import Identifier, Identity, Plan, Target
+
+_FEW = 4
 
 
 class Transaction:
@@ -85,11 +87,19 @@ class Transaction:
         With `lock`, whoever else wants to create under one of these identifiers through a
         condition or this method waits until this transaction ends.
         """
+        found = await self.find_identities([(type_, one) for one in identifiers], lock=lock)
+        return {identifier: ids for (_, identifier), ids in found.items()}
+
+    async def find_identities(
+        self, wanted: Sequence[Identity], *, lock: bool = False
+    ) -> Mapping[Identity, list[str]]:
+        """Do as `find_by_identifier` for (type, (system, value)) of several types at once."""
         with translated_failures():
             if lock:
-                wanted = [identifier_criteria(type_, *one) for one in set(identifiers)]
-                await targets.lock(self.connection, (one.lock_key for one in wanted))
-            return await targets.find_by_identifier(self.connection, type_, identifiers)
+                criteria = (identifier_criteria(type_, *one) for type_, one in set(wanted))
+                await targets.lock(self.connection, (one.lock_key for one in criteria))
+            is_few = len(wanted) < _FEW
+            return await targets.find_by_identifier(self.connection, wanted, prepare=is_few)
 
     async def read_for_update(self, references: Sequence[Key]) -> Mapping[Key, Resource]:
         """Return the current content of (type, id) pairs, kept from other writers until the end.
@@ -98,6 +108,16 @@ class Transaction:
         """
         with translated_failures():
             states = await self._current(references)
+        return {key: state.resource() for key, state in states.items() if not state.is_deleted}
+
+    async def read_current(self, references: Sequence[Key]) -> Mapping[Key, Resource]:
+        """Return the current content of (type, id) pairs without keeping other writers away.
+
+        A later `Update` should name the version in `if_match`. What does not exist or is deleted
+        is left out.
+        """
+        with translated_failures():
+            states = await self._current(references, statement=statements.READ_CURRENT)
         return {key: state.resource() for key, state in states.items() if not state.is_deleted}
 
     @asynccontextmanager
@@ -150,11 +170,11 @@ class Transaction:
         rids = await self._door.take_numbers(self.connection, new)
         return Changes(rids=rids, before=before)
 
-    async def _current(self, wanted: Sequence[Key]) -> dict[Key, State]:
+    async def _current(
+        self, wanted: Sequence[Key], *, statement: LiteralString = statements.LOCK_CURRENT
+    ) -> dict[Key, State]:
         rkeys = Int8s(resource_key(*key) for key in wanted)
-        cursor = await self.connection.execute(
-            statements.LOCK_CURRENT, {"rkeys": rkeys}, prepare=True
-        )
+        cursor = await self.connection.execute(statement, {"rkeys": rkeys}, prepare=True)
         asked = set(wanted)
         states = {}
         for rid, tid, fid, version, last_updated, op, chash, body in await cursor.fetchall():

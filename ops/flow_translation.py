@@ -45,6 +45,9 @@ Pair = tuple[str, str]
 Resource = Mapping[str, Any]
 ApplicationAck = Callable[[Entry, Channel, Reading], bytes | None]
 
+_SHARED_TYPES = frozenset({"Location", "Organization", "Practitioner", "PractitionerRole"})
+_MOST_CHECKED = 5000
+
 
 def no_ack(_: Entry, __: Channel, ___: Reading) -> bytes | None:
     """Owe no application acknowledgement."""
@@ -62,6 +65,7 @@ class Translation:
     now: Callable[[], datetime.datetime] = field(
         default=lambda: datetime.datetime.now(datetime.UTC)
     )
+    _checked: dict[tuple[str, Sequence[Pair]], Resource] = field(default_factory=dict)
 
     def read(self, entry: Entry) -> Reading | Held:
         """Translate one message and check what comes out; raises where it never can be right."""
@@ -70,8 +74,19 @@ class Translation:
             if reading.held:
                 return Held(issues=[_unknown_code(one) for one in reading.held])
             for one in reading.resources:
-                self.require_valid(one.resource)
+                self._require_valid(one)
         return reading
+
+    def _require_valid(self, one: TranslatedResource) -> None:
+        """Check a resource, unless it is a ward or doctor that was found right as it stands."""
+        key = (one.type, one.identity)
+        if self._checked.get(key) == one.resource:
+            return
+        self.require_valid(one.resource)
+        if one.type in _SHARED_TYPES and one.identity:
+            if len(self._checked) >= _MOST_CHECKED:
+                self._checked.clear()
+            self._checked[key] = one.resource
 
     async def write(
         self, transaction: Transaction, readings: Sequence[tuple[Entry, Reading]]
@@ -138,8 +153,8 @@ class _Desk:
 
     known: dict[tuple[str, Pair], list[str]]
     current: dict[Key, Resource]
-    new: set[Key] = field(default_factory=set)
     made: dict[tuple[int, str], Key] = field(default_factory=dict)
+    told: dict[Key, Resource] = field(default_factory=dict)
 
     @classmethod
     async def prepare(
@@ -147,27 +162,23 @@ class _Desk:
     ) -> "_Desk":
         """Find and lock the records, and lock the identifiers nobody has yet."""
         groups = _identities_of(messages)
-        known: dict[tuple[str, Pair], list[str]] = {}
-        # Always in the order of the types: two batches never wait for each other in a circle.
-        for type_ in sorted(groups):
-            pairs = sorted({pair for group in groups[type_] for pair in group})
-            found = await transaction.find_by_identifier(type_, pairs)
-            missing = sorted(
-                {pair for group in groups[type_] if not any(p in found for p in group)
-                 for pair in group}
-            )  # fmt: skip
-            if missing:
-                late = await transaction.find_by_identifier(type_, missing, lock=True)
-                found = {**found, **late}
-            known |= {(type_, pair): list(ids) for pair, ids in found.items()}
+        wanted = sorted({identity for group in groups for identity in group})
+        known = {one: list(ids) for one, ids in (await transaction.find_identities(wanted)).items()}
+        missing = sorted(
+            {one for group in groups if not any(one in known for one in group) for one in group}
+        )
+        if missing:
+            # One statement locks them all in one order: batches never wait in a circle.
+            late = await transaction.find_identities(missing, lock=True)
+            known |= {one: list(ids) for one, ids in late.items()}
         keys = sorted({(type_, id_) for (type_, _), ids in known.items() for id_ in ids})
-        current = dict(await transaction.read_for_update(keys)) if keys else {}
+        current = dict(await transaction.read_current(keys)) if keys else {}
         known = {
             (type_, pair): [id_ for id_ in ids if (type_, id_) in current]
             for (type_, pair), ids in known.items()
         }
         while beyond := _successors(current):
-            found_beyond = await transaction.read_for_update(beyond)
+            found_beyond = await transaction.read_current(beyond)
             current |= found_beyond
             if len(found_beyond) < len(beyond):
                 break  # a record was deleted after it took another's place
@@ -177,20 +188,16 @@ class _Desk:
         """Return what one message does to the records, and remember it for the next."""
         keys = {one.key: self._key_of(one) for one in message.resources}
         references = {f"urn:uuid:{key}": f"{type_}/{id_}" for key, (type_, id_) in keys.items()}
-        contents: dict[Key, dict[str, Any]] = {}
+        contents: dict[Key, Resource] = {}
         for one in message.resources:
             key = keys[one.key]
             self.made[id(message), one.key] = key
             incoming = with_references(one.resource, references)
+            if self.told.get(key) == incoming and key not in contents:
+                continue  # wards and doctors come with every message, mostly as they were
             stored = contents.get(key) or self.current.get(key)
-            whole = stored is None or one.match is not Match.MERGE
-            content = dict(incoming) if whole or stored is None else merged(stored, incoming)
-            if stored is not None and whole and "identifier" in stored:
-                identifiers = joined_identifiers(
-                    stored["identifier"], incoming.get("identifier", ())
-                )
-                content["identifier"] = identifiers
-            contents[key] = {**content, "id": key[1]}
+            contents[key] = {**_content(one.match, stored, incoming), "id": key[1]}
+            self.told[key] = incoming
             self._learn(key, one.identity)
         for merge in message.merges:
             self._merge(merge, contents)
@@ -200,14 +207,17 @@ class _Desk:
             if (operation := self._operation(key, content, origin)) is not None
         ]
 
-    def _operation(self, key: Key, content: dict[str, Any], origin: Origin) -> Operation | None:
+    def _operation(self, key: Key, content: Resource, origin: Origin) -> Operation | None:
         stored = self.current.get(key)
         self.current[key] = content
         if stored is None:
             return Create(resource=content, id=key[1], origin=origin)
         if _without_meta(stored) == _without_meta(content):
+            self.current[key] = stored
             return None
-        return Update(resource=content, origin=origin)
+        # Read without a lock: whoever changed it meanwhile has made this plan void.
+        read = stored.get("meta", {}).get("versionId")
+        return Update(resource=content, if_match=int(read) if read else None, origin=origin)
 
     def _key_of(self, one: TranslatedResource) -> Key:
         if one.match is not Match.CREATE:
@@ -258,7 +268,7 @@ class _Desk:
             if key[1] not in ids:
                 ids.append(key[1])
 
-    def _merge(self, merge: Merge, contents: dict[Key, dict[str, Any]]) -> None:
+    def _merge(self, merge: Merge, contents: dict[Key, Resource]) -> None:
         """Let the surviving record take the prior one's place and identifiers."""
         stays = self._first(merge.type, merge.surviving)
         if stays is None:
@@ -274,6 +284,8 @@ class _Desk:
             reference = f"{goes[0]}/{goes[1]}"
             contents[stays] = surviving(record, reference, identifiers)
             contents[goes] = retired(prior, f"{stays[0]}/{stays[1]}")
+            self.told.pop(goes, None)
+        self.told.pop(stays, None)
         self._learn(stays, merge.prior)
 
     def _first(self, type_: str, pairs: Sequence[Pair]) -> Key | None:
@@ -284,15 +296,28 @@ class _Desk:
         return None
 
 
-def _identities_of(messages: Sequence[TranslatedMessage]) -> dict[str, list[Sequence[Pair]]]:
-    groups: dict[str, list[Sequence[Pair]]] = {}
+def _content(match: Match, stored: Resource | None, incoming: Resource) -> Resource:
+    if stored is None:
+        return incoming
+    if match is Match.MERGE:
+        return merged(stored, incoming)
+    if "identifier" not in stored:
+        return incoming
+    joined = joined_identifiers(stored["identifier"], incoming.get("identifier", ()))
+    return {**incoming, "identifier": joined}
+
+
+def _identities_of(messages: Sequence[TranslatedMessage]) -> list[list[tuple[str, Pair]]]:
+    """Return, for each record the messages speak of, the identities it may be found by."""
+    groups: dict[tuple[str, tuple[Pair, ...]], None] = {}
     for message in messages:
         for one in message.resources:
             if one.match is not Match.CREATE:
-                groups.setdefault(one.type, []).append(one.identity)
+                groups[one.type, one.identity] = None
         for merge in message.merges:
-            groups.setdefault(merge.type, []).extend((merge.surviving, merge.prior))
-    return groups
+            groups[merge.type, merge.surviving] = None
+            groups[merge.type, merge.prior] = None
+    return [[(type_, pair) for pair in pairs] for type_, pairs in groups]
 
 
 def _successors(current: Mapping[Key, Resource]) -> list[Key]:

@@ -77,15 +77,26 @@ def replaced_by(record: Resource) -> str | None:
 
 
 def with_references(value: Any, known: Mapping[str, str]) -> Any:
-    """Return the value with every `urn:uuid:` reference of `known` replaced; shares what stays."""
-    if isinstance(value, Mapping):
-        changed = {name: with_references(part, known) for name, part in value.items()}
+    """Return the value with every `urn:uuid:` reference of `known` replaced.
+
+    What has none is shared, not copied: most of a resource, and most resources.
+    """
+    if type(value) is dict:
         reference = value.get("reference")
+        changed: dict[str, Any] | None = None
         if isinstance(reference, str) and reference in known:
-            changed["reference"] = known[reference]
-        return changed
-    if isinstance(value, list | tuple):
-        return [with_references(part, known) for part in value]
+            changed = {**value, "reference": known[reference]}
+        for name, part in value.items():
+            if type(part) is dict or type(part) is list:
+                new = with_references(part, known)
+                if new is not part:
+                    changed = changed or dict(value)
+                    changed[name] = new
+        return value if changed is None else changed
+    if type(value) is list:
+        parts = [with_references(part, known) for part in value]
+        is_same = all(new is old for new, old in zip(parts, value, strict=True))
+        return value if is_same else parts
     return value
 
 

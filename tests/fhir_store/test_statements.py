@@ -151,7 +151,7 @@ PLANS = {
     ),
     "find_by_identifier": (
         statements.FIND_BY_IDENTIFIER,
-        {"h": Int8s([1, 2]), "sid": Int4s([1, 2]), "tid": TYPE_IDS["Patient"]},
+        {"h": Int8s([1, 2]), "sid": Int4s([1, 2]), "tid": Int4s([TYPE_IDS["Patient"]] * 2)},
         "ix_token_h",
     ),
     "lost_tokens": (
