@@ -1,0 +1,155 @@
+"""Extensions: where each may stand, and its content by its own definition.
+
+https://hl7.org/fhir/R4/defining-extensions.html#context
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from conformance.fhirpath import model
+from conformance.fhirpath.compiler import Compiler
+from conformance.fhirpath.evaluation import Frame, Run, truth
+from conformance.fhirpath.nodes import Node, all_children
+from conformance.fhirpath.parser import parse
+from conformance.problem import InvalidContent, NotSupported
+from conformance.profiles.run import CheckRun, owner_of
+from conformance.profiles.shapes import Shape
+
+_NAMES = ("extension", "modifierExtension")
+
+
+def check_extensions(root: Node, run: CheckRun) -> None:
+    """Check every extension of a resource and of what it contains."""
+    if not _has_extension(root.value):
+        return
+    for parent, extension in _extensions(root):
+        url = extension.value.get("url") if isinstance(extension.value, Mapping) else None
+        if isinstance(url, str):
+            _check(parent, extension, url, run)
+
+
+def _has_extension(value: Any) -> bool:
+    """Say whether there is any extension at all, without building nodes."""
+    if isinstance(value, dict):
+        if "extension" in value or "modifierExtension" in value:
+            return True
+        return any(type(one) in (dict, list) and _has_extension(one) for one in value.values())
+    return isinstance(value, list) and any(_has_extension(one) for one in value)
+
+
+def _extensions(root: Node) -> Iterator[tuple[Node, Node]]:
+    queue = [root]
+    while queue:
+        node = queue.pop()
+        if not _has_extension(node.value) and not _has_extension(node.companion):
+            continue
+        for child in all_children(node):
+            if child.key in _NAMES:
+                yield node, child
+            queue.append(child)
+
+
+def _check(parent: Node, extension: Node, url: str, run: CheckRun) -> None:
+    definition = run.profiles.find(url)
+    if definition is None or definition.get("type") != "Extension":
+        if ":" not in url:
+            return  # an inner part of a complex extension; its definition is the outer one's
+        key = "modifier-unknown" if extension.key == "modifierExtension" else "extension-unknown"
+        run.add(key, extension, url)
+        return
+    _check_context(parent, extension, url, definition, run)
+    root = _root(url, run)
+    if root is not None:
+        is_modifier = bool(root.facts.get("isModifier", False))
+        if is_modifier != (extension.key == "modifierExtension"):
+            wanted = "modifierExtension" if is_modifier else "extension"
+            run.add("extension-kind", extension, url, wanted)
+    run.profiles.check_node(extension, url, run)
+
+
+def _root(url: str, run: CheckRun) -> Shape | None:
+    try:
+        return run.profiles.root_of(url)
+    except InvalidContent:
+        return None  # check_node tells why
+
+
+def _check_context(
+    parent: Node, extension: Node, url: str, definition: Mapping[str, Any], run: CheckRun
+) -> None:
+    contexts = definition.get("context", [])
+    if contexts and not any(_fits(parent, context, run) for context in contexts):
+        allowed = ", ".join(f"{one.get('type')} {one.get('expression')}" for one in contexts)
+        run.add("extension-context", extension, url, allowed)
+    for expression in definition.get("contextInvariant", ()):
+        if not _holds(str(expression), parent, extension, run):
+            run.add("constraint", extension, url, "contextInvariant", expression)
+
+
+def _fits(parent: Node, context: Mapping[str, Any], run: CheckRun) -> bool:
+    expression = str(context.get("expression", ""))
+    match context.get("type"):
+        case "extension":
+            return (
+                parent.type == "Extension"
+                and isinstance(parent.value, Mapping)
+                and parent.value.get("url") == expression.partition("#")[0]
+            )
+        case "fhirpath":
+            return _is_selected(expression, parent, run)
+    return expression in _names_of(parent) or _is_type(parent, expression)
+
+
+def _is_type(node: Node, expression: str) -> bool:
+    name = expression.partition("#")[2] or expression
+    return bool(name) and model.is_kind_of(node.type, name)
+
+
+def _names_of(node: Node) -> set[str]:
+    """Return the paths by which a context may name an element: `Patient.name`, `Address.line`."""
+    names = {node.type}
+    tail = ""
+    found: Node | None = node
+    while found is not None and found.parent is not None:
+        parent = found.parent
+        known = model.slots_of(parent.type).get(found.key)
+        name = found.key if known is None else known[0].name
+        for written in {found.key, name, f"{name}[x]"}:
+            names |= {f"{kind}.{written}{tail}" for kind in _kinds_of(parent.type)}
+        tail = f".{name}{tail}"
+        found = parent
+    return names
+
+
+def _kinds_of(type_name: str) -> Iterator[str]:
+    yield type_name
+    for ancestor in ("Resource", "DomainResource", "Element", "BackboneElement", "Quantity"):
+        if ancestor != type_name and model.is_kind_of(type_name, ancestor):
+            yield ancestor
+
+
+def _is_selected(expression: str, node: Node, run: CheckRun) -> bool:
+    owner = owner_of(node)
+    try:
+        closure = Compiler(as_filters=True).expression(parse(expression))
+        inner = Run([owner], resource=[owner], root=[run.root], ports=run.ports)
+        found = closure(Frame(inner, [owner]))
+    except (InvalidContent, NotSupported):
+        return False
+    place = node.place
+    return any(isinstance(one, Node) and one.place == place for one in found)
+
+
+def _holds(expression: str, parent: Node, extension: Node, run: CheckRun) -> bool:
+    try:
+        closure = Compiler(as_filters=True).expression(parse(expression))
+        inner = Run(
+            [parent],
+            resource=[owner_of(parent)],
+            root=[run.root],
+            ports=run.ports,
+            variables={"extension": extension.value},
+        )
+        return truth(closure(Frame(inner, [parent])), "contextInvariant") is True
+    except (InvalidContent, NotSupported):
+        return False

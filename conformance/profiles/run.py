@@ -1,0 +1,105 @@
+"""One check of one resource against profiles: what is found, and what surrounds it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from conformance.fhirpath import model
+from conformance.fhirpath.evaluation import Frame, Ports, Run
+from conformance.fhirpath.functions_fhir import resolve
+from conformance.fhirpath.nodes import Node
+from conformance.fhirpath.scope import Scope
+from conformance.problem import Issue, TooCostly
+from conformance.profiles.texts import issue
+
+if TYPE_CHECKING:
+    from conformance.profiles.profiles import Profiles
+
+MAX_ISSUES = 500
+MAX_DEPTH = 40
+
+
+class CheckRun:
+    """The state of one check: issues found, scopes of resources, profiles being judged."""
+
+    __slots__ = ("_scopes", "depth", "issues", "judging", "ports", "profiles", "root")
+
+    def __init__(self, profiles: "Profiles", root: Node, ports: Ports) -> None:
+        self.profiles = profiles
+        self.root = root
+        self.ports = ports
+        self.issues: list[Issue] = []
+        self.judging: dict[tuple[int, str], bool] = {}
+        self.depth = 0
+        self._scopes: dict[int, Scope] = {}
+
+    def add(self, key: str, node: Node, *arguments: object) -> None:
+        """Note a finding at a node."""
+        if len(self.issues) >= MAX_ISSUES:
+            raise TooCostly(*self.issues[:20])
+        self.issues.append(issue(key, expression_of(node), *arguments))
+
+    def trial(self) -> "Trial":
+        """Return a context in which findings are counted and thrown away."""
+        return Trial(self)
+
+    def scope_of(self, node: Node) -> Scope:
+        """Return the FHIRPath scope of the resource in which a node stands."""
+        owner = owner_of(node)
+        scope = self._scopes.get(id(owner))
+        if scope is None:
+            container = owner.parent if owner.key == "contained" else None
+            root = container.value if container is not None else owner.value
+            scope = Scope(owner.value, root, self.ports)
+            self._scopes[id(owner)] = scope
+        return scope
+
+    def resolved(self, node: Node) -> Node | None:
+        """Return what a Reference points to: contained, in the Bundle, or by the resolver."""
+        run = Run([], resource=[], root=[self.root], ports=self.ports)
+        found = resolve(Frame(run, []), [node])
+        return found[0] if found else None
+
+
+class Trial:
+    """Runs checks without keeping what they find; `failed` says whether there was an error."""
+
+    __slots__ = ("failed", "kept", "run")
+
+    def __init__(self, run: CheckRun) -> None:
+        self.run = run
+        self.kept: list[Issue] = []
+        self.failed = False
+
+    def __enter__(self) -> "Trial":
+        self.kept, self.run.issues = self.run.issues, []
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.failed = any(one.severity in ("error", "fatal") for one in self.run.issues)
+        self.run.issues = self.kept
+
+
+def owner_of(node: Node) -> Node:
+    """Return the resource in which a node stands."""
+    found = node
+    while found.parent is not None and not (
+        isinstance(found.value, Mapping) and "resourceType" in found.value
+    ):
+        found = found.parent
+    return found
+
+
+def expression_of(node: Node) -> str:
+    """Return the FHIRPath of a node from its root."""
+    parts: list[str] = []
+    found: Node | None = node
+    while found is not None and found.parent is not None:
+        parts.append(found.key if found.index is None else f"{found.key}[{found.index}]")
+        found = found.parent
+    root = found.type.partition(".")[0] if found is not None else ""
+    return ".".join([root, *reversed(parts)])
+
+
+def plain(node: Node) -> Any:
+    """Return what of a node has members: its object, or a primitive's companion."""
+    return node.companion if model.is_primitive(node.type) else node.value
