@@ -27,6 +27,8 @@ CORRECTIONS = {
     # `Boolean` is the System type, which a FHIR element never is (fhirpath.html#types); R4B and R5
     # say what is meant.
     "que-7": "operator = 'exists' implies (answer is boolean)",
+    # Its text says "more than one", its expression more than two; R5 says one.
+    "que-12": "enableWhen.count() > 1 implies enableBehavior.exists()",
     # Without a fullUrl the R4 text is empty; R5 asks only where there is one.
     "bdl-8": "fullUrl.exists() implies fullUrl.contains('/_history/').not()",
     # Without a probability the R4 text is empty.
@@ -41,10 +43,10 @@ CORRECTIONS = {
     "rng-2": "low.value.empty() or high.value.empty() or (low <= high)"
     " or low.comparable(high).not()",
 }
-"""R4 rules that refuse lawful data as written, and what is evaluated instead."""
+"""R4 rules whose expression is not what their text says, and what is evaluated instead."""
 
 Place = tuple[Any, str, int | None] | None
-"""A chain (parent, key, index) from an element up to its resource."""
+"""A chain (parent, step, index) from an element up to its resource."""
 
 Finding = tuple["Rule", Place, str]
 Walk = Callable[[Any, Place, Scope, list[Finding]], None]
@@ -123,15 +125,15 @@ def rules_of(type_name: str) -> tuple[Rule, ...]:
 def _walk_of(type_name: str) -> Walk:
     """Return the walk over elements of a type: its rules, then its children's."""
     rules = rules_of(type_name)
-    handlers: dict[str, Walk | None] = {}
+    handlers: dict[str, tuple[Walk, str] | None] = {}
 
-    def handler_of(key: str) -> Walk | None:
-        known = model.slots_of(type_name).get(key)
+    def handler_of(key: str) -> tuple[Walk, str] | None:
+        is_companion = key[:1] == "_"
+        known = model.slots_of(type_name).get(key[1:] if is_companion else key)
+        inner = None
         if known is not None:
-            handlers[key] = _element_walk(type_name, *known)
-        else:
-            is_companion = key[:1] == "_" and key[1:] in model.slots_of(type_name)
-            handlers[key] = _walk_of("Element") if is_companion else None
+            inner = _walk_of("Element") if is_companion else _element_walk(type_name, *known)
+        handlers[key] = (inner, model.step_of(*known)) if known and inner else None
         return handlers[key]
 
     def walk(value: Any, place: Place, scope: Scope, found: list[Finding]) -> None:
@@ -144,14 +146,15 @@ def _walk_of(type_name: str) -> Walk:
                 if verdict:
                     found.append((rule, place, verdict))
         for key, content in value.items():
-            inner = handlers[key] if key in handlers else handler_of(key)
-            if inner is None:
+            handler = handlers[key] if key in handlers else handler_of(key)
+            if handler is None:
                 continue
+            inner, step = handler
             if type(content) is list:
                 for index, item in enumerate(content):
-                    inner(item, (place, key, index), scope, found)
+                    inner(item, (place, step, index), scope, found)
             else:
-                inner(content, (place, key, None), scope, found)
+                inner(content, (place, step, None), scope, found)
 
     return walk
 
@@ -218,8 +221,8 @@ def expression_of(type_name: str, place: Place) -> str:
     """Return the FHIRPath of a place in a resource."""
     parts: list[str] = []
     while place is not None:
-        place, key, index = place
-        parts.append(key if index is None else f"{key}[{index}]")
+        place, step, index = place
+        parts.append(step if index is None else f"{step}[{index}]")
     return ".".join([type_name, *reversed(parts)])
 
 

@@ -11,7 +11,9 @@ from conformance.fhirpath.evaluation import NO_PORTS, Ports
 from conformance.fhirpath.nodes import Node, all_children
 from conformance.problem import Issue
 from conformance.profiles import Profiles
+from conformance.profiles.definitions import check_definition
 from conformance.profiles.extensions import check_extensions
+from conformance.profiles.references import check_targets
 from conformance.profiles.run import CheckRun
 from conformance.profiles.shapes import is_core, name_of
 from conformance.profiles.texts import issue
@@ -25,11 +27,17 @@ class Validator:
     """Judges resources against base R4 and profiles; its profiles are compiled once.
 
     `claimed` is the policy for `meta.profile`: enforce, warn (errors become warnings) or off.
+    `implied` are profiles that apply to every resource of a type, as ImplementationGuide.global
+    says. `requires_targets` asks that what a literal reference points to can be found: inside, or
+    by the resolver.
     """
 
     profiles: Profiles = field(default_factory=Profiles)
     ports: Ports = NO_PORTS
     claimed: str = ENFORCE
+    implied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    refuses_unknown_extensions: bool = False
+    requires_targets: bool = False
 
     def check(self, resource: Mapping[str, Any], *, profiles: Sequence[str] = ()) -> list[Issue]:
         """Return everything found; `profiles` are checked beside the claimed ones.
@@ -42,10 +50,16 @@ class Validator:
         found += invariants.check(resource, ports=self.ports)
         root = Node(resource, str(resource["resourceType"]))
         found += check_bundle(resource)
+        if root.type == "StructureDefinition":
+            found += check_definition(resource, self.profiles)
         run = CheckRun(self.profiles, root, self._ports(root))
+        if self.refuses_unknown_extensions:
+            run.unknown_extension = "extension-refused"
         check_extensions(root, run)
+        if self.requires_targets:
+            check_targets(root, run)
         found += run.issues
-        for canonical in profiles:
+        for canonical in (*profiles, *self.implied.get(root.type, ())):
             found += self._named(root, canonical)
         if self.claimed != OFF:
             found += self._claims(root)

@@ -90,6 +90,11 @@ def _slot(name: str, code: str, *, is_choice: bool) -> Slot:
     return Slot(key, f"_{key}", code, is_primitive, is_resource)
 
 
+def step_of(child: Child, slot: Slot) -> str:
+    """Return the FHIRPath step to a slot: `name`, or `value.ofType(Quantity)` for a choice."""
+    return f"{child.name}.ofType({slot.type})" if child.is_choice else child.name
+
+
 @functools.cache
 def is_primitive(type_name: str) -> bool:
     """Say whether a type is one of FHIR's primitive types."""

@@ -21,6 +21,8 @@ def binding_check(binding: Mapping[str, Any], url: str) -> NodeCheck | None:
     def check(node: Node, run: CheckRun) -> None:
         if node.type not in _CODED or node.value is None:
             return
+        if strength == "extensible" and _is_text_only(node):
+            return
         terminology = run.ports.terminology
         verdict = None
         if terminology is not None:
@@ -31,6 +33,10 @@ def binding_check(binding: Mapping[str, Any], url: str) -> NodeCheck | None:
             run.add(key, node, url, value_set)
 
     return check
+
+
+def _is_text_only(node: Node) -> bool:
+    return isinstance(node.value, Mapping) and "coding" not in node.value and "text" in node.value
 
 
 def _coded(node: Node) -> Any:

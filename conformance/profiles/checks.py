@@ -14,7 +14,7 @@ from conformance.profiles.shapes import RootOf, Shape, is_core
 from conformance.profiles.slicing import Context, NodeCheck, compile_slicing, limit_of
 from conformance.profiles.values import has_pattern, is_beyond, is_fixed, valued
 
-Conforms = Callable[[Node, str, CheckRun], bool]
+Conforms = Callable[[Node, str, CheckRun], bool | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +27,14 @@ class ProfileCompiler:
 
     def root(self, shape: Shape) -> NodeCheck:
         """Compile the whole profile."""
-        return _joined([*self.own_checks(shape), *self.child_checks(shape)]) or _nothing
+        own = self.own_checks(shape, is_root=True)
+        return _joined([*own, *self.child_checks(shape)]) or _nothing
 
     def item(self, shape: Shape) -> NodeCheck | None:
         """Compile what is asked of one item of an element or slice; None if nothing."""
         return _joined([*self.own_checks(shape), *self.child_checks(shape)])
 
-    def own_checks(self, shape: Shape) -> list[NodeCheck]:
+    def own_checks(self, shape: Shape, *, is_root: bool = False) -> list[NodeCheck]:
         """Compile what is asked of the element itself."""
         found: list[NodeCheck] = []
         found += _value_checks(shape, self.url)
@@ -41,7 +42,7 @@ class ProfileCompiler:
         if shape.facts.get("binding") != shape.base.get("binding"):
             check = binding_check(shape.facts.get("binding", {}), self.url)
             found += [check] if check is not None else []
-        found += rule_checks(shape, self.url)
+        found += rule_checks(shape, self.url, is_root=is_root)
         return found
 
     def type_checks(self, shape: Shape) -> list[NodeCheck]:
@@ -77,7 +78,7 @@ class ProfileCompiler:
                 return
             if len(wanted) == 1:
                 run.profiles.check_node(node, wanted[0], run)
-            elif not any(conforms(node, profile, run) for profile in wanted):
+            elif all(conforms(node, profile, run) is False for profile in wanted):
                 run.add("type-profile", node, url, ", ".join(wanted))
 
         return check

@@ -8,6 +8,7 @@ from typing import Any
 
 from conformance.profiles.shapes import Facts, RootOf, Shape, choice_of, expand
 from conformance.profiles.texts import fault
+from conformance.profiles.values import valued
 
 _IDENTITY = frozenset({"id", "path", "sliceName", "constraint", "base", "condition", "extension"})
 _TYPE_SLICING = {
@@ -33,7 +34,7 @@ def apply(root: Shape, elements: Sequence[Mapping[str, Any]], root_of: RootOf, u
         shape = root
         for name, slice_name in tokens:
             shape = _step(shape, name, slice_name, root_of, url)
-        _merge(shape, element, is_slice=bool(tokens) and tokens[-1][1] is not None)
+        _merge(shape, element, url, is_slice=bool(tokens) and tokens[-1][1] is not None)
 
 
 def _tokens(element: Mapping[str, Any], opened: dict[str, str]) -> list[Token]:
@@ -110,12 +111,15 @@ def _slice(shape: Shape, name: str) -> Shape:
     return found
 
 
-def _merge(shape: Shape, element: Mapping[str, Any], *, is_slice: bool) -> None:
+def _merge(shape: Shape, element: Mapping[str, Any], url: str, *, is_slice: bool) -> None:
+    fixed = valued(element, "fixed"), valued(shape.facts, "fixed")
+    if fixed[0] is not None and fixed[1] is not None and fixed[0] != fixed[1]:
+        raise fault("profile-fixed", url, element.get("path"))
+    if is_slice and not shape.slices:
+        shape.facts.pop("slicing", None)
     for key, value in element.items():
         if key not in _IDENTITY and not key.startswith("_"):
             shape.facts[key] = value
-    if is_slice and "slicing" not in element:
-        shape.facts.pop("slicing", None) if not shape.slices else None
     known = {rule.get("key") for rule in shape.facts.get("constraint", ())}
     new: list[Facts] = [r for r in element.get("constraint", ()) if r.get("key") not in known]
     if new:
@@ -128,5 +132,5 @@ def _merge(shape: Shape, element: Mapping[str, Any], *, is_slice: bool) -> None:
 
 def _forget_other_types(shape: Shape) -> None:
     """Drop children made for wider types when nothing was said of them yet."""
-    if all(child.facts is child.base for child in (shape.children or {}).values()):
+    if all(child.facts == child.base for child in (shape.children or {}).values()):
         shape.children = None

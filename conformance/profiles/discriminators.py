@@ -180,9 +180,10 @@ def _profile_sort(
 ) -> Sort:
     def sort(node: Node, run: CheckRun) -> bool | None:
         found = read(node, run)
-        if not found:
-            return None
-        return any(conforms(one, profile, run) for one in found for profile in wanted)
+        verdicts = [conforms(one, profile, run) for one in found for profile in wanted]
+        if any(verdicts):
+            return True
+        return None if None in verdicts or not found else False
 
     return sort
 

@@ -12,10 +12,16 @@ from conformance.fhirpath.evaluation import Frame, Run, truth
 from conformance.fhirpath.nodes import Node, all_children
 from conformance.fhirpath.parser import parse
 from conformance.problem import InvalidContent, NotSupported
+from conformance.profiles.discriminators import urls_of
 from conformance.profiles.run import CheckRun, owner_of
 from conformance.profiles.shapes import Shape
 
 _NAMES = ("extension", "modifierExtension")
+# R4 lets this one stand in StructureDefinition only and uses it on its own OperationDefinitions;
+# the later extension pack names all canonical resources.
+_WIDER_CONTEXTS = {
+    "http://hl7.org/fhir/StructureDefinition/structuredefinition-normative-version": "Resource"
+}
 
 
 def check_extensions(root: Node, run: CheckRun) -> None:
@@ -53,8 +59,11 @@ def _check(parent: Node, extension: Node, url: str, run: CheckRun) -> None:
     definition = run.profiles.find(url)
     if definition is None or definition.get("type") != "Extension":
         if ":" not in url:
-            return  # an inner part of a complex extension; its definition is the outer one's
-        key = "modifier-unknown" if extension.key == "modifierExtension" else "extension-unknown"
+            _check_part(parent, extension, url, run)
+            return
+        is_modifier = extension.key == "modifierExtension"
+        is_refused = run.unknown_extension == "extension-refused"
+        key = "modifier-unknown" if is_modifier and not is_refused else run.unknown_extension
         run.add(key, extension, url)
         return
     _check_context(parent, extension, url, definition, run)
@@ -67,6 +76,22 @@ def _check(parent: Node, extension: Node, url: str, run: CheckRun) -> None:
     run.profiles.check_node(extension, url, run)
 
 
+def _check_part(parent: Node, part: Node, name: str, run: CheckRun) -> None:
+    """Check that a complex extension has the part: its definition lists them by name."""
+    if parent.type != "Extension" or not isinstance(parent.value, Mapping):
+        return
+    outer = parent.value.get("url")
+    root = _root(outer, run) if isinstance(outer, str) and ":" in outer else None
+    if root is None:
+        return
+    child = (root.children or {}).get("extension")
+    known: set[str] = set()
+    for one in (child.slices if child is not None else {}).values():
+        known |= urls_of(one, run.profiles.known_root)
+    if known and name not in known:
+        run.add("extension-part", part, outer, name)
+
+
 def _root(url: str, run: CheckRun) -> Shape | None:
     try:
         return run.profiles.root_of(url)
@@ -77,7 +102,9 @@ def _root(url: str, run: CheckRun) -> Shape | None:
 def _check_context(
     parent: Node, extension: Node, url: str, definition: Mapping[str, Any], run: CheckRun
 ) -> None:
-    contexts = definition.get("context", [])
+    contexts = list(definition.get("context", []))
+    if url in _WIDER_CONTEXTS:
+        contexts.append({"type": "element", "expression": _WIDER_CONTEXTS[url]})
     if contexts and not any(_fits(parent, context, run) for context in contexts):
         allowed = ", ".join(f"{one.get('type')} {one.get('expression')}" for one in contexts)
         run.add("extension-context", extension, url, allowed)
@@ -101,8 +128,12 @@ def _fits(parent: Node, context: Mapping[str, Any], run: CheckRun) -> bool:
 
 
 def _is_type(node: Node, expression: str) -> bool:
+    """Say whether an element is of a type; `Element` means every element, a resource's root too.
+
+    https://hl7.org/fhir/R4/defining-extensions.html#context
+    """
     name = expression.partition("#")[2] or expression
-    return bool(name) and model.is_kind_of(node.type, name)
+    return name == "Element" or (bool(name) and model.is_kind_of(node.type, name))
 
 
 def _names_of(node: Node) -> set[str]:

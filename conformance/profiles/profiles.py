@@ -31,7 +31,8 @@ class Profiles:
                 url, version = str(definition["url"]), definition.get("version")
                 self._definitions.setdefault(url, definition)
                 if version is not None:
-                    self._definitions.setdefault(f"{url}|{version}", definition)
+                    for part in _versions(str(version)):
+                        self._definitions.setdefault(f"{url}|{part}", definition)
         self._roots: dict[str, Shape | InvalidContent] = {}
         self._checks: dict[str, NodeCheck] = {}
 
@@ -89,10 +90,10 @@ class Profiles:
                 raise fault("profile-base", url, base_url)
             root = self._root(base, below).copy()
         changes = written or (definition.get("differential") or {}).get("element") or []
-        apply(root, changes, self._known_root, url)
+        apply(root, changes, self.known_root, url)
         return root
 
-    def _known_root(self, canonical: str) -> Shape | None:
+    def known_root(self, canonical: str) -> Shape | None:
         """Return another profile's tree while one is being made; None on its faults."""
         try:
             return self.root_of(canonical)
@@ -107,7 +108,7 @@ class Profiles:
             if root is None:
                 return None
             url = canonical.partition("|")[0]
-            compiler = ProfileCompiler(url=url, root_of=self._known_root, conforms=self.conforms)
+            compiler = ProfileCompiler(url=url, root_of=self.known_root, conforms=self.conforms)
             kept = self._for_type(root, compiler.root(root), url)
             self._checks[canonical] = kept
         return kept
@@ -142,10 +143,15 @@ class Profiles:
             run.depth -= 1
             del run.judging[key]
 
-    def conforms(self, node: Node, canonical: str, run: CheckRun) -> bool:
-        """Say whether a node conforms to a profile, without keeping what is found."""
+    def conforms(self, node: Node, canonical: str, run: CheckRun) -> bool | None:
+        """Say whether a node conforms to a profile, without keeping what is found.
+
+        None where the profile is unknown.
+        """
         if is_core(canonical):
             return model.is_kind_of(node.type, name_of(canonical))
+        if self.find(canonical) is None:
+            return None
         with run.trial() as trial:
             self.check_node(node, canonical, run)
         return not trial.failed
@@ -168,6 +174,12 @@ class Profiles:
             return [issue("profile-missing", node.type, canonical)]
         self.check_node(node, canonical, run)
         return run.issues
+
+
+def _versions(version: str) -> list[str]:
+    """Return a version and what may be written for it: `0.2` means any `0.2.x`."""
+    parts = version.split(".")
+    return [version, *(".".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))]
 
 
 def snapshot(definition: Mapping[str, Any], profiles: Profiles) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from conformance.fhirpath import model
 from conformance.fhirpath.functions_fhir import type_of_reference
-from conformance.fhirpath.nodes import Node
+from conformance.fhirpath.nodes import Node, all_children
 from conformance.profiles.run import CheckRun
 from conformance.profiles.shapes import RootOf, is_core, name_of
 from conformance.profiles.slicing import NodeCheck
@@ -14,7 +14,7 @@ def target_check(
     targets: list[str],
     url: str,
     root_of: RootOf,
-    conforms: Callable[[Node, str, CheckRun], bool],
+    conforms: Callable[[Node, str, CheckRun], bool | None],
 ) -> NodeCheck:
     """Compile `targetProfile`: types as resolved or written, profiles of what is resolved."""
     profiled = [target for target in targets if not is_core(target)]
@@ -37,7 +37,7 @@ def target_check(
             return
         if found is None or any(model.is_kind_of(type_name, name) for name in plain):
             return
-        if not any(conforms(found, profile, run) for profile in profiled):
+        if all(conforms(found, profile, run) is False for profile in profiled):
             run.add("target-profile", node, url, names)
 
     return check
@@ -48,3 +48,15 @@ def _written_type(reference: Mapping[str, object]) -> str | None:
     if isinstance(text, str) and (found := type_of_reference(text)):
         return found
     return named if isinstance(named, str) and model.is_resource(named) else None
+
+
+def check_targets(root: Node, run: CheckRun) -> None:
+    """Tell every literal reference whose target can be found nowhere."""
+    queue = [root]
+    while queue:
+        node = queue.pop()
+        if node.type == "Reference" and isinstance(node.value, Mapping):
+            text = node.value.get("reference")
+            if isinstance(text, str) and text and run.resolved(node) is None:
+                run.add("reference-missing", node)
+        queue.extend(all_children(node))

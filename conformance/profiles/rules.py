@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from conformance.fhirpath import model
 from conformance.fhirpath.compiler import Compiler
 from conformance.fhirpath.direct import compile_test
 from conformance.fhirpath.direct_steps import Test
@@ -16,17 +15,21 @@ from conformance.profiles.slicing import NodeCheck
 from conformance.profiles.texts import fault
 
 
-def rule_checks(shape: Shape, url: str) -> list[NodeCheck]:
-    """Compile the rules of an element that its base does not bring."""
+def rule_checks(shape: Shape, url: str, *, is_root: bool) -> list[NodeCheck]:
+    """Compile the rules of an element that its base does not bring.
+
+    `%resource` is the resource whose element it is: for a rule written at `Bundle.entry.resource`
+    the Bundle, for one at a profile's root the resource itself.
+    """
     known = {rule.get("key") for rule in shape.base.get("constraint", ())}
     return [
-        _rule_check(rule, url)
+        _rule_check(rule, url, is_root=is_root)
         for rule in shape.facts.get("constraint", ())
         if rule.get("key") not in known and rule.get("expression")
     ]
 
 
-def _rule_check(rule: dict[str, Any], url: str) -> NodeCheck:
+def _rule_check(rule: dict[str, Any], url: str, *, is_root: bool) -> NodeCheck:
     expression, key = str(rule["expression"]), str(rule.get("key"))
     try:
         tree = parse(expression)
@@ -37,19 +40,18 @@ def _rule_check(rule: dict[str, Any], url: str) -> NodeCheck:
     direct: dict[str, Test] = {}
 
     def check(node: Node, run: CheckRun) -> None:
+        owner = owner_of(node if is_root or node.parent is None else node.parent)
         try:
             if isinstance(node.value, dict):
                 test = direct.get(node.type)
                 if test is None:
-                    owner = node.type.partition(".")[0]
-                    owner_type = owner if model.is_resource(owner) else None
-                    test = compile_test(tree, node.type, owner_type, as_filters=True)
+                    test = compile_test(tree, node.type, None, as_filters=True)
                     direct[node.type] = test
-                scope = run.scope_of(node)
+                scope = run.scope_of(owner)
                 scope.context = (node.value, node.type)
                 verdict = test(node.value, scope)
             else:
-                verdict = _general_verdict(general, node, run)
+                verdict = _general_verdict(general, node, owner, run)
         except (InvalidContent, NotSupported):
             verdict = None
         if verdict is not True:
@@ -58,6 +60,6 @@ def _rule_check(rule: dict[str, Any], url: str) -> NodeCheck:
     return check
 
 
-def _general_verdict(closure: Closure, node: Node, run: CheckRun) -> bool | None:
-    inner = Run([node], resource=[owner_of(node)], root=[run.root], ports=run.ports)
+def _general_verdict(closure: Closure, node: Node, owner: Node, run: CheckRun) -> bool | None:
+    inner = Run([node], resource=[owner], root=[run.root], ports=run.ports)
     return truth(closure(Frame(inner, [node])), "this rule")

@@ -21,7 +21,9 @@ MAX_DEPTH = 40
 class CheckRun:
     """The state of one check: issues found, scopes of resources, profiles being judged."""
 
-    __slots__ = ("_scopes", "depth", "issues", "judging", "ports", "profiles", "root")
+    __slots__ = (
+        "_scopes", "depth", "issues", "judging", "ports", "profiles", "root", "unknown_extension",
+    )  # fmt: skip
 
     def __init__(self, profiles: "Profiles", root: Node, ports: Ports) -> None:
         self.profiles = profiles
@@ -30,6 +32,7 @@ class CheckRun:
         self.issues: list[Issue] = []
         self.judging: dict[tuple[int, str], bool] = {}
         self.depth = 0
+        self.unknown_extension = "extension-unknown"
         self._scopes: dict[int, Scope] = {}
 
     def add(self, key: str, node: Node, *arguments: object) -> None:
@@ -42,9 +45,8 @@ class CheckRun:
         """Return a context in which findings are counted and thrown away."""
         return Trial(self)
 
-    def scope_of(self, node: Node) -> Scope:
-        """Return the FHIRPath scope of the resource in which a node stands."""
-        owner = owner_of(node)
+    def scope_of(self, owner: Node) -> Scope:
+        """Return the FHIRPath scope of a resource."""
         scope = self._scopes.get(id(owner))
         if scope is None:
             container = owner.parent if owner.key == "contained" else None
@@ -94,7 +96,9 @@ def expression_of(node: Node) -> str:
     parts: list[str] = []
     found: Node | None = node
     while found is not None and found.parent is not None:
-        parts.append(found.key if found.index is None else f"{found.key}[{found.index}]")
+        known = model.slots_of(found.parent.type).get(found.key)
+        step = found.key if known is None else model.step_of(*known)
+        parts.append(step if found.index is None else f"{step}[{found.index}]")
         found = found.parent
     root = found.type.partition(".")[0] if found is not None else ""
     return ".".join([root, *reversed(parts)])

@@ -37,7 +37,7 @@ class Shape:
 
     def __init__(self, name: str, facts: Facts, core: tuple[str, str] | None) -> None:
         self.name = name
-        self.facts = facts
+        self.facts = dict(facts)
         self.base = facts
         self.core = core
         self.children: dict[str, Shape] | None = None

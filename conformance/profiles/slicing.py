@@ -8,6 +8,7 @@ from conformance.profiles.discriminators import Sort, discriminators_of, sort_of
 from conformance.profiles.run import CheckRun
 from conformance.profiles.shapes import RootOf, Shape
 
+_UNDECIDED = -1
 NodeCheck = Callable[[Node, CheckRun], None]
 ListCheck = Callable[[Node, list[Node], CheckRun], None]
 """Checks the items of one list below an element: (element, items, run)."""
@@ -65,8 +66,7 @@ def compile_slicing(
                 inner=compile_slicing(one, inner_context, root_of, conforms, compile_item),
             )
         )
-    most_of_all = limit_of(shape)
-    return _check(slices, rules, context, is_ordered=is_ordered, most_of_all=most_of_all)
+    return _check(slices, rules, context, is_ordered=is_ordered)
 
 
 def _sorts(
@@ -89,18 +89,19 @@ def _url_sort(urls: set[str]) -> Sort:
     return lambda node, _run: isinstance(node.value, dict) and node.value.get("url") in urls
 
 
-def _check(
-    slices: list[Slice], rules: str, context: Context, *, is_ordered: bool, most_of_all: int | None
-) -> ListCheck:
+def _check(slices: list[Slice], rules: str, context: Context, *, is_ordered: bool) -> ListCheck:
     names = ", ".join(one.name for one in slices)
-    del most_of_all
 
     def check(element: Node, items: list[Node], run: CheckRun) -> None:
         filled: list[list[Node]] = [[] for _ in slices]
         last = -1
-        has_rest = False
+        has_rest = has_undecided = False
         for item in items:
             at = _place_of(item, slices, run)
+            if at == _UNDECIDED:
+                run.add("slice-undecided", item, context.url, context.name)
+                has_undecided = True
+                continue
             if at is None:
                 has_rest = True
                 if rules == "closed":
@@ -113,29 +114,38 @@ def _check(
             last = max(last, at)
             filled[at].append(item)
         for one, found in zip(slices, filled, strict=True):
-            _check_slice(element, one, found, context, run)
+            _check_slice(element, one, found, context, run, is_sure=not has_undecided)
 
     return check
 
 
 def _place_of(item: Node, slices: list[Slice], run: CheckRun) -> int | None:
+    """Return the first slice an item belongs to, None for none, _UNDECIDED if unclear."""
+    is_undecided = False
     for at, one in enumerate(slices):
         verdicts = [sort(item, run) for sort in one.sorts]
         if verdicts and all(verdicts):
             return at
+        is_undecided = is_undecided or (None in verdicts and False not in verdicts)
         if not verdicts and one.check is not None:
             with run.trial() as trial:
                 one.check(item, run)
             if not trial.failed:
                 return at
-    return None
+    return _UNDECIDED if is_undecided else None
 
 
 def _check_slice(
-    element: Node, one: Slice, found: list[Node], context: Context, run: CheckRun
+    element: Node,
+    one: Slice,
+    found: list[Node],
+    context: Context,
+    run: CheckRun,
+    *,
+    is_sure: bool,
 ) -> None:
     name = f"{context.name}:{one.name}"
-    if len(found) < one.least:
+    if len(found) < one.least and is_sure:
         run.add("min", element, one.least, name, len(found), context.url)
     if one.most is not None and len(found) > one.most:
         run.add("max", found[one.most], one.most, name, len(found), context.url)
