@@ -23,6 +23,12 @@ from fhir_store.search_query import SearchQuery
 from fhir_store.transaction import Transaction
 from fhir_store.versions import HistoryPage, HistoryQuery, PointReads, history, vread
 
+# session: a time limit for every statement. A prepared statement may get its plan while the tables
+# are still empty and keep it for good; without sequential scans that plan uses the indexes, too.
+_SESSION = """
+SELECT set_config('statement_timeout', %s, false), set_config('application_name', %s, false),
+       set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)"""
+
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
 
@@ -39,11 +45,7 @@ def make_pool(
     async def configure(connection: AsyncConnection[Any]) -> None:
         await connection.set_autocommit(True)
         arrays.register(connection)
-        await connection.execute(
-            "SELECT set_config('statement_timeout', %s, false),"
-            " set_config('application_name', %s, false)",
-            (str(int(statement_seconds * 1000)), name),
-        )
+        await connection.execute(_SESSION, (str(int(statement_seconds * 1000)), name))
 
     return AsyncConnectionPool(
         database_url,

@@ -226,3 +226,26 @@ def test_every_pooled_connection_has_a_time_limit(database_url):
             return await asyncio.gather(*(limit() for _ in range(6)))
 
     assert set(asyncio.run(run())) == {"2s"}
+
+
+@pytest.mark.parametrize(("scans", "expected"), [("off", False), ("on", True)])
+def test_a_plan_made_on_small_tables_serves_large_ones(database_url, context, scans, expected):
+    async def run():
+        async with make_pool(database_url, size=2) as pool, pool.connection() as connection:
+            await connection.execute(f"SET enable_seqscan = {scans}")  # the twin: "on"
+            store = Store(pool)
+            few, many = (
+                [Update(resource=patient(f"v{n}", id=f"p{n}")) for n in range(count)]
+                for count in (20, 1500)
+            )
+            await store.write(few, context=context)
+            await connection.execute("ANALYZE")
+            statement = statements.LOCK_CURRENT.replace("%(rkeys)b", "$1")
+            await connection.execute(f"PREPARE early (int8[]) AS {statement}")
+            for _ in range(8):
+                await connection.execute("EXECUTE early ('{1,2}')")
+            await store.write(many, context=context)
+            cursor = await connection.execute("EXPLAIN EXECUTE early ('{1,2}')")
+            return "Seq Scan" in str(await cursor.fetchall())
+
+    assert asyncio.run(run()) is expected
