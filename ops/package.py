@@ -1,30 +1,49 @@
 """The `cphc` package's resources, loaded at start as ordinary resources."""
 
 import datetime
-from collections.abc import Iterator
-from typing import Any
+import hashlib
 
-from conformance.cphc.code_systems import code_systems, value_sets
-from conformance.forms.questionnaires import option_value_sets, questionnaires
+from conformance.cphc import BASE
+from conformance.cphc.artefacts import package
+from conformance.problem import Gone, NotFound
+from conformance.resource_json import dump, parse
 from fhir_store.operations import Update, WriteContext
 from fhir_store.store import Store
 
-
-def package() -> Iterator[dict[str, Any]]:
-    """Yield every resource of the package."""
-    yield from code_systems()
-    yield from value_sets()
-    yield from option_value_sets()
-    yield from questionnaires().values()
+MARK = "cphc-package"
 
 
 async def load_package(store: Store) -> int:
-    """Write the package's resources; what is there already stays. Returns how many changed."""
+    """Write the package's resources unless these very ones were written; returns how many changed.
+
+    What was loaded last is noted in `Basic/cphc-package`, so that a start costs one read.
+    """
+    resources = list(package())
+    digest = hashlib.sha256(b"\n".join(dump(resource) for resource in resources)).hexdigest()
+    if await _loaded(store) == digest:
+        return 0
     context = WriteContext(
         actor="package",
         at=datetime.datetime.now(datetime.UTC),
         source="cn.cphc.core",
         deliveries=False,
     )
-    written = await store.write([Update(resource=r) for r in package()], context=context)
+    mark = {
+        "resourceType": "Basic",
+        "id": MARK,
+        "identifier": [{"system": f"{BASE}/package-digest", "value": digest}],
+        "code": {"text": "cn.cphc.core"},
+    }
+    operations = [Update(resource=resource) for resource in (*resources, mark)]
+    written = await store.write(operations, context=context)
     return sum(one.changed for one in written)
+
+
+async def _loaded(store: Store) -> str | None:
+    try:
+        version = await store.read("Basic", MARK)
+    except (NotFound, Gone):
+        return None
+    identifiers = parse(version.body).get("identifier", [{}])
+    value: str | None = identifiers[0].get("value")
+    return value

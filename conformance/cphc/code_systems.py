@@ -32,7 +32,26 @@ def code_systems() -> tuple[dict[str, Any], ...]:
     """Return every CodeSystem of the package."""
     folder = sources() / "code_systems"
     entries = yaml.safe_load((folder / "index.yaml").read_text("utf-8"))
-    return tuple(_code_system(entry, _rows(folder / f"{entry['id']}.csv")) for entry in entries)
+    national = [_code_system(entry, _rows(folder / f"{entry['id']}.csv")) for entry in entries]
+    return (*national, *_own_code_systems())
+
+
+def _own_code_systems() -> Iterator[dict[str, Any]]:
+    own = yaml.safe_load((sources() / "own_code_systems.yaml").read_text("utf-8"))
+    for name, entry in own.items():
+        chinese, english = entry["title"]
+        heading = {
+            "id": f"cphc-{name}",
+            "title": {"zh": chinese, "en": english},
+            "version": VERSION,
+            "source": entry.get("source", "The hub's own list"),
+            "confidence": "secondary" if "source" in entry else "design",
+        }
+        rows = [
+            {"code": code, "display": text, "english": gloss, "parent": ""}
+            for code, text, gloss in entry["codes"]
+        ]
+        yield _code_system(heading, rows)
 
 
 def value_sets() -> Iterator[dict[str, Any]]:
