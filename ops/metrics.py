@@ -4,6 +4,8 @@ One `Metrics` belongs to one process. Counters and durations are kept as things 
 ages are read from the queues when somebody asks.
 """
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from fhir_store.queue_desk import QueueFigures
@@ -69,6 +71,13 @@ class Metrics:
             "qiao_outbox_oldest_seconds", "Age of the oldest open delivery", ["destination"],
             registry=registry,
         )  # fmt: skip
+        self._lines = Gauge(
+            "qiao_mllp_connections", "Open MLLP connections", ["channel"], registry=registry
+        )
+        self._lines_ended = Counter(
+            "qiao_mllp_connections_ended", "MLLP connections the hub ended, by reason",
+            ["channel", "reason"], registry=registry,
+        )  # fmt: skip
         self._ack_of: dict[str, Histogram] = {}
         self._outcome_of: dict[tuple[str, str], Counter] = {}
 
@@ -87,6 +96,14 @@ class Metrics:
     def refused(self, channel: str, reason: str) -> None:
         """Count a frame that was not kept."""
         self._refused.labels(channel, reason).inc()
+
+    def watch_lines(self, channel: str, count: Callable[[], float]) -> None:
+        """Read the number of open connections when somebody asks."""
+        self._lines.labels(channel).set_function(count)
+
+    def line_ended(self, channel: str, reason: str) -> None:
+        """Count a connection that the hub ended."""
+        self._lines_ended.labels(channel, reason).inc()
 
     def id_reused(self, channel: str) -> None:
         """Count a known control id that came with another body."""

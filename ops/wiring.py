@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import importlib.metadata
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -140,7 +141,14 @@ async def _start_mllp(
     stack: contextlib.AsyncExitStack, settings: Settings, flow: InboundFlow
 ) -> int:
     tls = mllp_listener_tls(settings)
-    server = MllpServer(channel=HIS, accept=flow.accept, refuse=flow.refuse, tls=tls)
+    server = MllpServer(
+        channel=HIS,
+        accept=flow.accept,
+        refuse=flow.refuse,
+        tls=tls,
+        on_ended=functools.partial(flow.metrics.line_ended, HIS),
+    )
+    flow.metrics.watch_lines(HIS, lambda: len(server.connections))
     await server.start(settings.host, settings.mllp_port)
     stack.push_async_callback(server.stop)
     return server.port

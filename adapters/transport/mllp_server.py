@@ -50,6 +50,14 @@ class _Peer:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """Why a connection ended: a word that is counted, and words for the log."""
+
+    reason: str
+    text: str = ""
+
+
 _LINGER_SECONDS = 2.0
 
 
@@ -64,12 +72,14 @@ class MllpServer:
         limits: MllpLimits | None = None,
         tls: ssl.SSLContext | None = None,
         refuse: Refuse | None = None,
+        on_ended: Callable[[str], None] | None = None,
     ) -> None:
         self.channel = channel
         self.accept = accept
         self.limits = limits or MllpLimits()
         self.tls = tls
         self.refuse = refuse
+        self._on_ended = on_ended
         self.counts: Counter[str] = Counter()
         self.held = 0
         self.connections: set[_Connection] = set()
@@ -114,11 +124,11 @@ class MllpServer:
         for listener in self._sockets:
             listener.close()
         for connection in list(self.connections):
-            connection.finish("stopped")
+            connection.finish(_Ending("stopped"))
         while self.connections and loop.time() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self.connections):
-            connection.end("stopped")
+            connection.end(_Ending("stopped"))
         await asyncio.sleep(0)
         for task in background:
             task.cancel()
@@ -140,15 +150,17 @@ class MllpServer:
         if not self._per_host[peer.host]:
             del self._per_host[peer.host]
 
-    def note(self, reason: str, peer: _Peer) -> None:
+    def note(self, ending: _Ending, peer: _Peer) -> None:
         """Count and log the end of a connection that the peer did not choose."""
-        self.counts[reason] += 1
+        self.counts[ending.reason] += 1
+        if self._on_ended is not None:
+            self._on_ended(ending.reason)
         logger.warning(
             "mllp connection ended: %s; peer %s, channel %s",
-            reason,
+            ending.text or ending.reason,
             peer.name,
             self.channel,
-            extra={"reason": reason, "peer": peer.name, "channel": self.channel},
+            extra={"reason": ending.reason, "peer": peer.name, "channel": self.channel},
         )
 
     async def _listen(self, listener: socket.socket) -> None:
@@ -164,7 +176,7 @@ class MllpServer:
             peer = _Peer(host=str(address[0]), name=f"{address[0]}:{address[1]}")
             reason = self.admit(peer)
             if reason is not None:
-                self.note(reason, peer)
+                self.note(_Ending(reason), peer)
                 accepted.close()
                 continue
             task = loop.create_task(self._welcome(accepted, peer))
@@ -184,7 +196,8 @@ class MllpServer:
                 return
             reason = getattr(broken, "reason", None) or type(broken).__name__
             self.release(peer)
-            self.note(f"tls: {reason}" if self.tls else f"not connected: {reason}", peer)
+            word = "tls" if self.tls else "not-connected"
+            self.note(_Ending(word, f"{word}: {reason}"), peer)
             accepted.close()
 
     async def _sweep(self) -> None:
@@ -197,9 +210,9 @@ class MllpServer:
             await asyncio.sleep(min(1.0, shortest / 4))
             now = loop.time()
             for connection in list(self.connections):
-                reason = connection.overdue(now)
-                if reason is not None:
-                    connection.end(reason)
+                ending = connection.overdue(now)
+                if ending is not None:
+                    connection.end(ending)
 
 
 class _Connection(asyncio.Protocol):
@@ -221,7 +234,7 @@ class _Connection(asyncio.Protocol):
         self._last_reply: bytes | None = None
         self._has_had_frame = False
         self._reading = True
-        self._finishing: str | None = None
+        self._finishing = False
         self._lost = False
 
     @property
@@ -245,7 +258,7 @@ class _Connection(asyncio.Protocol):
         self._waiting.clear()
 
     def data_received(self, data: bytes) -> None:
-        if self._finishing is not None or self._lost:
+        if self._finishing or self._lost:
             return
         began = self._frame_began_at
         for event in self._reader.feed(data):
@@ -268,10 +281,10 @@ class _Connection(asyncio.Protocol):
         self._advance()
 
     def eof_received(self) -> bool:
-        if self._reader.in_frame and self._finishing is None:
-            self.finish("closed by the peer inside a frame")
+        if self._reader.in_frame and not self._finishing:
+            self.finish(_Ending("cut-short", "closed by the peer inside a frame"))
         elif self._transport is not None:
-            self._finishing = self._finishing or "closed by the peer"
+            self._finishing = True
             self._advance()
         # A sender may close its half and still wait for the ACK; TLS knows no half.
         return self._server.tls is None and self._transport is not None and not self._lost
@@ -283,51 +296,52 @@ class _Connection(asyncio.Protocol):
         self._write_blocked_at = None
         self._advance()
 
-    def overdue(self, now: float) -> str | None:
+    def overdue(self, now: float) -> _Ending | None:
         """Return the limit this connection has broken by `now`, if any."""
         limits = self._server.limits
         if self._linger_until is not None:
-            return "lingered" if now > self._linger_until else None
+            return _Ending("lingered") if now > self._linger_until else None
         if self._write_blocked_at is not None:
             late = now - self._write_blocked_at > limits.reply_seconds
-            return "reply not read in time" if late else None
+            return _Ending("reply-unread", "reply not read in time") if late else None
         if self._frame_began_at is not None and self._reading:
             if now - self._frame_began_at <= limits.frame_seconds:
                 return None
             ending = ", FS without CR" if self._reader.ends_without_return else ""
-            return "frame not finished in time" + ending
+            return _Ending("frame-late", "frame not finished in time" + ending)
         if self._running or self._waiting:
             return None
         if self._has_had_frame:
-            return "idle" if now - self._active_at > limits.idle_seconds else None
-        return "silent" if now - self._opened_at > limits.opening_seconds else None
+            return _Ending("idle") if now - self._active_at > limits.idle_seconds else None
+        return _Ending("silent") if now - self._opened_at > limits.opening_seconds else None
 
-    def finish(self, reason: str) -> None:
+    def finish(self, ending: _Ending) -> None:
         """Take nothing more from this caller; answer what is being kept, then close."""
-        if self._finishing is not None or self._lost:
+        if self._finishing or self._lost:
             return
-        self._finishing = reason
-        self._server.note(reason, self._peer)
-        if reason == "stopped":
+        self._finishing = True
+        self._server.note(ending, self._peer)
+        if ending.reason == "stopped":
             self._waiting.clear()
         self._frame_began_at = None
         self._advance()
 
-    def end(self, reason: str) -> None:
+    def end(self, ending: _Ending) -> None:
         """Close at once."""
         if self._lost or self._transport is None:
             return
-        if reason != "lingered" and self._finishing is None:
-            self._server.note(reason, self._peer)
-        self._finishing = self._finishing or reason
+        if not self._finishing:
+            self._server.note(ending, self._peer)
+        self._finishing = True
         self._waiting.clear()
         self._transport.abort()
 
     def _bears(self, garbage: Garbage) -> bool:
         if self._server.limits.garbage == "close":
-            self.finish(f"{garbage.size} bytes outside a frame")
+            self.finish(_Ending("garbage", f"{garbage.size} bytes outside a frame"))
             return False
-        self._server.note(f"ignored {garbage.size} bytes outside a frame", self._peer)
+        text = f"ignored {garbage.size} bytes outside a frame"
+        logger.warning("mllp %s; peer %s", text, self._peer.name)
         return True
 
     def _refuse(self, oversize: Oversize) -> None:
@@ -335,14 +349,15 @@ class _Connection(asyncio.Protocol):
         if self._server.refuse is not None:
             head = self._received(oversize.head)
             self._last_reply = self._server.refuse(head, f"the frame is over {limit} bytes")
-        self.finish(f"frame over {limit} bytes")
+        self.finish(_Ending("frame-size", f"frame over {limit} bytes"))
 
     def _account(self) -> None:
         held = self._reader.held
         self._server.held += held - self._held
         self._held = held
         if held and self._server.held > self._server.limits.held_bytes:
-            self.finish("unfinished frames of all connections hold too much memory")
+            text = "unfinished frames of all connections hold too much memory"
+            self.finish(_Ending("memory", text))
 
     def _received(self, payload: bytes) -> Received:
         return Received(
@@ -363,9 +378,9 @@ class _Connection(asyncio.Protocol):
             self._server.tasks.add(task)
             task.add_done_callback(self._server.tasks.discard)
             task.add_done_callback(self._answer)
-        if self._finishing is not None and not self._running and not self._waiting:
+        if self._finishing and not self._running and not self._waiting:
             self._close()
-        elif self._waiting and self._reading and self._finishing is None:
+        elif self._waiting and self._reading and not self._finishing:
             self._reading = False
             self._transport.pause_reading()
         elif not self._waiting and not self._reading:
@@ -387,7 +402,7 @@ class _Connection(asyncio.Protocol):
             elif failed:
                 # Nothing was promised: without a reply the sender sends it again.
                 name = "cancelled" if task.cancelled() else type(task.exception()).__name__
-                self.end(f"accept failed: {name}")
+                self.end(_Ending("accept-failed", f"accept failed: {name}"))
             else:
                 self._write(task.result())
         self._advance()

@@ -272,7 +272,7 @@ def test_trickled_bytes_do_not_extend_the_receive_deadline() -> None:
                 writer.write(b"x")
                 await asyncio.sleep(0.02)
             assert is_closed(await read_end(reader))
-            assert server.counts["frame not finished in time"] == 1
+            assert server.counts["frame-late"] == 1
 
     run(scenario())
 
@@ -356,10 +356,10 @@ def test_a_peer_that_never_reads_its_acks_is_stopped_and_closed(
                 for number in range(10_000):
                     writer.write(to_frame(b"%d" % number))
                     await writer.drain()
-                    if server.counts["reply not read in time"]:
+                    if server.counts["reply-unread"]:
                         break
                     await asyncio.sleep(0)
-            while not server.counts["reply not read in time"]:
+            while not server.counts["reply-unread"]:
                 await asyncio.sleep(0.05)
             # Sockets hold some megabytes of replies; what is accepted beyond them is bounded.
             assert len(keeper.kept) < 500
@@ -407,7 +407,28 @@ def test_five_hundred_slow_sockets_are_closed_and_a_good_sender_is_served() -> N
                 assert await ack_of(reader) == b"ACK still here"
             # On a busy machine a socket may run out of time before its first byte is sent.
             assert server.counts["silent"] >= 250
-            assert server.counts["silent"] + server.counts["frame not finished in time"] == 500
+            assert server.counts["silent"] + server.counts["frame-late"] == 500
+
+    run(scenario())
+
+
+def test_whoever_watches_learns_why_connections_end() -> None:
+    async def scenario() -> None:
+        ended: list[str] = []
+        server = MllpServer(channel="his-a", accept=Keeper(), on_ended=ended.append)
+        await server.start("localhost", 0)
+        async with connected(server) as (reader, writer):
+            writer.write(b"garbage")
+            await read_end(reader)
+        async with connected(server) as (reader, writer):
+            writer.write(to_frame(b"fail"))
+            await read_end(reader)
+        async with connected(server) as (_, writer):
+            writer.write(b"\x0bcut")
+        while len(ended) < 3:
+            await asyncio.sleep(0.01)
+        assert ended == ["garbage", "accept-failed", "cut-short"]
+        await server.stop()
 
     run(scenario())
 
