@@ -4,6 +4,7 @@ https://hl7.org/fhir/R4/narrative.html, constraints txt-1 and txt-2. Elements an
 those of HTML 4.0 chapters 7-11 and 15 that the page allows.
 """
 
+import functools
 import html
 import re
 from typing import Any
@@ -67,48 +68,20 @@ ELEMENTS = frozenset(
         "var",
     ]
 )
-_EVERYWHERE = frozenset(
-    [
-        "title",
-        "style",
-        "class",
-        "id",
-        "lang",
-        "xml:lang",
-        "xml:space",
-        "dir",
-        "accesskey",
-        "tabindex",
-        "width",
-        "height",
-        "align",
-        "valign",
-        "char",
-        "charoff",
-        "span",
-        "border",
-        "xmlns",
-    ]
+ATTRIBUTES = frozenset(
+    "abbr accesskey align alt axis bgcolor border cellpadding cellspacing char charoff charset cite"
+    " class colspan coords dir frame headers height href hreflang id ismap lang longdesc name"
+    " nohref nowrap rel rev rowspan rules scope shape span src start style summary tabindex title type"
+    " usemap valign value width xml:lang xml:space xmlns".split()
 )
-_MORE = {
-    "a": "charset type name href hreflang rel rev shape coords",
-    "area": "shape coords href nohref alt",
-    "blockquote": "cite",
-    "img": "src alt longdesc usemap ismap",
-    "li": "value type",
-    "map": "name",
-    "ol": "start type",
-    "q": "cite",
-    "table": "summary frame rules cellspacing cellpadding",
-    "td": "nowrap abbr axis headers scope rowspan colspan bgcolor",
-    "th": "nowrap abbr axis headers scope rowspan colspan bgcolor",
-    "tr": "bgcolor",
-    "ul": "type",
-}
-_ATTRIBUTES = {name: _EVERYWHERE | frozenset(_MORE.get(name, "").split()) for name in ELEMENTS}
 _READABLE = ELEMENTS - {"img"}
 _LINKS = frozenset({"href", "src", "cite", "longdesc", "usemap"})
 _ACTIVE_STYLE = re.compile(r"expression|javascript|@import|behaviou?r|-moz-binding|\\", re.I)
+# Each reads its input once. A tag whose attributes are not all quoted does not match the second.
+_OPENING_TAG = re.compile(r"<[^/>][^>]*>")
+_WHOLE_TAG = re.compile(r"""<[a-z0-9]+(?:\s+[a-zA-Z:]+\s*=\s*(?:"[^"<>]*"|'[^'<>]*'))*\s*/?>""")
+_READABLE_TEXT = re.compile(r">[ \t\r\n]*[^ \t\r\n<]")
+_ROOT_TAG = re.compile(r'<div xmlns="http://www\.w3\.org/1999/xhtml"[ >]')
 _BLANKS = re.compile(r"[\x00-\x20\x7f-\xa0]+")
 _ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]{1,31});")
 _XML_ENTITIES = frozenset({"amp", "lt", "gt", "quot", "apos"})
@@ -142,13 +115,12 @@ class _Reader:
         """Check an element and its attributes."""
         if not attributes and name in _READABLE:
             return
-        allowed = _ATTRIBUTES.get(name)
-        if allowed is None:
+        if name not in ELEMENTS:
             raise _Refused("narrative-element")
         if name == "img":
             self.has_content = True
         for attribute, value in attributes.items():
-            if attribute not in allowed:
+            if attribute not in ATTRIBUTES:
                 raise _Refused("narrative-attribute")
             if attribute in _LINKS and not _is_harmless_link(value, is_image=name == "img"):
                 raise _Refused("narrative-link")
@@ -159,7 +131,7 @@ class _Reader:
 
     def characters(self, text: str) -> None:
         """Note that there is something to read."""
-        if not text.isspace():
+        if text.strip(" \t\r\n"):
             self.has_content = True
             self.parser.CharacterDataHandler = None
 
@@ -184,7 +156,7 @@ def check_narrative(value: Any) -> str | None:
     if type(value) is not str:
         return "not-a-string"
     try:
-        return _check(value)
+        return None if _is_plain(value) else _check(value)
     except expat.ExpatError:
         # HTML's own names of characters are not XML; they are common and harmless.
         replaced = to_xml(value)
@@ -194,6 +166,35 @@ def check_narrative(value: Any) -> str | None:
         return _check(replaced)
     except expat.ExpatError:
         return "narrative-not-xml"
+
+
+def _is_plain(value: str) -> bool:
+    """Say whether a narrative is certainly allowed: the quick way most of them go.
+
+    Raises ExpatError where it is not well-formed.
+    """
+    if not _ROOT_TAG.match(value) or "<!" in value or "<?" in value:
+        return False
+    if not all(map(_is_plain_tag, set(_OPENING_TAG.findall(value)))):
+        return False
+    if not _READABLE_TEXT.search(value):
+        return False
+    expat.ParserCreate().Parse(value, True)
+    return True
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_plain_tag(tag: str) -> bool:
+    """Say whether an opening tag has only allowed attributes, quoted, with harmless values."""
+    if not _WHOLE_TAG.fullmatch(tag):
+        return False
+    reader = _Reader()
+    reader.parser.StartElementHandler = reader.inner
+    try:
+        reader.parser.Parse(tag if tag.endswith("/>") else tag[:-1] + "/>", True)
+    except (_Refused, expat.ExpatError):
+        return False
+    return True
 
 
 def is_xml(value: str) -> bool:

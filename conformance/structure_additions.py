@@ -65,8 +65,9 @@ def extension_check(shape: Check) -> Check:
     def check(value: Any, local: list[str]) -> list[Found] | None:
         found = shape(value, local)
         if type(value) is dict:
-            has_value = any(name.startswith(("value", "_value")) for name in value)
-            if has_value == ("extension" in value):
+            has_extensions = "extension" in value
+            has_value = len(value) > ("url" in value) + ("id" in value) + has_extensions
+            if has_value == has_extensions:
                 found = [*(found or ()), ("", "ext-1", ())]
         return found
 

@@ -214,9 +214,9 @@ def _list_check(one: Check, maximum: int | None) -> Check:
         for index, item in enumerate(value):
             inner = one(item, local)
             if inner:
-                found = [*(found or ()), *_below(f"[{index}]", inner)]
+                found = _joined(found, _below(f"[{index}]", inner))
         if maximum is not None and len(value) > maximum:
-            found = [*(found or ()), ("", "too-many", (str(maximum),))]
+            found = _joined(found, [("", "too-many", (str(maximum),))])
         return found
 
     return check
@@ -234,38 +234,52 @@ def _list_of_primitives(test: primitives.Check, maximum: int | None) -> Check:
 
 def _object_check(shape: _Shape, shadow: Check, *, is_resource: bool) -> Check:
     """Return the check of an object; `shadow` checks `_name` members."""
-    test_of, member_of, display = shape.tests.get, shape.members.get, shape.display
-    required, choices = tuple(shape.required), tuple(shape.choices)
+    test_of, member_of, is_part = shape.tests.get, shape.members.get, not is_resource
+    choices, needed = tuple(shape.choices), tuple(name for name, _ in shape.required)
 
     def check(value: Any, local: list[str]) -> list[Found] | None:
         if type(value) is not dict:
             return [("", _kind_of(value, "not-an-object"), ())]
-        found: list[Found] = []
+        found: list[Found] | None = None
         for name, item in value.items():
             test = test_of(name)
             if test is not None:
                 key = test(item)
                 if key is not None:
-                    arguments = shape.arguments.get(name, ())
-                    found.append((display.get(name, ""), _kind_of(item, key), arguments))
+                    found = _joined(found, _failed(shape, name, item, key))
                 continue
             member = member_of(name)
-            if member is not None:
-                inner = member(item, local)
-                if inner:
-                    found += _found_in_member(shape, value, name, inner)
-            else:
-                found += _irregular(shape, shadow, value, name, local)
-        for name, path in required:
-            if name not in value and "_" + name not in value:
-                found.append((path, "missing-element", (name,)))
+            if member is None:
+                found = _joined(found, _irregular(shape, shadow, value, name, local))
+            elif inner := member(item, local):
+                found = _joined(found, _found_in_member(shape, value, name, inner))
+        for name in needed:
+            if name not in value:
+                found = _joined(found, _missing(shape, value, name))
         if choices:
-            found += _check_choices(choices, value)
-        if not is_resource and len(value) < 2 and (not value or "id" in value):
-            found.append(("", "ele-1", ()))
-        return found or None
+            found = _joined(found, _check_choices(choices, value))
+        if is_part and len(value) < 2 and (not value or "id" in value):
+            found = _joined(found, [("", "ele-1", ())])
+        return found
 
     return check
+
+
+def _joined(found: list[Found] | None, more: Iterable[Found]) -> list[Found] | None:
+    """Add findings; the list is made when the first one comes."""
+    if found is None:
+        return list(more) or None
+    found.extend(more)
+    return found
+
+
+def _failed(shape: _Shape, name: str, item: Any, key: str) -> Iterable[Found]:
+    yield shape.display.get(name, ""), _kind_of(item, key), shape.arguments.get(name, ())
+
+
+def _missing(shape: _Shape, value: Mapping[str, Any], name: str) -> Iterable[Found]:
+    if "_" + name not in value:
+        yield dict(shape.required)[name], "missing-element", (name,)
 
 
 def _found_in_member(
@@ -291,7 +305,7 @@ def _check_choices(choices: Iterable[Choice], value: Mapping[str, Any]) -> list[
     """Judge which members of each choice are there; `valueString` and `_valueString` are one."""
     found: list[Found] = []
     for path, names, minimum in choices:
-        there = names & value.keys()
+        there = names.intersection(value)
         if len(there) > 1:
             plain = sorted({name.removeprefix("_") for name in there})
             if len(plain) > 1:

@@ -1,0 +1,89 @@
+"""Validation of the official R4 examples, beside fhir.resources R4B on the same files.
+
+The raw limit is msgspec reading the same bytes without any check.
+"""
+
+import importlib
+import os
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from conformance import resource_json, structure
+from conformance.problem import Issue, NotSupported
+
+_REPEATS = 5
+
+
+async def run() -> dict[str, Any]:
+    """Return milliseconds of CPU for one pass over all files that both sides accept."""
+    files = [file.read_bytes() for file in _files()]
+    models = importlib.import_module("fhir.resources.R4B")
+    both = [(data, model) for data in files if (model := _model(models, data)) is not None]
+    data = [one for one, _ in both]
+    resources = [resource_json.parse(one) for one in data]
+    decode = msgspec.json.Decoder().decode
+    other_bytes = _cpu(lambda pair: pair[1].model_validate_json(pair[0]), both)
+    pairs = [(decode(one), model) for one, model in both]
+    other_values = _cpu(lambda pair: pair[1].model_validate(pair[0]), pairs)
+    raw = _cpu(decode, data)
+    read = _cpu(resource_json.parse, data)
+    structural = _cpu(lambda resource: structure.check(resource, constraints=False), resources)
+    everything = _cpu(structure.check, resources)
+    return {
+        "files": len(both),
+        "bytes": sum(map(len, data)),
+        "raw_decode_ms": raw,
+        "read_ms": read,
+        "structural_ms": structural,
+        "everything_ms": everything,
+        "fhir_resources_from_bytes_ms": other_bytes,
+        "fhir_resources_from_values_ms": other_values,
+        "structural_times_faster": round(other_values / structural, 1),
+        "structural_times_faster_from_bytes": round(other_bytes / (read + structural), 1),
+        "everything_times_faster": round(other_values / everything, 1),
+        "everything_times_faster_from_bytes": round(other_bytes / (read + everything), 1),
+    }
+
+
+def _files() -> Sequence[pathlib.Path]:
+    """Return the example files: below QIAO_SHARED, or a folder `shared` beside the checkout."""
+    named = os.environ.get("QIAO_SHARED")
+    above = pathlib.Path(__file__).resolve().parents[3:5]
+    for place in [pathlib.Path(named)] if named else [parent / "shared" for parent in above]:
+        if found := sorted((place / "data" / "r4-examples").glob("*.json")):
+            return found
+    raise NotSupported(
+        Issue(
+            code="not-found",
+            key="no-examples",
+            text_en="The official R4 examples are not here.",
+            text_zh="未找到 R4 官方示例。",
+            fix_en="Set QIAO_SHARED to the folder that holds data/r4-examples.",
+            fix_zh="请将 QIAO_SHARED 设为含有 data/r4-examples 的文件夹。",
+        )
+    )
+
+
+def _model(models: Any, data: bytes) -> Any:
+    """Return the R4B class of a resource if it exists and accepts it."""
+    try:
+        model = models.get_fhir_model_class(msgspec.json.decode(data)["resourceType"])
+        model.model_validate_json(data)
+    except (KeyError, LookupError, ValueError):
+        return None
+    return model
+
+
+def _cpu(work: Callable[[Any], object], items: Sequence[Any]) -> float:
+    """Return the least CPU milliseconds of a few passes."""
+    best = float("inf")
+    for _ in range(_REPEATS):
+        start = time.process_time()
+        for item in items:
+            work(item)
+        best = min(best, time.process_time() - start)
+    return round(best * 1000, 1)
