@@ -4,11 +4,13 @@ https://hl7.org/fhir/R4/conformance-rules.html#constraints. A rule holds when it
 not. `conformance.structure` judges form; the rules it already covers are left out here.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from conformance.constraint_reach import BY_HAND, keys_of, presence_test
 from conformance.fhirpath import model
 from conformance.fhirpath.direct import compile_test
 from conformance.fhirpath.direct_steps import Test
@@ -19,9 +21,12 @@ from conformance.problem import InvalidContent, Issue, NotSupported
 from conformance.r4 import tables
 
 COVERED = frozenset(
-    {"ele-1", "ext-1", "ref-1", "dom-2", "dom-3", "dom-4", "dom-5", "txt-1", "txt-2"}
+    {"ele-1", "ext-1", "ref-1", "dom-2", "dom-3", "dom-4", "dom-5", "dom-6", "txt-1", "txt-2"}
 )
-"""Keys of the rules that `conformance.structure` judges without FHIRPath."""
+"""Keys of the rules that `conformance.structure` judges without FHIRPath.
+
+dom-6, a narrative in every resource, is good practice between people; nobody asks it of machines.
+"""
 
 CORRECTIONS = {
     # `Boolean` is the System type, which a FHIR element never is (fhirpath.html#types); R4B and R5
@@ -54,12 +59,16 @@ Walk = Callable[[Any, Place, Scope, list[Finding]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One compiled constraint: `test(value, scope)` is true where it holds."""
+    """One compiled constraint: `test(value, scope)` is true where it holds.
+
+    It holds for an element that has none of the members in `keys`; None says nothing.
+    """
 
     key: str
     severity: str
     expression: str
     test: Test
+    keys: frozenset[str] | None = None
 
     def verdict(self, value: Any, scope: Scope) -> str:
         """Return "" where the rule holds, `broken` where not, `unjudged` where nobody can tell."""
@@ -89,8 +98,26 @@ def rule_of(
     expression = constraint.expression
     if CORRECTIONS.get(constraint.key) and _is_ours(constraint):
         expression = CORRECTIONS[constraint.key]
-    test = compile_test(parse(expression), type_name, resource_type, as_filters=True)
-    return Rule(key=constraint.key, severity=constraint.severity, expression=expression, test=test)
+    tree = parse(expression)
+    presence = BY_HAND.get(expression) or presence_test(tree, type_name)
+    test: Test = (
+        compile_test(tree, type_name, resource_type, as_filters=True)
+        if presence is None
+        else lambda value, _scope: presence(value)
+    )
+    rule = Rule(key=constraint.key, severity=constraint.severity, expression=expression, test=test)
+    keys = keys_of(tree, type_name)
+    if not keys or not _holds_for_nothing(rule, type_name):
+        return rule
+    return dataclasses.replace(rule, keys=keys)
+
+
+def _holds_for_nothing(rule: Rule, type_name: str) -> bool:
+    """Say whether a rule holds for an element without any member."""
+    empty = {"resourceType": type_name} if model.is_resource(type_name) else {}
+    scope = Scope(empty)
+    scope.context = (empty, type_name)
+    return rule.verdict(empty, scope) == ""
 
 
 def _is_ours(constraint: tables.Constraint) -> bool:
@@ -137,16 +164,16 @@ def _walk_of(type_name: str) -> Walk:
         return handlers[key]
 
     def walk(value: Any, place: Place, scope: Scope, found: list[Finding]) -> None:
-        if not isinstance(value, dict):
+        if type(value) is not dict:
             return
         if rules:
             scope.context = (value, type_name)
-            for rule in rules:
-                verdict = rule.verdict(value, scope)
-                if verdict:
-                    found.append((rule, place, verdict))
+            _judge(rules, value, place, scope, found)
         for key, content in value.items():
-            handler = handlers[key] if key in handlers else handler_of(key)
+            try:
+                handler = handlers[key]
+            except KeyError:
+                handler = handler_of(key)
             if handler is None:
                 continue
             inner, step = handler
@@ -185,6 +212,8 @@ def _judge(
     rules: tuple[Rule, ...], value: Any, place: Place, scope: Scope, found: list[Finding]
 ) -> None:
     for rule in rules:
+        if rule.keys is not None and type(value) is dict and rule.keys.isdisjoint(value):
+            continue
         verdict = rule.verdict(value, scope)
         if verdict:
             found.append((rule, place, verdict))

@@ -69,10 +69,58 @@ ELEMENTS = frozenset(
     ]
 )
 ATTRIBUTES = frozenset(
-    "abbr accesskey align alt axis bgcolor border cellpadding cellspacing char charoff charset cite"
-    " class colspan coords dir frame headers height href hreflang id ismap lang longdesc name"
-    " nohref nowrap rel rev rowspan rules scope shape span src start style summary tabindex title type"
-    " usemap valign value width xml:lang xml:space xmlns".split()
+    [
+        "abbr",
+        "accesskey",
+        "align",
+        "alt",
+        "axis",
+        "bgcolor",
+        "border",
+        "cellpadding",
+        "cellspacing",
+        "char",
+        "charoff",
+        "charset",
+        "cite",
+        "class",
+        "colspan",
+        "coords",
+        "dir",
+        "frame",
+        "headers",
+        "height",
+        "href",
+        "hreflang",
+        "id",
+        "ismap",
+        "lang",
+        "longdesc",
+        "name",
+        "nohref",
+        "nowrap",
+        "rel",
+        "rev",
+        "rowspan",
+        "rules",
+        "scope",
+        "shape",
+        "span",
+        "src",
+        "start",
+        "style",
+        "summary",
+        "tabindex",
+        "title",
+        "type",
+        "usemap",
+        "valign",
+        "value",
+        "width",
+        "xml:lang",
+        "xml:space",
+        "xmlns",
+    ]
 )
 _READABLE = ELEMENTS - {"img"}
 _LINKS = frozenset({"href", "src", "cite", "longdesc", "usemap"})

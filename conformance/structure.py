@@ -1,19 +1,21 @@
 """Structural validation: whether this is a resource of R4, element by element.
 
-`check` returns issues, `require_valid` raises. Profiles and constraints in FHIRPath are judged by
-their own modules; rules about form, types, numbers of values, required codes, references,
-contained resources, extensions and narratives are judged here.
+`check` returns issues, `require_valid` raises: form, types, numbers of values, required codes,
+references, contained resources, extensions, narratives, and then R4's constraints in FHIRPath
+(`conformance.invariants`). Profiles are judged by `conformance.profiles`.
 """
 
 import functools
 from collections.abc import Mapping
 from typing import Any
 
+from conformance import invariants
 from conformance.findings import Found
 from conformance.problem import InvalidContent, Issue, TooCostly
 from conformance.structure_compile import Compiler
 from conformance.structure_texts import TEXTS
 
+_MOST_ISSUES = 200
 _TOO_DEEP = Issue(
     severity="fatal",
     code="too-long",
@@ -30,10 +32,12 @@ def _compiler() -> Compiler:
     return Compiler()
 
 
-def check(resource: Mapping[str, Any]) -> list[Issue]:
-    """Return what is structurally wrong with a resource; nothing means nothing.
+def check(resource: Mapping[str, Any], *, constraints: bool = True) -> list[Issue]:
+    """Return what is wrong with a resource by base R4; an empty list means it is valid.
 
-    Never raises on bad content. Expressions are FHIRPath from the resource's type.
+    Where the structure has no error, R4's constraints are judged too, unless `constraints` is
+    False; some of them are warnings. Never raises on bad content. Expressions are FHIRPath from
+    the resource's type. At most 200 issues are told.
     """
     value = resource if type(resource) is dict else dict(resource)
     try:
@@ -41,10 +45,17 @@ def check(resource: Mapping[str, Any]) -> list[Issue]:
     except RecursionError:
         return [_TOO_DEEP]
     if not found:
-        return []
+        return _check_constraints(value) if constraints else []
     name = value.get("resourceType")
     root = name if type(name) is str and name.isidentifier() else "Resource"
-    return [issue_of(root, one) for one in found]
+    return [issue_of(root, one) for one in found[:_MOST_ISSUES]]
+
+
+def _check_constraints(resource: dict[str, Any]) -> list[Issue]:
+    try:
+        return invariants.check(resource)[:_MOST_ISSUES]
+    except TooCostly as problem:
+        return list(problem.issues)
 
 
 def require_valid(resource: Mapping[str, Any]) -> None:

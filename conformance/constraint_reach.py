@@ -1,0 +1,128 @@
+"""Which members of an element a constraint looks at, so that it is judged only where they are."""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from conformance.fhirpath import model, syntax
+
+# Functions that look at more of the element than the members an expression names.
+_FAR_SIGHTED = frozenset({"children", "descendants", "hasValue", "type", "conformsTo", "memberOf"})
+
+
+def keys_of(tree: syntax.Expression, type_name: str) -> frozenset[str] | None:
+    """Return the JSON names the expression can depend on; None where it may depend on others."""
+    keys: set[str] = set()
+    children = model.children_of(type_name)
+    for part in _parts_of(tree):
+        if isinstance(part, syntax.Special):
+            return None
+        if isinstance(part, syntax.External) and part.name != "ucum":
+            return None
+        if isinstance(part, syntax.Call) and part.name in _FAR_SIGHTED:
+            return None
+        if isinstance(part, syntax.Path) and isinstance(part.head, syntax.Call):
+            return None
+        if isinstance(part, syntax.Member) and part.name in children:
+            slots = children[part.name].slots
+            keys |= {name for slot in slots for name in (slot.key, slot.companion)}
+        elif isinstance(part, syntax.Member) and part.name == type_name:
+            return None
+    return None if isinstance(tree, syntax.Call) else frozenset(keys)
+
+
+def _parts_of(tree: Any) -> Iterator[Any]:
+    """Yield every node of a syntax tree."""
+    yield tree
+    for name in getattr(tree, "__dataclass_fields__", {}):
+        inner = getattr(tree, name)
+        for one in inner if isinstance(inner, tuple) else (inner,):
+            if hasattr(one, "__dataclass_fields__"):
+                yield from _parts_of(one)
+
+
+Presence = Callable[[Mapping[str, Any]], bool]
+
+
+def presence_test(tree: syntax.Expression, type_name: str) -> Presence | None:
+    """Return the expression as a test of which members are there, if it says nothing else.
+
+    Three in four evaluations of R4's constraints only ask this. The element must be structurally
+    sound: a member that is there is not empty.
+    """
+    match tree:
+        case syntax.Path(syntax.Member(name), (syntax.Call("exists", ()),)):
+            return _is_there(name, type_name)
+        case syntax.Path(syntax.Member(name), (syntax.Call("empty", ()),)):
+            return _negated(_is_there(name, type_name))
+        case syntax.Path(head, (*steps, syntax.Call("not", ()))):
+            inner = syntax.Path(head, tuple(steps), tree.at) if steps else head
+            return _negated(presence_test(inner, type_name))
+        case syntax.Several("and" | "or" as operator, operands):
+            return _combined(operator, [presence_test(one, type_name) for one in operands])
+        case syntax.Binary(operator, left, right) if operator in _BOTH:
+            return _combined(operator, [presence_test(one, type_name) for one in (left, right)])
+    return None
+
+
+def _is_there(name: str, type_name: str) -> Presence | None:
+    child = model.children_of(type_name).get(name)
+    if child is None:
+        return None
+    keys = frozenset(key for slot in child.slots for key in (slot.key, slot.companion))
+    if len(child.slots) == 1:
+        key, companion = child.slots[0].key, child.slots[0].companion
+        return lambda value: key in value or companion in value
+    return lambda value: not keys.isdisjoint(value)
+
+
+def _negated(test: Presence | None) -> Presence | None:
+    return None if test is None else lambda value: not test(value)
+
+
+def _combined(operator: str, tests: list[Presence | None]) -> Presence | None:
+    known = [test for test in tests if test is not None]
+    if len(known) != len(tests):
+        return None
+    if len(known) != 2:
+        every = {"and": all, "or": any}[operator]
+        return lambda value: every(test(value) for test in known)
+    first, second = known
+    return _BOTH[operator](first, second)
+
+
+_BOTH: Mapping[str, Callable[[Presence, Presence], Presence]] = MappingProxyType(
+    {
+        "and": lambda first, second: lambda value: first(value) and second(value),
+        "or": lambda first, second: lambda value: first(value) or second(value),
+        "implies": lambda first, second: lambda value: not first(value) or second(value),
+        "xor": lambda first, second: lambda value: first(value) != second(value),
+        "!=": lambda first, second: lambda value: first(value) != second(value),
+        "=": lambda first, second: lambda value: first(value) == second(value),
+    }
+)
+
+
+def _in_every_entry(name: str, *types: str) -> Presence:
+    """Return a test that entries have a member if and only if the Bundle is of these types."""
+
+    def test(value: Mapping[str, Any]) -> bool:
+        is_wanted = value.get("type") in types
+        return all((name in entry) == is_wanted for entry in value.get("entry", ()))
+
+    return test
+
+
+# bdl-3 and bdl-4 look at every entry of every Bundle.
+BY_HAND: Mapping[str, Presence] = MappingProxyType(
+    {
+        "entry.all(request.exists() = (%resource.type = 'batch' or %resource.type = 'transaction'"
+        " or %resource.type = 'history'))": _in_every_entry(
+            "request", "batch", "transaction", "history"
+        ),
+        "entry.all(response.exists() = (%resource.type = 'batch-response' or"
+        " %resource.type = 'transaction-response' or %resource.type = 'history'))": _in_every_entry(
+            "response", "batch-response", "transaction-response", "history"
+        ),
+    }
+)
