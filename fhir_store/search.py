@@ -37,7 +37,7 @@ from fhir_store.search_plan import (
 )
 from fhir_store.search_query import Lookup, QueryRules, SearchQuery, SortKey, parse_query
 from fhir_store.search_rows import version_from_row
-from fhir_store.search_sql import Sql, is_gatherable
+from fhir_store.search_sql import Sql, is_gatherable, probe
 
 Connection = AsyncConnection[Any]
 ESTIMATE_FROM = 10_000  # `_total=estimate` counts up to here and takes the planner's word beyond
@@ -139,6 +139,28 @@ class Searcher:
         pairs = parse_qsl(criteria, keep_blank_values=True)
         query = parse_query(type_, pairs, QueryRules(lookup=self._lookup))
         return await self.matching_ids(connection, query, limit)
+
+    async def condition_of(
+        self,
+        connection: Connection,
+        types: tuple[str, ...],
+        authorization: Authorization,
+        rid: str,
+    ) -> tuple[str, dict[str, Any]] | None:
+        """Return SQL and values: the resource of expression `rid` may be seen; None is always."""
+        compiler = Compiler(
+            dictionary=CodeDictionary(connection),
+            terminology=self._terminology,
+            lookup=self._lookup,
+            authorization=authorization,
+        )
+        right = await self._right(types, compiler)
+        if right is None:
+            return None
+        if right == n.NOTHING:
+            return "false", {}
+        sql = Sql()
+        return probe(right, rid, sql), sql.values
 
     async def matching_ids(
         self, connection: Connection, query: SearchQuery, limit: int

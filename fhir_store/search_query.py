@@ -223,6 +223,9 @@ def parse_query(
     used: list[tuple[str, str]] = []
     warnings: list[Issue] = []
     for name, text in pairs:
+        if name == "_type" and type_ is None:
+            used.append((name, text))
+            continue
         try:
             _read(draft, name, text)
         except UnknownParameter as unknown:
@@ -280,7 +283,7 @@ def _types_in(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 
 
 def _read(draft: _Draft, name: str, text: str) -> None:
-    if name in _IGNORED or (name == "_type" and len(draft.types) != 1):
+    if name in _IGNORED:
         return
     reader = _WISHES.get(name.partition(":")[0])
     if reader is not None:

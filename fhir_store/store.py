@@ -13,15 +13,16 @@ from fhir_store.authorization import EVERYTHING, Authorization
 from fhir_store.changes import Index
 from fhir_store.conditional import Match
 from fhir_store.door import ChooseDestinations, Door, choose_none
-from fhir_store.failures import translated_failures
+from fhir_store.failures import not_found, translated_failures
 from fhir_store.grouped_writes import GroupedWrites
 from fhir_store.index_rows import rows_of
 from fhir_store.operations import Operation, Version, WriteContext, WriteRequest, Written
 from fhir_store.page_token import PageTokens
+from fhir_store.resource_types import TYPE_IDS, TYPES
 from fhir_store.search import Page, Searcher
 from fhir_store.search_query import SearchQuery
 from fhir_store.transaction import Transaction
-from fhir_store.versions import HistoryPage, HistoryQuery, PointReads, history, vread
+from fhir_store.versions import RID, HistoryPage, HistoryQuery, PointReads, history, vread
 
 # session: a time limit for every statement. A prepared statement may get its plan while the tables
 # are still empty and keep it for good; without sequential scans that plan uses the indexes, too.
@@ -118,7 +119,17 @@ class Store:
         async with self.pool.connection() as connection:
             return await self.searcher.search(connection, query, authorization=authorization)
 
-    async def history(self, query: HistoryQuery) -> HistoryPage:
-        """Return a page of versions, newest first."""
+    async def history(
+        self, query: HistoryQuery, *, authorization: Authorization = EVERYTHING
+    ) -> HistoryPage:
+        """Return a page of versions, newest first, of resources the caller may see.
+
+        The rights are judged on what a resource is now; one that is deleted is seen only by those
+        who may see everything of its type.
+        """
+        if query.type is not None and query.type not in TYPE_IDS:
+            raise not_found(query.type, query.id or "")
+        types = TYPES if query.type is None else (query.type,)
         async with self.pool.connection() as connection:
-            return await history(connection, query)
+            permitted = await self.searcher.condition_of(connection, types, authorization, RID)
+            return await history(connection, query, permitted=permitted)

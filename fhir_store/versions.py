@@ -17,6 +17,8 @@ from fhir_store.resource_types import TYPE_IDS, TYPES
 
 Connection = AsyncConnection[Any]
 Key = tuple[str, str]
+Permitted = tuple[str, dict[str, Any]]
+RID = "«rid»"  # stands for the resource in a condition that is used more than once
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # read_current: the current versions (or tombstones) of many resources
@@ -37,13 +39,13 @@ SELECT h.tid, r.fid, h.ver, h.lu, h.op::text, h.body
 _HISTORY = """
 SELECT r.tid, r.fid, v.ver, v.lu, v.op::text, v.body, v.rid
   FROM ((SELECT rid, ver, lu, op, body FROM resource r
-          WHERE {scope} AND (lu, rid) <= (%(lu)s, %(rid)s)
+          WHERE {scope} AND {permitted_r} AND (lu, rid) <= (%(lu)s, %(rid)s)
             AND (lu, rid, ver) < (%(lu)s, %(rid)s, %(ver)s)
             AND lu >= %(since)s AND {at_current}
           ORDER BY lu DESC, rid DESC LIMIT %(limit)s)
         UNION ALL
         (SELECT rid, ver, lu, op, body FROM resource_history h
-          WHERE {scope} AND (lu, rid, ver) < (%(lu)s, %(rid)s, %(ver)s)
+          WHERE {scope} AND {permitted_h} AND (lu, rid, ver) < (%(lu)s, %(rid)s, %(ver)s)
             AND lu >= %(since)s AND {at_superseded}
           ORDER BY lu DESC, rid DESC, ver DESC LIMIT %(limit)s)) v
   JOIN resource r ON r.rid = v.rid
@@ -176,8 +178,13 @@ async def vread(connection: Connection, type_: str, id_: str, version: int) -> V
     return found
 
 
-async def history(connection: Connection, query: HistoryQuery) -> HistoryPage:
-    """Return one page of versions; a history of what never was is NotFound."""
+async def history(
+    connection: Connection, query: HistoryQuery, *, permitted: Permitted | None = None
+) -> HistoryPage:
+    """Return one page of versions; a history of what never was is NotFound.
+
+    `permitted` is a condition in SQL on the resource `RID`, with its values; None is no condition.
+    """
     if query.type is not None and query.type not in TYPE_IDS:
         raise not_found(query.type, query.id or "")
     after = query.after or Place(
@@ -185,8 +192,9 @@ async def history(connection: Connection, query: HistoryQuery) -> HistoryPage:
     )
     start, end = query.at or (None, None)
     cursor = await connection.execute(
-        _history_statement(query),
+        _history_statement(query, "true" if permitted is None else permitted[0]).encode(),
         {
+            **(permitted[1] if permitted else {}),
             "tid": TYPE_IDS[query.type] if query.type else None,
             "fid": query.id,
             "lu": after.last_updated,
@@ -212,12 +220,14 @@ async def history(connection: Connection, query: HistoryQuery) -> HistoryPage:
     return HistoryPage(versions=[_version(row[:6]) for row in shown], next=next_)
 
 
-def _history_statement(query: HistoryQuery) -> LiteralString:
+def _history_statement(query: HistoryQuery, permitted: str = "true") -> str:
     scope = "instance" if query.id is not None else "type" if query.type is not None else "system"
     return (
         _HISTORY.replace("{scope}", _SCOPES[scope])
         .replace("{at_current}", _AT_CURRENT if query.at else "true")
         .replace("{at_superseded}", _AT_SUPERSEDED if query.at else "true")
+        .replace("{permitted_r}", permitted.replace(RID, "r.rid"))
+        .replace("{permitted_h}", permitted.replace(RID, "h.rid"))
     )
 
 

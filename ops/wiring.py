@@ -35,6 +35,7 @@ from ops.package import load_package
 from ops.province import choose_province, province_destination, province_sender
 from ops.settings import Settings
 from routes.app import create_app
+from routes.authorize import Authorizer
 from routes.bearer import ANYBODY, Caller, TokenVerifier, not_authenticated
 from routes.definitions import Definitions
 from routes.hub import Hub
@@ -163,6 +164,7 @@ async def _start_http(
     hub = Hub(
         store=store,
         identify=identify,
+        authorize=Authorizer(store).authorize,
         note=accesses.note,
         limits=limits,
         version=importlib.metadata.version("qiao"),

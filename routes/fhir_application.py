@@ -86,8 +86,9 @@ class FhirApplication:
                 note_stranger(self.hub, name, address, request_id)
                 raise
         prefer = preferences_of(headers)
+        asked = parse_query(scope["query_string"], self.hub.limits)
         shape, query = take_shape(
-            parse_query(scope["query_string"], self.hub.limits),
+            asked,
             _text(headers.get(b"accept")) or "",
             address.member or address.type,
             is_lenient=prefer.is_lenient,
@@ -104,6 +105,7 @@ class FhirApplication:
             method=method,
             address=address,
             query=query,
+            asked=asked,
             headers=headers,
             body=body,
             shape=shape,

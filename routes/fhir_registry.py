@@ -7,7 +7,9 @@ from routes.interactions.delete import conditional_delete, delete
 from routes.interactions.history import history_instance, history_system, history_type
 from routes.interactions.patch import conditional_patch, patch
 from routes.interactions.read import read, vread
+from routes.interactions.search import search_compartment, search_system, search_type
 from routes.interactions.update import conditional_update, update
+from routes.operations.everything import everything
 from routes.operations.fhirpath import fhirpath_operation
 from routes.operations.meta import meta, meta_add, meta_delete
 from routes.operations.validate import validate
@@ -25,18 +27,38 @@ _ROWS: tuple[_Row, ...] = (
     ("create", "type", "POST", "type", create),
     ("history-type", "type", "GET", "type/_history", history_type),
     ("history-system", "system", "GET", "_history", history_system),
+    ("search-type", "type", "GET", "type", search_type),
+    ("search-system", "system", "GET", "", search_system),
 )
 # Other ways to ask for the same interaction; the CapabilityStatement names them by other words.
 _ALSO: tuple[_Row, ...] = (
     ("update", "type", "PUT", "type", conditional_update),
     ("patch", "type", "PATCH", "type", conditional_patch),
     ("delete", "type", "DELETE", "type", conditional_delete),
+    ("search-type", "type", "POST", "type/_search", search_type),
+    ("search-system", "system", "POST", "_search", search_system),
+    ("search-type", "instance", "GET", "type/id/type", search_compartment),
+    ("search-type", "instance", "POST", "type/id/type/_search", search_compartment),
 )
 _INSTANCE: frozenset[Level] = frozenset({"instance"})
 _TYPE_AND_INSTANCE: frozenset[Level] = frozenset({"type", "instance"})
 _DEFINITION = "http://hl7.org/fhir/OperationDefinition/"
 
 _OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        code="everything",
+        definition=_DEFINITION + "Patient-everything",
+        levels=_INSTANCE,
+        handler=everything,
+        types=frozenset({"Patient"}),
+    ),
+    Operation(
+        code="everything",
+        definition=_DEFINITION + "Encounter-everything",
+        levels=_INSTANCE,
+        handler=everything,
+        types=frozenset({"Encounter"}),
+    ),
     Operation(
         code="validate",
         definition=_DEFINITION + "Resource-validate",

@@ -7,9 +7,12 @@ from typing import Any
 
 from conformance.problem import Issue
 from fhir_store.audit import Access
+from fhir_store.authorization import Authorization
 from fhir_store.store import Store
 from routes.bearer import Caller
 from routes.limits import Limits
+
+Authorize = Callable[[Caller, str, str], Awaitable[Authorization]]
 
 
 def _no_issues(_resource: Mapping[str, Any], _profiles: tuple[str, ...]) -> list[Issue]:
@@ -25,6 +28,7 @@ class Hub:
     """Everything an interaction needs beside the request.
 
     `identify` turns an Authorization header into a caller or raises NotAuthenticated;
+    `authorize` (caller, letter, type) gives what that caller may see or raises NotAllowed;
     `check_profiles` returns the issues of a resource against profiles beyond base R4;
     `note` keeps an access for the audit; `observe` takes (interaction, status, seconds) of each
     answer for the metrics. `base` is the public address of the FHIR base, None to take it from
@@ -34,6 +38,7 @@ class Hub:
 
     store: Store
     identify: Callable[[str | None], Awaitable[Caller]]
+    authorize: Authorize
     note: Callable[[Access], None]
     limits: Limits = field(default_factory=Limits)
     check_profiles: Callable[[Mapping[str, Any], tuple[str, ...]], list[Issue]] = _no_issues

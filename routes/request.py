@@ -54,7 +54,7 @@ class Shape:
 class Request:
     """One request below the FHIR base.
 
-    `query` holds the pairs of the URL without those that `shape` has taken; `headers` are in
+    `asked` holds the pairs of the URL, `query` those that `shape` has not taken; `headers` are in
     lower case; `base` is the address of the FHIR base without a slash at the end. An entry of a
     Bundle brings its `resource` or `patch` read already.
     """
@@ -62,6 +62,7 @@ class Request:
     method: str
     address: Address
     query: Pairs = ()
+    asked: Pairs = ()
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     body: bytes = b""
     resource: dict[str, Any] | None = None

@@ -1,7 +1,7 @@
 """What all writes share: their context, their conditions, and the repeat-safe answer."""
 
 import urllib.parse
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from conformance.problem import InvalidContent, Issue, UnknownParameter
@@ -9,6 +9,7 @@ from fhir_store.idempotency import IdempotencyKey, Reply, digest_of, find_reply,
 from fhir_store.operations import Operation, WriteContext, Written
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
+from routes.guard import guarded, may_write_freely
 from routes.hub import Hub
 from routes.request import Request
 
@@ -23,14 +24,47 @@ async def write(
     answer: Callable[[Written, Request], Answer],
 ) -> Answer:
     """Apply one operation and answer; with an Idempotency-Key, at most once."""
+
+    async def answer_all(written: list[Written]) -> Answer:
+        return answer(written[0], request)
+
+    return await write_all(hub, request, [operation], answer_all)
+
+
+async def write_all(
+    hub: Hub,
+    request: Request,
+    operations: Sequence[Operation],
+    answer: Callable[[list[Written]], Awaitable[Answer]],
+    *,
+    is_transaction: bool = False,
+) -> Answer:
+    """Apply operations in one commit and answer; linked and distinct if they are a transaction."""
     context = context_of(request)
+    is_free = await may_write_freely(hub, request, operations)
+    if is_free and request.header(b"idempotency-key") is None:
+        written = await hub.store.write(
+            operations, context=context, link=is_transaction, distinct=is_transaction
+        )
+        return await answer(written)
+
+    async def apply(transaction: Transaction) -> list[Written]:
+        async def unguarded() -> list[Written]:
+            return await transaction.apply(
+                operations, context=context, link=is_transaction, distinct=is_transaction
+            )
+
+        if is_free:
+            return await unguarded()
+        return await guarded(hub, request, transaction, operations, unguarded)
+
     if request.header(b"idempotency-key") is None:
-        (written,) = await hub.store.write([operation], context=context)
-        return answer(written, request)
+        async with hub.store.begin() as transaction:
+            written = await apply(transaction)
+        return await answer(written)
 
     async def work(transaction: Transaction) -> Answer:
-        (written,) = await transaction.apply([operation], context=context)
-        return answer(written, request)
+        return await answer(await apply(transaction))
 
     return await once(hub, request, work)
 

@@ -8,7 +8,6 @@ from conformance.problem import InvalidContent, Issue, Problem
 from conformance.structure import require_valid
 from fhir_store.bundle import BundleEntry, BundlePlan, entries_of, plan_transaction
 from fhir_store.operations import Written
-from fhir_store.transaction import Transaction
 from routes.address import address_of
 from routes.answer import Answer
 from routes.auditing import answer_audited
@@ -21,7 +20,7 @@ from routes.interactions.patch import Change, change_in_entry
 from routes.registry import Handler, Registry
 from routes.request import Request, parse_query, take_shape
 from routes.statuses import too_long
-from routes.writing import context_of, once, require_no_parameters
+from routes.writing import require_no_parameters, write_all
 
 # Entries of a batch that are worked on at once; more would starve everybody else.
 _AT_ONCE = 16
@@ -73,20 +72,13 @@ async def _transaction(
 ) -> Answer:
     require_valid(resource)
     plan = plan_transaction(entries_of(resource, base=request.base), change_of=_change_of)
-    context = context_of(request)
+
+    async def answer(written: list[Written]) -> Answer:
+        return await _transaction_answer(hub, request, plan, written, registry)
+
     if not plan.operations:
-        return await _transaction_answer(hub, request, plan, [], registry)
-    if request.header(b"idempotency-key") is None:
-        written = await hub.store.write(plan.operations, context=context, link=True, distinct=True)
-        return await _transaction_answer(hub, request, plan, written, registry)
-
-    async def work(transaction: Transaction) -> Answer:
-        written = await transaction.apply(
-            plan.operations, context=context, link=True, distinct=True
-        )
-        return await _transaction_answer(hub, request, plan, written, registry)
-
-    return await once(hub, request, work)
+        return await answer([])
+    return await write_all(hub, request, plan.operations, answer, is_transaction=True)
 
 
 def _change_of(entry: BundleEntry) -> Change:
@@ -119,8 +111,9 @@ async def _answer_alone(
     if address.shape == "" and entry.method == "POST":
         raise InvalidContent(_NESTED)
     name, handler = handler_of(registry, entry.method, address)
+    asked = parse_query(query.encode("utf-8", "replace"), hub.limits)
     shape, pairs = take_shape(
-        parse_query(query.encode("utf-8", "replace"), hub.limits),
+        asked,
         "",
         address.member or address.type,
         is_lenient=request.prefer.is_lenient,
@@ -129,6 +122,7 @@ async def _answer_alone(
         method=entry.method,
         address=address,
         query=pairs,
+        asked=asked,
         headers=_headers_of(entry),
         resource=dict(entry.resource) if entry.resource is not None else None,
         patch=change_in_entry(entry.resource) if entry.method == "PATCH" else None,

@@ -11,6 +11,7 @@ from fhir_store.versions import HistoryPage, HistoryQuery, Place
 from routes.answer import Answer
 from routes.bundle_bytes import Link, bundle, history_entry
 from routes.hub import Hub
+from routes.interactions.read import require_visible
 from routes.request import Request
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,7 +23,8 @@ async def history_instance(hub: Hub, request: Request) -> Answer:
 
     https://hl7.org/fhir/R4/http.html#history
     """
-    return await _history(hub, request)
+    await require_visible(hub, request)
+    return await _history(hub, request, "r")
 
 
 async def history_type(hub: Hub, request: Request) -> Answer:
@@ -30,7 +32,7 @@ async def history_type(hub: Hub, request: Request) -> Answer:
 
     https://hl7.org/fhir/R4/http.html#history
     """
-    return await _history(hub, request)
+    return await _history(hub, request, "s")
 
 
 async def history_system(hub: Hub, request: Request) -> Answer:
@@ -38,11 +40,13 @@ async def history_system(hub: Hub, request: Request) -> Answer:
 
     https://hl7.org/fhir/R4/http.html#history
     """
-    return await _history(hub, request)
+    return await _history(hub, request, "s")
 
 
-async def _history(hub: Hub, request: Request) -> Answer:
-    page = await hub.store.history(_query_of(hub, request))
+async def _history(hub: Hub, request: Request, letter: str) -> Answer:
+    query = _query_of(hub, request)
+    authorization = await hub.authorize(request.caller, letter, request.address.type)
+    page = await hub.store.history(query, authorization=authorization)
     entries = [history_entry(version, request.base, request.shape) for version in page.versions]
     body = bundle("history", entries, links=_links(request, page), at=datetime.now(UTC))
     return Answer(status=200, body=body)

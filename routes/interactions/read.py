@@ -1,6 +1,9 @@
 """The read and vread interactions."""
 
+from fhir_store.authorization import Authorization
+from fhir_store.failures import not_found
 from fhir_store.operations import Version
+from fhir_store.search_query import IdTest, SearchQuery
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.request import Request
@@ -14,7 +17,7 @@ async def read(hub: Hub, request: Request) -> Answer:
     https://hl7.org/fhir/R4/http.html#read
     """
     require_no_parameters(request)
-    return answer_of(await version_asked_for(hub, request, "read"), request)
+    return answer_of(await version_asked_for(hub, request), request)
 
 
 async def vread(hub: Hub, request: Request) -> Answer:
@@ -23,14 +26,38 @@ async def vread(hub: Hub, request: Request) -> Answer:
     https://hl7.org/fhir/R4/http.html#vread
     """
     require_no_parameters(request)
-    return answer_of(await version_asked_for(hub, request, "vread"), request)
+    return answer_of(await version_asked_for(hub, request), request)
 
 
-async def version_asked_for(hub: Hub, request: Request, interaction: str) -> Version:
-    """Return the version that the address names, the current one if it names none."""
+async def version_asked_for(hub: Hub, request: Request) -> Version:
+    """Return the version that the address names, the current one if it names none.
+
+    What the caller may not see is not there: the answer is that of an id nobody ever used.
+    """
     address = request.address
+    authorization = await hub.authorize(request.caller, "r", address.type)
+    if authorization.criteria_of(address.type) is not None:
+        current = await _permitted(hub, address.type, address.id, authorization)
+        if not address.version:
+            return current
     if not address.version:
         return await hub.store.read(address.type, address.id)
     text = address.version
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
     return await hub.store.vread(address.type, address.id, number)
+
+
+async def require_visible(hub: Hub, request: Request) -> None:
+    """Raise NotFound where the caller's rights are narrowed and leave the resource out."""
+    type_ = request.address.type
+    authorization = await hub.authorize(request.caller, "r", type_)
+    if authorization.criteria_of(type_) is not None:
+        await _permitted(hub, type_, request.address.id, authorization)
+
+
+async def _permitted(hub: Hub, type_: str, id_: str, authorization: Authorization) -> Version:
+    query = SearchQuery(types=(type_,), conditions=(IdTest((id_,)),), count=1)
+    page = await hub.store.search(query, authorization=authorization)
+    if not page.matches:
+        raise not_found(type_, id_)
+    return page.matches[0]

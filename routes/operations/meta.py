@@ -24,7 +24,7 @@ async def meta(hub: Hub, request: Request) -> Answer:
     https://hl7.org/fhir/R4/resource-operation-meta.html
     """
     require_no_parameters(request)
-    return _meta_answer(await version_asked_for(hub, request, "$meta"))
+    return _meta_answer(await version_asked_for(hub, request))
 
 
 async def meta_add(hub: Hub, request: Request) -> Answer:

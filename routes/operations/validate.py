@@ -28,12 +28,12 @@ async def validate(hub: Hub, request: Request) -> Answer:
     if mode is not None and mode not in _MODES:
         raise bad_parameter("mode", "Use create, update, delete or profile.", "请使用规定的 mode。")
     if mode == "delete":
-        await version_asked_for(hub, request, "$validate")
+        await version_asked_for(hub, request)
         return outcome(200, [_ALL_WELL])
     if resource is None:
         if not request.address.id:
             raise bad_parameter("resource", "Send the resource to judge.", "请发送待校验的资源。")
-        resource = resource_json.parse((await version_asked_for(hub, request, "$validate")).body)
+        resource = resource_json.parse((await version_asked_for(hub, request)).body)
     issues = [*check(resource), *_address_issues(resource, request, mode)]
     if not any(issue.severity in {"error", "fatal"} for issue in issues):
         issues += hub.check_profiles(resource, (profile,) if profile else ())

@@ -13,6 +13,7 @@ import uvicorn
 from fhir_store.audit import Access
 from fhir_store.store import Store, make_pool
 from routes.app import create_app
+from routes.authorize import Authorizer
 from routes.bearer import ANYBODY, Caller
 from routes.hub import Hub
 from routes.limits import Limits
@@ -44,10 +45,15 @@ def serve(database_url: str, notes: list[Access]) -> Serve:
     async def served(**choices: Any) -> AsyncIterator[httpx.AsyncClient]:
         limits = choices.pop("limits", Limits())
         async with make_pool(database_url, size=8) as pool:
-            hub = replace(
-                Hub(store=Store(pool), identify=anybody, note=notes.append, limits=limits),
-                **choices,
+            store = Store(pool)
+            usual = Hub(
+                store=store,
+                identify=anybody,
+                authorize=Authorizer(store).authorize,
+                note=notes.append,
+                limits=limits,
             )
+            hub = replace(usual, **choices)
             config = uvicorn.Config(
                 create_app(hub),
                 port=0,
