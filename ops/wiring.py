@@ -34,6 +34,7 @@ from ops.metrics import Metrics
 from ops.package import load_package
 from ops.province import choose_province, province_destination, province_sender
 from ops.settings import Settings
+from ops.upkeep import keep_up
 from routes.app import create_app
 from routes.authorize import Authorizer
 from routes.bearer import ANYBODY, Caller, TokenVerifier, not_authenticated
@@ -90,6 +91,8 @@ async def running_hub(
             await _start_workers(
                 stack, settings, store, metrics, (inbox_bell, outbox_bell), channels, province
             )
+            upkeep = asyncio.create_task(keep_up(pool))
+            stack.callback(upkeep.cancel)
         refreshing = asyncio.create_task(_refresh(store, metrics))
         stack.callback(refreshing.cancel)
         mllp_port = http_port = None

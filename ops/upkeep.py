@@ -1,0 +1,40 @@
+"""What has to happen now and then in the database: sealing the audit, forgetting old replies."""
+
+import asyncio
+import time
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from fhir_store.audit import Seal, seal
+from fhir_store.idempotency import prune_replies
+from fhir_store.store import Pool
+from ops.logs import log
+
+SEAL_SECONDS = 1.0
+HOURLY_SECONDS = 3600.0
+
+
+async def keep_up(
+    pool: Pool, *, seal_seconds: float = SEAL_SECONDS, hourly_seconds: float = HOURLY_SECONDS
+) -> None:
+    """Seal the audit every second, and hourly write its head into the log; for ever.
+
+    The head in the log lies outside the database: `qiao audit verify --head` compares with it.
+    Several processes may do this; one of them seals at a time.
+    """
+    head: Seal | None = None
+    due = time.monotonic() + hourly_seconds
+    while True:
+        await asyncio.sleep(seal_seconds)
+        try:
+            async with pool.connection() as connection:
+                while (sealed := await seal(connection)) is not None:
+                    head = sealed
+                if time.monotonic() >= due:
+                    due = time.monotonic() + hourly_seconds
+                    await prune_replies(connection)
+                    if head is not None:
+                        log.info("audit head", number=head.number, hash=head.hash.hex())
+        except (psycopg.Error, PoolTimeout, OSError) as away:
+            log.warning("audit was not sealed", reason=type(away).__name__)

@@ -1,0 +1,79 @@
+"""The audit is sealed in the background and verified by `qiao audit verify`."""
+
+import asyncio
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from fhir_store.operations import Update, WriteContext
+from fhir_store.store import Store, make_pool
+from ops.commands_audit import app
+from ops.upkeep import keep_up
+
+
+@pytest.fixture
+def run(database_url, monkeypatch):
+    monkeypatch.setenv("QIAO_DATABASE_URL", database_url)
+    return lambda *arguments: CliRunner().invoke(app, arguments)
+
+
+@pytest.fixture
+def sealed_writes(database_url):
+    """Three writes, sealed by the upkeep."""
+
+    async def write():
+        context = WriteContext(actor="Practitioner/7", at=datetime.now(UTC))
+        async with make_pool(database_url) as pool:
+            upkeep = asyncio.create_task(keep_up(pool, seal_seconds=0.01, hourly_seconds=0.05))
+            store = Store(pool)
+            for number in range(3):
+                patient = {"resourceType": "Patient", "id": f"p{number}"}
+                await store.write([Update(resource=patient)], context=context)
+            async with pool.connection() as connection:
+                rows = 0
+                while rows < 3:
+                    await asyncio.sleep(0.02)
+                    cursor = await connection.execute("SELECT sum(rows) FROM audit_seal")
+                    rows = (await cursor.fetchone())[0] or 0
+            upkeep.cancel()
+            with suppress(asyncio.CancelledError):
+                await upkeep
+
+    asyncio.run(write())
+
+
+def test_an_untouched_audit_passes_and_a_touched_one_names_the_span(
+    run, sealed_writes, database_url
+):
+    assert run("verify").exit_code == 0
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE audit SET actor = 'nobody' WHERE fid = 'p1'")
+    done = run("verify")
+    assert done.exit_code == 1
+    assert "rows were changed" in done.output
+    assert json.loads(run("verify", "--json").stdout.splitlines()[0])["kind"] == "rows-changed"
+
+
+def test_a_head_from_the_log_shows_a_cut(run, sealed_writes, database_url):
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(
+            "SELECT number, encode(hash, 'hex') FROM audit_seal ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        head = f"{row[0]}:{row[1]}"
+        assert run("verify", "--head", head).exit_code == 0
+        connection.execute("DELETE FROM audit_seal")
+        connection.execute("DELETE FROM audit")
+    assert run("verify").exit_code == 0
+    assert run("verify", "--head", head).exit_code == 1
+    assert run("verify", "--head", "x").exit_code == 2
+
+
+def test_accesses_are_listed_by_record_and_actor(run, sealed_writes):
+    listed = run("list", "--of", "Patient/p1", "--json")
+    assert [json.loads(line)["action"] for line in listed.stdout.splitlines()] == ["U"]
+    assert len(run("list", "--actor", "Practitioner/7").stdout.splitlines()) == 3
+    assert run("list", "--action", "read").stdout == ""
