@@ -164,6 +164,8 @@ def _handed(made: Made) -> TranslatedResource:
         identity=tuple(made.identity),
         match=Match(made.match),
         trace=tuple(made.trace),
+        map_name=made.map_name,
+        origin=made.origin,
     )
 
 

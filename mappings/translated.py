@@ -8,6 +8,9 @@ from typing import Any
 
 from conformance.problem import Issue
 
+# The last part of the system of identifiers made for resources that have none of their own.
+DERIVED_KEY = "derived-key"
+
 
 class Match(StrEnum):
     """How a produced resource finds the stored one it is about."""
@@ -29,7 +32,8 @@ class TranslatedResource:
     `key` is its place in this message only; `resource` refers to the others of the message by
     `urn:uuid:<key>` (a UUID), which the writer replaces by the id it finds or makes.
     `identity` holds (system, value) pairs: business identifiers, the strongest first. It is empty
-    where `match` is `create`.
+    where `match` is `create`. `origin` is the segment (or field) it was made of, such as `NK1[2]`,
+    by the map `map_name`.
     """
 
     key: str
@@ -37,6 +41,8 @@ class TranslatedResource:
     identity: tuple[tuple[str, str], ...]
     match: Match
     trace: tuple[TraceEntry, ...] = ()
+    map_name: str = ""
+    origin: str = ""
 
     @property
     def type(self) -> str:

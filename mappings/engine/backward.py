@@ -87,7 +87,9 @@ class Backward:
             repetition = sink.count(row.source)
         for value in back.values(element):
             if row.use:
-                held = self._table_back(row, value, context) if row.table else None
+                held = self._table_back(row, value) if row.table else None
+                if row.table and held is None:
+                    value = self._without_mapped(row, value)
                 inner = sink.enter(row.source, repetition)
                 if isinstance(inner, NodeSink) and row.use in self._maps:
                     self.run(row.use, value, inner, context)
@@ -141,7 +143,18 @@ class Backward:
             context.notes.append(_no_code(row, table))
         return ""
 
-    def _table_back(self, row: Row, value: Any, context: Context) -> str | None:
+    def _without_mapped(self, row: Row, value: Any) -> Any:
+        """Leave out the table's coding where the sender's own stands beside it."""
+        codings = value.get("coding", ()) if isinstance(value, Mapping) else ()
+        table = self._tables[row.table]
+        own = [
+            coding
+            for coding in codings
+            if (coding.get("system", ""), coding.get("code", "")) not in table.backward
+        ]
+        return {**value, "coding": own} if own and len(own) < len(codings) else value
+
+    def _table_back(self, row: Row, value: Any) -> str | None:
         """Return the sender's code of a coded element that only its table explains."""
         codings = value.get("coding", ()) if isinstance(value, Mapping) else ()
         if row.use.endswith("-Coding"):
@@ -165,7 +178,11 @@ class _BackRow:
         steps = parse_target(row.target)
         star = next((at for at, step in enumerate(steps) if step.index == -1), None)
         self.row = row
-        if star is None:
+        self._star: tuple[Step, ...]
+        self._rest: tuple[Step, ...]
+        if star is None and row.when_fhir:
+            self._star, self._rest = (), steps  # the filter is about the element itself
+        elif star is None:
             # Defaults stand beside the last step.
             self._star, self._rest = steps[:-1], steps[-1:]
         else:

@@ -9,7 +9,7 @@ from mappings.engine.rows import RowMap
 from mappings.engine.scopes import Scope, SlotNames
 from mappings.engine.targets import Element, Put, compile_put, parse_target, values_at
 from mappings.hl7.message import Segment
-from mappings.translated import key_of
+from mappings.translated import DERIVED_KEY, key_of
 
 
 class CompiledMap:
@@ -60,10 +60,14 @@ class CompiledMap:
             if put is None:
                 put = self._puts[path] = compile_put(parse_target(path))
             put(resource, value)
-        return self._identify(resource, trace, context)
+        return self._identify(resource, trace, context, source)
 
     def _identify(
-        self, resource: dict[str, Any], trace: list[tuple[str, str, str]], context: Context
+        self,
+        resource: dict[str, Any],
+        trace: list[tuple[str, str, str]],
+        context: Context,
+        source: str,
     ) -> Made:
         row_map = self.row_map
         identity = self._business_identity(resource)
@@ -87,6 +91,7 @@ class CompiledMap:
             identity=identity,
             match=row_map.match if identity else "create",
             trace=trace,
+            origin=source,
         )
         context.made.append(made)
         for system, value in identity:
@@ -113,7 +118,7 @@ class CompiledMap:
             return []
         if "facility" in self.row_map.key:
             values.append(context.facility)
-        system = f"{context.sender.namespace}/derived-key"
+        system = f"{context.sender.namespace}/{DERIVED_KEY}"
         value = key_of(self.row_map.name, *values)
         identifier = {"system": system, "value": value}
         if self.row_map.to not in SINGLE_IDENTIFIER:

@@ -42,7 +42,7 @@ class Made:
     identity: list[tuple[str, str]] = field(default_factory=list)
     match: str = "merge"
     trace: list[tuple[str, str, str]] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
+    origin: str = ""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -344,7 +344,13 @@ class Checker:
         if row.use and row.use in self._maps:
             return self._class_of_type(row.use)
         if row.refer:
-            return LOSSY
+            self._fault(
+                row_map,
+                row,
+                "makes a resource of its own and says no direction",
+                "Say `only: forward`; the way back starts from that resource's own map.",
+            )
+            return FORWARD
         codec = CODECS.get(row.codec or "text")
         return EXACT if codec is None or codec.name == "text" or codec.is_exact else LOSSY
 
@@ -357,7 +363,9 @@ class Checker:
                 f"goes through table {table.name}, where several codes become {', '.join(missing)}",
                 "Say in `back:` which code each of them goes back to, or `only: forward`.",
             )
-        return LOSSY if table.collapsed or row.unknown.startswith("default:") else EXACT
+        # A coded element goes back as its code alone; its texts are the table's.
+        is_lossy = bool(table.collapsed or row.use) or row.unknown.startswith("default:")
+        return LOSSY if is_lossy else EXACT
 
     def _class_of_type(self, name: str) -> str:
         if name in self._open:

@@ -168,6 +168,16 @@ class Message:
             raw = parts[number - 1] if number <= len(parts) else ""
         return unescape(raw, separators, self.codec)
 
+    def add_after(self, place: str, segment: Segment) -> None:
+        """Insert a segment behind the one at `PID[1]`, at the end where there is none."""
+        at = len(self.segments)
+        for number, known in enumerate(self.segments):
+            if f"{known.name}[{known.sequence}]" == place:
+                at = number + 1
+        self.segments.insert(at, segment)
+        if not isinstance(self._ends, str):
+            self._ends.insert(at, self._ends[at - 1] or "\r")
+
     def encode(self) -> bytes:
         """Return the message as bytes; unchanged, they are those it was read from."""
         ends = self._ends

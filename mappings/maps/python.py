@@ -6,7 +6,7 @@ from mappings.engine.codecs import CODECS, own_system, system_of_authority
 from mappings.engine.context import Made, UnreadableValue
 from mappings.engine.forward import PythonCall
 from mappings.hl7.escape import unescape
-from mappings.translated import key_of
+from mappings.translated import DERIVED_KEY, key_of
 
 _PHYSICAL_TYPES = "http://terminology.hl7.org/CodeSystem/location-physical-type"
 # PL, from the outside in: component, physical type, display. HL7 v2.5.1 2.A.53.
@@ -100,7 +100,7 @@ def _described(call: PythonCall) -> None:
 
 
 def _derived(path: list[str], call: PythonCall) -> tuple[str, str]:
-    return f"{call.context.sender.namespace}/derived-key", key_of("Location", *path)
+    return f"{call.context.sender.namespace}/{DERIVED_KEY}", key_of("Location", *path)
 
 
 def _one(

@@ -1,0 +1,147 @@
+"""FHIR back into HL7 v2: changes put into the stored original, or a message made anew.
+
+With the original at hand only what FHIR changed is written, so that unmapped fields, Z segments
+and the sender's own spelling survive. Without it, the rows make what they can.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mappings.engine.backward import Backward
+from mappings.engine.context import Context, Sender
+from mappings.engine.library import Library
+from mappings.engine.sinks import SegmentSink
+from mappings.hl7.escape import STANDARD, Separators
+from mappings.hl7.message import Message, Segment, parse_location
+from mappings.translated import DERIVED_KEY, TranslatedResource
+
+Fields = dict[tuple[str, int], str]
+
+
+class PutBack:
+    """The rows of a library on the way back to HL7 v2."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._backward: Backward = library.backward()
+
+    def fields(
+        self,
+        map_name: str,
+        resource: Mapping[str, Any],
+        sender: Sender | None = None,
+        separators: Separators = STANDARD,
+    ) -> Fields:
+        """Return the raw fields that a map makes of a resource, by (segment, field)."""
+        if self._library.maps[map_name].reads_parts:
+            return {}
+        sink = SegmentSink()
+        context = Context(sender=sender or Sender(), separators=separators)
+        self._backward.run(map_name, _without_derived_keys(resource), sink, context)
+        return sink.encode(separators)
+
+    def update(
+        self,
+        message: Message,
+        before: Sequence[TranslatedResource],
+        after: Mapping[str, Mapping[str, Any]],
+        sender: Sender | None = None,
+    ) -> bytes:
+        """Write what changed into the original and return it.
+
+        `before` is the original's own translation, `after` the resources as they are now by
+        `TranslatedResource.key`. A resource that is not in `after` has not changed.
+        """
+        for one in before:
+            now = after.get(one.key)
+            if now is None or now == one.resource:
+                continue
+            had = self.fields(one.map_name, one.resource, sender, message.separators)
+            has = self.fields(one.map_name, now, sender, message.separators)
+            for place in {**had, **has}:
+                old, new = had.get(place, ""), has.get(place, "")
+                if old != new:
+                    self._patch(message, one.origin, place, (old, new))
+        return message.encode()
+
+    def _patch(
+        self, message: Message, origin: str, place: tuple[str, int], change: tuple[str, str]
+    ) -> None:
+        segment = _segment_of(message, origin, place[0])
+        if segment is None:
+            segment = Segment(place[0], place[0], message.separators.field, 1)
+            message.add_after(origin, segment)
+        raw = segment.field(place[1])
+        segment.set_field(place[1], patched(raw, *change, message.separators))
+
+    def rebuild(
+        self,
+        resources: Sequence[TranslatedResource],
+        sender: Sender | None = None,
+        separators: Separators = STANDARD,
+    ) -> list[tuple[str, Fields]]:
+        """Return the segments that the resources alone make, each with its fields.
+
+        Resources of one origin share a segment.
+        """
+        segments: dict[tuple[str, str], Fields] = {}
+        for one in resources:
+            for (name, number), raw in self.fields(
+                one.map_name, one.resource, sender, separators
+            ).items():
+                place = parse_location(one.origin)
+                own = one.origin if place is not None and place.segment == name else f"{name}[1]"
+                segments.setdefault((name, own), {}).setdefault((name, number), raw)
+        return [(own, fields) for (_, own), fields in segments.items()]
+
+
+def _without_derived_keys(resource: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out identifiers that the hub made itself; the sender never had them."""
+    identifiers = resource.get("identifier")
+    if not isinstance(identifiers, list):
+        return resource
+    kept = [
+        one for one in identifiers if not str(one.get("system", "")).endswith(f"/{DERIVED_KEY}")
+    ]
+    return resource if len(kept) == len(identifiers) else {**resource, "identifier": kept}
+
+
+def _segment_of(message: Message, origin: str, name: str) -> Segment | None:
+    place = parse_location(origin)
+    wanted = place.sequence if place is not None and place.segment == name else 1
+    for segment in message.all(name):
+        if segment.sequence == wanted:
+            return segment
+    return None
+
+
+def patched(raw: str, old: str, new: str, separators: Separators) -> str:
+    """Return the raw field with the difference between two written values put into it.
+
+    Component by component where the repetitions are as many; else the new value as a whole.
+    """
+    if raw == old:
+        return new
+    originals = raw.split(separators.repetition) if separators.repetition else [raw]
+    olds = old.split(separators.repetition) if separators.repetition else [old]
+    news = new.split(separators.repetition) if separators.repetition else [new]
+    if len(olds) != len(news) or len(originals) != len(olds):
+        return new
+    out = []
+    for original, before, after in zip(originals, olds, news, strict=True):
+        out.append(original if before == after else _merge(original, before, after, separators))
+    return separators.repetition.join(out)
+
+
+def _merge(original: str, before: str, after: str, separators: Separators) -> str:
+    mark = separators.component
+    parts, olds, news = original.split(mark), before.split(mark), after.split(mark)
+    for number in range(max(len(olds), len(news))):
+        old = olds[number] if number < len(olds) else ""
+        new = news[number] if number < len(news) else ""
+        if old == new:
+            continue
+        while len(parts) <= number:
+            parts.append("")
+        parts[number] = new
+    return mark.join(parts)
