@@ -41,6 +41,7 @@ from fhir_store.search_sql import Sql, is_gatherable, probe
 
 Connection = AsyncConnection[Any]
 ESTIMATE_FROM = 10_000  # `_total=estimate` counts up to here and takes the planner's word beyond
+RARE = 300  # a key with so few resources drives, whatever else is asked
 _REMEMBER = 60.0  # seconds a density is believed
 
 
@@ -87,8 +88,8 @@ class Densities:
         return found[1] if found and found[0] > time.monotonic() else None
 
     def learn(self, node: n.Node, count: int) -> None:
-        """Remember a count; only of single keys, which come again."""
-        if isinstance(node, n.Keyed | n.Referring) and len(node.entries) == 1:
+        """Remember a count that is worth remembering: of many, or of one code."""
+        if count > RARE or (isinstance(node, n.Keyed) and len(node.entries) == 1):
             if len(self._known) >= self._limit:
                 self._known.clear()
             self._known[node] = (time.monotonic() + _REMEMBER, count)
@@ -262,21 +263,32 @@ class Searcher:
         return n.some(*ways)
 
     async def _counts(self, connection: Connection, parts: Sequence[n.Node]) -> dict[n.Node, int]:
+        """Return how many match each candidate; what a rare key makes needless is not counted."""
         candidates = [part for part in parts if is_gatherable(part)]
+        keys = [part for part in candidates if isinstance(part, n.Keyed | n.Referring | n.Named)]
+        counts = await self._counts_of(connection, keys)
+        if min(counts.values(), default=RARE + 1) > RARE:
+            rest = [part for part in candidates if part not in counts]
+            counts.update(await self._counts_of(connection, rest))
+        return counts
+
+    async def _counts_of(
+        self, connection: Connection, nodes: Sequence[n.Node]
+    ) -> dict[n.Node, int]:
         counts: dict[n.Node, int] = {}
         unknown: list[n.Node] = []
-        for part in candidates:
-            known = self._densities.get(part)
+        for node in nodes:
+            known = self._densities.get(node)
             if known is None:
-                unknown.append(part)
+                unknown.append(node)
             else:
-                counts[part] = known
+                counts[node] = known
         if unknown:
-            sql = Sql()
+            sql = Sql(is_sampling=True)
             rows = await _fetch(connection, density_statement(unknown, sql), sql)
-            for part, count in zip(unknown, rows[0], strict=True):
-                counts[part] = count
-                self._densities.learn(part, count)
+            for node, count in zip(unknown, rows[0], strict=True):
+                counts[node] = count
+                self._densities.learn(node, count)
         return counts
 
     async def _total(

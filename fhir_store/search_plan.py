@@ -6,7 +6,7 @@ pages keep it whatever the statistics say by then.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg.types.numeric import Float8, Int8
@@ -24,6 +24,7 @@ from fhir_store.search_sql import (
 )
 
 SPARSE = 2000  # up to so many matches are gathered and sorted; more are walked
+SPARSE_LINKED = 400  # the same behind a chain or _has
 SORT_LIMIT = 100_000  # matches that may be sorted when no index gives the order
 
 
@@ -60,6 +61,7 @@ class Plan:
     driver: n.Node
     tids: tuple[int, ...]
     is_gathered: bool
+    is_hedged: bool = False  # gathered if few, else walked by type: the statement itself decides
     sort: tuple[SortColumn, ...] = ()
 
     @property
@@ -94,15 +96,18 @@ def _is_bound(one: n.Span) -> bool:
     return one.low is not None or one.high is not None
 
 
+def _begins_at_bound(node: n.Node) -> bool:
+    """Say whether a descending walk begins where the condition ends, not at the newest row.
+
+    Of "since" and "until" together, walking from "until" meets both at once.
+    """
+    return not isinstance(node, n.Ranged) or node.spans[0].high is not None
+
+
 def needs_estimates(parts: Sequence[n.Node], *, is_sorted: bool) -> bool:
     """Say whether the choice of the driver depends on how many resources match."""
     candidates = [part for part in parts if is_gatherable(part)]
-    if not candidates:
-        return False
-    if len(candidates) > 1 or is_sorted:
-        return True
-    only = candidates[0]
-    return not (walks_by_rid(only) or walks_by_value(only) or isinstance(only, n.Named))
+    return len(candidates) > 1 or (is_sorted and bool(candidates))
 
 
 def choose(
@@ -117,9 +122,11 @@ def choose(
     if not _says_type(parts):
         parts = (*parts, typed)
     candidates = [part for part in parts if is_gatherable(part)]
-    known = sorted(candidates, key=lambda part: counts.get(part, 0))
+    known = sorted(candidates, key=lambda part: counts.get(part, SPARSE + 2))
     best = known[0] if known else typed
-    is_sparse = bool(known) and counts.get(best, 0) <= SPARSE
+    is_sparse = bool(known) and (
+        (len(known) == 1 and not counts) or counts.get(best, 0) <= _most(best)
+    )
     if sort:
         is_gathered = is_sparse or not _walks_sorted(sort, tids)
         driver = best if is_sparse else typed
@@ -142,6 +149,11 @@ def choose(
     return _choose_unsorted(parts, tids, known, is_sparse=is_sparse, must_be_new=must_be_new)
 
 
+def _most(node: n.Node) -> int:
+    """Return up to how many matches a driver is gathered; following references costs more."""
+    return SPARSE_LINKED if isinstance(node, n.Chained | n.Pointed) else SPARSE
+
+
 def _choose_unsorted(
     parts: tuple[n.Node, ...],
     tids: tuple[int, ...],
@@ -155,7 +167,10 @@ def _choose_unsorted(
     if not is_sparse and known:  # everything is dense: read an index in its order
         best = next((part for part in known if walks_by_rid(part)), typed)
         if best == typed and not must_be_new:
-            best = next((part for part in known if walks_by_value(part)), typed)
+            walks = [part for part in known if walks_by_value(part)]
+            best = next(
+                (part for part in walks if _begins_at_bound(part)), walks[0] if walks else typed
+            )
     if walks_by_rid(best):
         return Plan(order="new", parts=parts, driver=best, tids=tids, is_gathered=False)
     if walks_by_value(best) and not must_be_new and len(known) == 1:
@@ -164,7 +179,14 @@ def _choose_unsorted(
     if walks_by_value(best) and not must_be_new and not is_sparse:
         order = f"walk:{parts.index(best)}"
         return Plan(order=order, parts=parts, driver=best, tids=tids, is_gathered=False)
-    return Plan(order="new", parts=parts, driver=best, tids=tids, is_gathered=True)
+    return Plan(
+        order="new",
+        parts=parts,
+        driver=best,
+        tids=tids,
+        is_gathered=True,
+        is_hedged=len(known) == 1 and not isinstance(best, n.Named),
+    )
 
 
 def _says_type(parts: Sequence[n.Node]) -> bool:
@@ -218,13 +240,13 @@ def count_statement(plan: Plan, sql: Sql, limit: int | None = None) -> str:
 
 def density_statement(nodes: Sequence[n.Node], sql: Sql) -> str:
     """Return the statement that counts the matches of each node, up to SPARSE + 1."""
-    counts = [f"(SELECT count(*) FROM ({_limited(gather(node, sql), sql)}) c)" for node in nodes]
+    counts = [f"(SELECT count(*) FROM ({_limited(node, sql)}) c)" for node in nodes]
     return "SELECT " + ", ".join(counts)
 
 
-def _limited(inside: str, sql: Sql) -> str:
+def _limited(node: n.Node, sql: Sql) -> str:
     g = sql.alias("g")
-    return f"SELECT 1 FROM ({inside}) {g} LIMIT {SPARSE + 1}"
+    return f"SELECT 1 FROM ({gather(node, sql)}) {g} LIMIT {_most(node) + 1}"
 
 
 def _tests(plan: Plan, rid: str, sql: Sql) -> str:
@@ -235,6 +257,8 @@ def _by_rid(plan: Plan, limit: int, after: Place | None, sql: Sql) -> str:
     """Return the page newest first."""
     bound = f" AND {{}}.rid < {sql.int8(after.rid)}" if after is not None else ""
     driver = plan.driver
+    if plan.is_hedged:
+        return _hedged(plan, limit, bound, sql)
     if isinstance(driver, n.Typed) and not plan.is_gathered:
         return _typed_by_rid(plan, limit, bound, sql)
     if plan.is_gathered or not isinstance(driver, n.Keyed | n.Referring):
@@ -261,6 +285,25 @@ def _by_rid(plan: Plan, limit: int, after: Place | None, sql: Sql) -> str:
         f" CROSS JOIN LATERAL (SELECT DISTINCT w.rid FROM {table} w"
         f" WHERE {join}{bound.format('w')}{_tests(plan, 'w.rid', sql)}"
         f" ORDER BY w.rid DESC LIMIT {limit}) x ORDER BY x.rid DESC LIMIT {limit}"
+    )
+
+
+def _hedged(plan: Plan, limit: int, bound: str, sql: Sql) -> str:
+    """Return the page of a set of unknown size: sorted if it is small, else read by type."""
+    most = _most(plan.driver)
+    sql.is_sampling = True
+    sample = f"SELECT g.rid FROM ({gather(plan.driver, sql)}) g LIMIT {most + 1}"
+    sql.is_sampling = False
+    few = (
+        f"SELECT DISTINCT g.rid FROM c g WHERE (SELECT count(*) FROM c) <= {most}"
+        f"{bound.format('g')}{_tests(plan, 'g.rid', sql)} ORDER BY g.rid DESC LIMIT {limit}"
+    )
+    whole = replace(plan, driver=n.Typed(plan.tids), is_hedged=False, is_gathered=False)
+    gate = f" AND (SELECT count(*) FROM c) > {most}"
+    many = _typed_by_rid(whole, limit, gate + bound, sql)
+    return (
+        f"WITH c AS MATERIALIZED ({sample})"
+        f" (SELECT x.rid FROM ({few}) x) UNION ALL (SELECT x.rid FROM ({many}) x)"
     )
 
 

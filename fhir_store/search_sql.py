@@ -26,6 +26,7 @@ class Sql:
 
     values: dict[str, Any] = field(default_factory=dict)
     aliases: int = 0
+    is_sampling: bool = False  # count until a limit: nothing may wait for a whole set
 
     def put(self, value: Any) -> str:
         """Return the placeholder of a value."""
@@ -161,8 +162,8 @@ def _probe_texts(node: n.Texts, rid: str, sql: Sql) -> str:
     return _exists(f"ix_str {t} WHERE ({tests}) AND {t}.rid = {rid}")
 
 
-def text_test(text: n.Text, t: str, sql: Sql, *, is_driving: bool = False) -> str:
-    """Return the test of a text; a driving `contains` also asks the gram index."""
+def text_test(text: n.Text, t: str, sql: Sql) -> str:
+    """Return the test of a text on a row of ix_str."""
     parts = [f"{t}.h = {sql.int8(text.h)}"]
     word = text.folded
     if text.kind == "prefix":
@@ -171,8 +172,6 @@ def text_test(text: n.Text, t: str, sql: Sql, *, is_driving: bool = False) -> st
             parts.append(f"{t}.v < {sql.put(end)}")
     elif text.kind == "contains":
         parts.append(f"position({sql.put(word)} in {t}.v) > 0")
-        if is_driving and text.grams:
-            parts.append(f"{t}.g @> {sql.int4s(text.grams)}")
     elif text.kind == "ends":
         parts.append(f"right({t}.v, {sql.int4(len(word))}) = {sql.put(word)}")
     else:
@@ -396,8 +395,11 @@ def _gather_texts(node: n.Texts, sql: Sql) -> str:
     parts = []
     for text in node.texts:
         t = sql.alias("s")
-        test = text_test(text, t, sql, is_driving=True)
-        parts.append(f"SELECT {t}.rid FROM ix_str {t} WHERE {test}")
+        table = f"ix_str {t}"
+        if text.grams:  # by the grams first, whatever the planner thinks of the key
+            grams = sql.int4s(text.grams)
+            table = f"(SELECT * FROM ix_str WHERE g @> {grams} OFFSET 0) {t}"
+        parts.append(f"SELECT {t}.rid FROM {table} WHERE {text_test(text, t, sql)}")
     return " UNION ALL ".join(parts)
 
 
@@ -425,24 +427,37 @@ def _gather_chained(node: n.Chained, sql: Sql) -> str:
     for tid, inner in node.targets:
         i, r, f = sql.alias("i"), sql.alias("r"), sql.alias("f")
         inside = gather(inner, sql)
-        parts.append(
-            f"SELECT {f}.rid FROM (SELECT DISTINCT rid FROM ({inside}) {i}) {i}"
-            f" JOIN resource {r} ON {r}.rid = {i}.rid AND NOT {r}.del"
-            f" AND {r}.tid = {sql.int4(tid)}"
-            f" JOIN ix_ref {f} ON {f}.tgt = {r}.rkey AND {f}.pid = ANY({sql.int4s(node.pids)})"
+        reached = (
+            f"SELECT {f}.rid FROM resource {r} JOIN ix_ref {f} ON {f}.tgt = {r}.rkey"
+            f" AND {f}.pid = ANY({sql.int4s(node.pids)})"
+            f" WHERE {r}.rid = {i}.rid AND NOT {r}.del AND {r}.tid = {sql.int4(tid)}"
         )
+        parts.append(_linked(inside, i, reached, sql))
     return " UNION ALL ".join(parts)
+
+
+def _linked(inside: str, i: str, reached: str, sql: Sql) -> str:
+    """Return the SELECT of what a set leads to.
+
+    A sample follows one member after the other, so that it can stop at its limit; a whole set
+    leaves the way of joining to the planner.
+    """
+    x = sql.alias("x")
+    if sql.is_sampling:
+        return f"SELECT {x}.rid FROM ({inside}) {i} CROSS JOIN LATERAL ({reached} OFFSET 0) {x}"
+    once = f"(SELECT DISTINCT rid FROM ({inside}) {i}) {i}"
+    return f"SELECT {x}.rid FROM {once} CROSS JOIN LATERAL ({reached}) {x}"
 
 
 def _gather_pointed(node: n.Pointed, sql: Sql) -> str:
     i, r, f = sql.alias("i"), sql.alias("r"), sql.alias("f")
     inside = gather(node.source, sql)
-    return (
-        f"SELECT {r}.rid FROM (SELECT DISTINCT rid FROM ({inside}) {i}) {i}"
-        f" JOIN ix_ref {f} ON {f}.rid = {i}.rid AND {f}.pid = ANY({sql.int4s(node.pids)})"
-        f" JOIN resource {r} ON {r}.rkey = {f}.tgt AND NOT {r}.del"
-        f" AND {_types(r, node.tids, sql)}"
+    reached = (
+        f"SELECT {r}.rid FROM ix_ref {f} JOIN resource {r} ON {r}.rkey = {f}.tgt"
+        f" AND NOT {r}.del AND {_types(r, node.tids, sql)}"
+        f" WHERE {f}.rid = {i}.rid AND {f}.pid = ANY({sql.int4s(node.pids)})"
     )
+    return _linked(inside, i, reached, sql)
 
 
 def _gather_near(node: n.Near, sql: Sql) -> str:

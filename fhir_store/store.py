@@ -28,7 +28,9 @@ from fhir_store.versions import RID, HistoryPage, HistoryQuery, PointReads, hist
 # are still empty and keep it for good; without sequential scans that plan uses the indexes, too.
 _SESSION = """
 SELECT set_config('statement_timeout', %s, false), set_config('application_name', %s, false),
-       set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)"""
+       set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false),
+       set_config('max_parallel_workers_per_gather', '0', false),
+       set_config('plan_cache_mode', 'force_generic_plan', false)"""
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
