@@ -35,9 +35,18 @@ from fhir_store.search_plan import (
     page_statement,
     parts_of,
 )
-from fhir_store.search_query import Lookup, QueryRules, SearchQuery, SortKey, parse_query
+from fhir_store.search_query import (
+    FullTextTest,
+    Lookup,
+    QueryRules,
+    SearchQuery,
+    SortKey,
+    conditions_in,
+    parse_query,
+)
 from fhir_store.search_rows import version_from_row
 from fhir_store.search_sql import Sql, is_gatherable, probe
+from fhir_store.search_text_index import words_behind
 
 Connection = AsyncConnection[Any]
 ESTIMATE_FROM = 10_000  # `_total=estimate` counts up to here and takes the planner's word beyond
@@ -207,7 +216,7 @@ class Searcher:
             last = shown[-1]
             place = Place(order=plan.order, values=tuple(last[1:-5]), rid=last[0])
             token = self._tokens.seal(place, fingerprint)
-        warnings = query.warnings
+        warnings = (*query.warnings, *await _text_warnings(connection, query))
         included: tuple[Version, ...] = ()
         if query.includes and shown:
             included, more = await included_versions(
@@ -336,6 +345,27 @@ class Searcher:
         pairs = sorted({(cached_key_of(pid, "c", code), code) for pid, _, code in found})
         hs, words = tuple(h for h, _ in pairs), tuple(word for _, word in pairs)
         return SortColumn(kind="code", is_descending=down, hs=hs, words=words)
+
+
+async def _text_warnings(connection: Connection, query: SearchQuery) -> tuple[Issue, ...]:
+    """Say so when the words searched lag behind the writes."""
+    asked = (inner for c in query.conditions for inner in conditions_in(c))
+    if not any(isinstance(condition, FullTextTest) for condition in asked):
+        return ()
+    behind = await words_behind(connection)
+    if not behind:
+        return ()
+    return (
+        Issue(
+            severity="warning",
+            code="incomplete",
+            key="search-words-behind",
+            text_en=f"{behind} newer resources are not yet in the word index",
+            text_zh=f"有 {behind} 个较新的资源尚未进入词索引",
+            fix_en="Ask again in a moment.",
+            fix_zh="请稍后再查。",
+        ),
+    )
 
 
 async def _fetch(connection: Connection, statement: str, sql: Sql) -> list[tuple[Any, ...]]:

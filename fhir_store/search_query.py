@@ -4,6 +4,7 @@ http://hl7.org/fhir/R4/search.html. Unknown parameters and wrong modifiers are r
 the caller asked to be treated leniently, left out with a warning.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -183,7 +184,7 @@ class SearchQuery:
 class QueryRules:
     """The limits and readings of a site."""
 
-    reading: Reading = field(default_factory=Reading)
+    reading: Reading = field(default_factory=lambda: Reading(now=time.time_ns() // 1000))
     default_count: int = 20
     max_count: int = 1000
     lookup: Lookup = parameters_of

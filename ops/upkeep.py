@@ -1,4 +1,4 @@
-"""What has to happen now and then in the database: sealing the audit, forgetting old replies."""
+"""What has to happen now and then in the database: audit seals, the word index, old replies."""
 
 import asyncio
 import time
@@ -8,6 +8,7 @@ from psycopg_pool import PoolTimeout
 
 from fhir_store.audit import Seal, seal
 from fhir_store.idempotency import prune_replies
+from fhir_store.search_text_index import index_words
 from fhir_store.store import Pool
 from ops.logs import log
 
@@ -18,7 +19,7 @@ HOURLY_SECONDS = 3600.0
 async def keep_up(
     pool: Pool, *, seal_seconds: float = SEAL_SECONDS, hourly_seconds: float = HOURLY_SECONDS
 ) -> None:
-    """Seal the audit every second, and hourly write its head into the log; for ever.
+    """Seal the audit and index new words every second, hourly log the audit's head; for ever.
 
     The head in the log lies outside the database: `qiao audit verify --head` compares with it.
     Several processes may do this; one of them seals at a time.
@@ -31,6 +32,8 @@ async def keep_up(
             async with pool.connection() as connection:
                 while (sealed := await seal(connection)) is not None:
                     head = sealed
+                while await index_words(connection):
+                    continue
                 if time.monotonic() >= due:
                     due = time.monotonic() + hourly_seconds
                     await prune_replies(connection)

@@ -10,6 +10,7 @@ from fhir_store.operations import Create, Delete, Update, WriteContext
 from fhir_store.page_token import PageTokens
 from fhir_store.search import Searcher
 from fhir_store.search_query import parse_query
+from fhir_store.search_text_index import index_words, words_behind
 from fhir_store.store import Store, make_pool
 
 
@@ -349,5 +350,36 @@ def test_a_search_that_takes_too_long_is_refused_with_advice(library):
                     await lib.store.searcher.search(connection, query)
         assert refusal.value.issues[0].key == "search-time-limit"
         assert "$export" in refusal.value.issues[0].fix_en
+
+    library(scenario)
+
+
+def test_words_of_narrative_and_content_are_found_once_indexed_and_the_lag_is_told(library):
+    async def scenario(lib):
+        div = '<div xmlns="http://www.w3.org/1999/xhtml"><b>Chronic</b> 高血压病</div>'
+        narrative = {"status": "generated", "div": div}
+        await lib.put(patient("1", "Okafor", text=narrative), patient("2", "Nowak"))
+        page = await lib.page("Patient", ("_text", "chronic"))
+        assert page.matches == ()
+        late = await lib.page("Patient", ("_content", "okafor"), ("_id", "1"))
+        assert late.matches == ()
+        async with lib.pool.connection() as connection:
+            assert await words_behind(connection) == 2
+            while await index_words(connection, batch=1):
+                pass
+            assert await words_behind(connection) == 0
+        assert await lib.ids("Patient", ("_text", "chronic")) == ["1"]
+        assert await lib.ids("Patient", ("_text", "血压")) == ["1"]
+        assert await lib.ids("Patient", ("_text", "血病")) == []
+        assert await lib.ids("Patient", ("_content", "nowak")) == ["2"]
+        assert sorted(await lib.ids("Patient", ("_content", "Okafor,Nowak"))) == ["1", "2"]
+        assert await lib.ids("Patient", ("_text", "div")) == []
+        await lib.delete("Patient", "1")
+        async with lib.pool.connection() as connection:
+            await index_words(connection)
+        assert await lib.ids("Patient", ("_content", "okafor")) == []
+        await lib.put(patient("2", "Renamed"))
+        page = await lib.page("Patient", ("_content", "nowak"))
+        assert [issue.key for issue in page.warnings] == ["search-words-behind"]
 
     library(scenario)
