@@ -50,7 +50,7 @@ def admission(person: Person, control_id: str, at: datetime.datetime) -> bytes:
         "||||||GB 18030-2000",
         f"EVN|A01|{stamp}",
         f"PID|1||{person.id_card}^^^CN^NNCHN~{person.health_card}^^^CN^HC"
-        f"~M{person.number:07d}^^^测试区人民医院^MR||{person.surname}^{person.given}"
+        f"~M{person.health_card[-13:]}^^^测试区人民医院^MR||{person.surname}^{person.given}"
         f"||{person.birth_on:%Y%m%d}|{sex}|||{person.address}^^^^^CN||{person.phone}",
         f"NK1|1|{person.surname}^某|SPO^配偶^HL70063||10000000000",
         "PV1|1|I|内科^301^1^测试区人民医院||||D000001^医^生||||||||||||"

@@ -99,7 +99,7 @@ def people(seed: int, count: int) -> Iterator[Person]:
             gender=gender,
             birth_on=birth_on,
             id_card=first17 + check_character_of_id_card(first17),
-            health_card=f"{TEST_REGION}HC{seed % 100:02d}{number:08d}",
+            health_card=f"{TEST_REGION}HC{seed:07d}{number:06d}",
             phone=f"100{number:08d}",
             address=f"测试省测试市测试区{street}{chance.randrange(1, 200)}号",
         )

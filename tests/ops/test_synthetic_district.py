@@ -22,6 +22,11 @@ def test_every_resident_carries_a_valid_number_of_the_reserved_region() -> None:
     assert len(numbers) == 60000
 
 
+def test_persons_of_different_seeds_share_no_health_card() -> None:
+    cards = [person.health_card for seed in (1, 101, 9001) for person in people(seed, 200)]
+    assert len(set(cards)) == 600
+
+
 def test_every_reference_points_to_something_earlier() -> None:
     seen = set()
     for resource in district(1, 20):
