@@ -3,9 +3,6 @@
 import pathlib
 
 import psycopg
-import sqlalchemy
-from alembic import command
-from alembic.config import Config
 
 _LOCK = 7_106_310_001  # any number nobody else uses; held while revisions run
 _FOLDER = pathlib.Path(__file__).parent / "migrations"
@@ -13,17 +10,36 @@ _FOLDER = pathlib.Path(__file__).parent / "migrations"
 
 def upgrade(database_url: str) -> None:
     """Run the missing revisions under an advisory lock; blocking, so call it in a thread."""
+    with psycopg.connect(database_url, autocommit=True) as guard:
+        guard.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        if current_revision(database_url) != newest_revision():
+            _run_revisions(database_url)
+        _keep_change_numbers_rising(guard)
+
+
+def newest_revision() -> str:
+    """Return the revision this version of the hub wants: the highest number in the folder."""
+    return max(path.stem[1:5] for path in (_FOLDER / "versions").glob("r[0-9]*.py"))
+
+
+def _run_revisions(database_url: str) -> None:
+    # Imported here: they cost a start half a second, and most starts have nothing to migrate.
+    import sqlalchemy
+    from alembic import command
+    from alembic.config import Config
+
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://",
         creator=lambda: psycopg.connect(database_url),
         poolclass=sqlalchemy.pool.NullPool,
     )
-    with psycopg.connect(database_url, autocommit=True) as guard:
-        guard.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        with engine.connect() as connection:
-            command.upgrade(_configuration(connection), "head")
-            connection.commit()
-        _keep_change_numbers_rising(guard)
+    with engine.connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(_FOLDER))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
 
 
 def current_revision(database_url: str) -> str | None:
@@ -34,14 +50,6 @@ def current_revision(database_url: str) -> str | None:
             return None
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         return None if row is None else str(row[0])
-
-
-def _configuration(connection: sqlalchemy.Connection) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_FOLDER))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    return config
 
 
 def _keep_change_numbers_rising(connection: psycopg.Connection) -> None:

@@ -4,11 +4,10 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from conformance.cphc import BASE, VERSION
 from conformance.cphc.code_systems import code_systems, sources, value_sets
 from conformance.forms.questionnaires import option_value_sets, questionnaires
+from conformance.yaml_text import read_yaml
 
 CORE = "http://hl7.org/fhir/StructureDefinition"
 FHIR_VERSION = "4.0.1"
@@ -28,7 +27,7 @@ def package() -> Iterator[dict[str, Any]]:
 
 @functools.cache
 def _read(name: str) -> Any:
-    return yaml.safe_load((sources() / f"{name}.yaml").read_text("utf-8"))
+    return read_yaml((sources() / f"{name}.yaml").read_text("utf-8"))
 
 
 def _head(resource_type: str, id_: str, chinese: str, english: str) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from importlib.resources.abc import Traversable
 from typing import Any
 
-import yaml
-
 from conformance.cphc import BASE, VERSION
+from conformance.yaml_text import read_yaml
 
 CONFIDENCE = {
     "official": "official: the owner's publication",
@@ -31,13 +30,13 @@ def sources() -> Traversable:
 def code_systems() -> tuple[dict[str, Any], ...]:
     """Return every CodeSystem of the package."""
     folder = sources() / "code_systems"
-    entries = yaml.safe_load((folder / "index.yaml").read_text("utf-8"))
+    entries = read_yaml((folder / "index.yaml").read_text("utf-8"))
     national = [_code_system(entry, _rows(folder / f"{entry['id']}.csv")) for entry in entries]
     return (*national, *_own_code_systems())
 
 
 def _own_code_systems() -> Iterator[dict[str, Any]]:
-    own = yaml.safe_load((sources() / "own_code_systems.yaml").read_text("utf-8"))
+    own = read_yaml((sources() / "own_code_systems.yaml").read_text("utf-8"))
     for name, entry in own.items():
         chinese, english = entry["title"]
         heading = {

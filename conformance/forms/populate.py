@@ -9,10 +9,9 @@ import importlib.resources
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from conformance import fhirpath
 from conformance.forms.answer_rules import ALLOWED
+from conformance.yaml_text import read_yaml
 
 
 def populate(
@@ -76,5 +75,5 @@ def _answer(question: Mapping[str, Any], value: Any) -> dict[str, Any] | None:
 @functools.cache
 def _sources() -> Mapping[str, Any]:
     source = importlib.resources.files("conformance.forms") / "sources" / "populate.yaml"
-    found: Mapping[str, Any] = yaml.safe_load(source.read_text("utf-8"))
+    found: Mapping[str, Any] = read_yaml(source.read_text("utf-8"))
     return found

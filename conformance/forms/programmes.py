@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import yaml
-
 from conformance.forms.enabling import answers_of
 from conformance.problem import InvalidContent, Issue
 from conformance.terminology.concepts import value_of
+from conformance.yaml_text import read_yaml
 
 UNSATISFIED = ("2", "3", "4")
 
@@ -67,7 +66,7 @@ def spirits_of(drink: str, amount: Decimal) -> Decimal:
 @functools.cache
 def _rules() -> Mapping[str, Any]:
     source = importlib.resources.files("conformance.forms") / "sources" / "programmes-rules.yaml"
-    rules: Mapping[str, Any] = yaml.safe_load(source.read_text("utf-8"))
+    rules: Mapping[str, Any] = read_yaml(source.read_text("utf-8"))
     return rules
 
 

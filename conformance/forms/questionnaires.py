@@ -13,9 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any
 
-import yaml
-
 from conformance.cphc import BASE
+from conformance.yaml_text import read_yaml
 
 VERSION = "3.0"  # third edition of the national specification, 2017
 FILES = ("records", "programmes", "mother-and-child", "scales")
@@ -80,7 +79,7 @@ def _source(name: str) -> Traversable:
 
 @functools.cache
 def _read(name: str) -> Any:
-    return yaml.safe_load(_source(name).read_text("utf-8"))
+    return read_yaml(_source(name).read_text("utf-8"))
 
 
 def _options(text: str) -> list[tuple[str, str, int | None, bool]]:

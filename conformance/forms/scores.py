@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from conformance.forms.enabling import answers_of
 from conformance.forms.questionnaires import ORDINAL, questionnaires
 from conformance.problem import InvalidContent, Issue
 from conformance.terminology.concepts import value_of
+from conformance.yaml_text import read_yaml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +48,7 @@ def scales() -> Sequence[str]:
 @functools.cache
 def _rules() -> Mapping[str, Any]:
     source = importlib.resources.files("conformance.forms") / "sources" / "scores.yaml"
-    rules: Mapping[str, Any] = yaml.safe_load(source.read_text("utf-8"))
+    rules: Mapping[str, Any] = read_yaml(source.read_text("utf-8"))
     return rules
 
 
