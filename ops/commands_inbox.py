@@ -1,0 +1,68 @@
+"""`qiao inbox`: what came in, what is stuck, and getting it moving again."""
+
+from typing import Annotated
+
+import typer
+
+from fhir_store import queue_desk
+from fhir_store.inbox import STATES
+from ops.queue_output import actor, print_entry, print_rows, with_database
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Messages that came in.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Number = Annotated[int, typer.Argument(help="The entry's number, as `list` prints it.")]
+_COLUMNS = (
+    "id", "state", "event", "channel", "control_id", "received_at", "attempts", "waits_for",
+    "trace_id",
+)  # fmt: skip
+
+
+@app.command("list")
+def list_(
+    state: Annotated[str | None, typer.Option(help=f"One of {', '.join(STATES)}.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Only this channel.")] = None,
+    before: Annotated[int | None, typer.Option(help="Only entries with a lower number.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List entries, the newest first; `waits_for` is the stuck one an entry stands behind."""
+    if state is not None and state not in STATES:
+        raise typer.BadParameter(f"{state}; there are {', '.join(STATES)}", param_hint="--state")
+    rows = with_database(
+        lambda connection: queue_desk.list_inbox(
+            connection, state=state, channel=channel, before=before, limit=limit
+        )
+    )
+    print_rows(rows, _COLUMNS, as_json=as_json)
+
+
+@app.command()
+def show(number: Number, as_json: AsJson = False) -> None:
+    """Show one entry whole: message, acknowledgement, why it is stuck, what it wrote, trace."""
+    row = with_database(lambda connection: queue_desk.show_inbox(connection, number))
+    print_entry(row, as_json=as_json)
+
+
+@app.command()
+def replay(
+    number: Number,
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")] = "",
+) -> None:
+    """Work on a stuck entry again, and on all that wait behind it, in their original order."""
+    count = with_database(
+        lambda connection: queue_desk.replay(connection, number, actor=actor(), reason=reason)
+    )
+    typer.echo(f"entry {number} is open again; {count} will run in their order")
+
+
+@app.command()
+def skip(
+    number: Number,
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")],
+) -> None:
+    """Give a stuck entry up; those behind it go on without it."""
+    count = with_database(
+        lambda connection: queue_desk.skip(connection, number, actor=actor(), reason=reason)
+    )
+    typer.echo(f"entry {number} is skipped; {count} that waited behind it go on")

@@ -1,0 +1,98 @@
+"""How the commands of both queues speak to the database and to people."""
+
+import asyncio
+import base64
+import datetime
+import getpass
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import psycopg
+import typer
+
+from fhir_store.queue_desk import Connection, Row
+from ops.cli import CANNOT_REACH
+from ops.database import database
+from ops.embedded_postgres import PostgresUnavailable
+from ops.settings import read_settings
+
+T = TypeVar("T")
+
+
+def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Run `work` in one transaction; a running hub need not be stopped for it."""
+
+    async def run(url: str) -> T:
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            return await work(connection)
+
+    try:
+        with database(read_settings()) as url:
+            return asyncio.run(run(url))
+    except (PostgresUnavailable, psycopg.OperationalError) as failure:
+        typer.echo(f"{failure}\nNext: qiao doctor", err=True)
+        raise typer.Exit(CANNOT_REACH) from None
+
+
+def actor() -> str:
+    """Return who moves an entry, for the audit."""
+    return f"cli:{getpass.getuser()}"
+
+
+def print_rows(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool) -> None:
+    """Print rows as JSON, or as a table with one line for each."""
+    if as_json:
+        typer.echo(to_json(list(rows)))
+        return
+    texts = [[_short(row[name]) for name in columns] for row in rows]
+    widths = [
+        max([len(name), *(len(line[place]) for line in texts)])
+        for place, name in enumerate(columns)
+    ]
+    for line in [list(columns), *texts]:
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)))
+
+
+def print_entry(row: Row, *, as_json: bool) -> None:
+    """Print one entry whole; bytes as text where they are text."""
+    if as_json:
+        typer.echo(to_json(row))
+        return
+    for name, value in row.items():
+        if value is None or value in ("", [], {}):
+            continue
+        if isinstance(value, bytes | memoryview):
+            text = bytes(value).decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+            typer.echo(f"{name}:")
+            typer.echo("\n".join(f"    {line}" for line in text.rstrip("\n").split("\n")))
+        elif isinstance(value, list | dict):
+            typer.echo(f"{name}: {json.dumps(value, ensure_ascii=False, default=_plain)}")
+        else:
+            typer.echo(f"{name}: {_short(value)}")
+
+
+def to_json(value: Any) -> str:
+    """Return JSON; times in ISO 8601, bytes as text, or in Base64 where they are not UTF-8."""
+    return json.dumps(value, ensure_ascii=False, indent=2, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    if isinstance(value, bytes | memoryview):
+        try:
+            return bytes(value).decode()
+        except UnicodeDecodeError:
+            return {"base64": base64.b64encode(bytes(value)).decode()}
+    return str(value)
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime.datetime):
+        return value.astimezone().isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value)

@@ -1,0 +1,111 @@
+"""`qiao inbox` and `qiao outbox` on a real database."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from fhir_store.inbox import NewEntry, keep
+from fhir_store.operations import Update, WriteContext
+from fhir_store.outbox import Delivery
+from fhir_store.store import Store, make_pool
+
+
+@pytest.fixture
+def qiao(database_url, tmp_path):
+    def run(*arguments):
+        program = "import sys; from ops.cli import main; sys.argv = ['qiao', *sys.argv[1:]]; main()"
+        return subprocess.run(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            env={"QIAO_DATABASE_URL": database_url, "QIAO_HOME": str(tmp_path), "PATH": "/usr/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def entry(number, **more):
+    return NewEntry(
+        **{
+            "channel": "his", "sender": "A", "facility": "B", "control_id": f"M{number}",
+            "content_hash": bytes([number]), "event": "ADT^A01", "order_key": "P1^B",
+            "trace_id": f"t{number}", "peer": "p", "raw": b"MSH|^~\\&|\rPID|1\r", "ack": b"ACK",
+            **more,
+        }
+    )  # fmt: skip
+
+
+def fill(url, *entries):
+    async def run():
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            await keep(connection, entries)
+
+    asyncio.run(run())
+
+
+def test_a_parked_entry_is_listed_shown_and_replayed(qiao, database_url):
+    fill(database_url, entry(1, state="parked"), entry(2))
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update inbox set waits_for = 1 where id = 2")
+    listed = json.loads(qiao("inbox", "list", "--state", "parked", "--json").stdout)
+    assert [(row["id"], row["control_id"]) for row in listed] == [(1, "M1")]
+    assert "M1" in qiao("inbox", "list").stdout
+    shown = json.loads(qiao("inbox", "show", 1, "--json").stdout)
+    assert shown["raw"].startswith("MSH|")
+    done = qiao("inbox", "replay", 1, "--reason", "table corrected")
+    assert done.returncode == 0
+    assert "2 will run" in done.stdout
+    shown = json.loads(qiao("inbox", "show", 1, "--json").stdout)
+    assert shown["state"] == "received"
+    assert [move["reason"] for move in shown["moves"]] == ["table corrected"]
+
+
+def test_skipping_needs_a_reason_and_is_audited(qiao, database_url):
+    fill(database_url, entry(1, state="parked"))
+    assert qiao("inbox", "skip", 1).returncode == 2
+    assert qiao("inbox", "skip", 1, "--reason", " ").returncode == 1
+    assert qiao("inbox", "skip", 1, "--reason", "a test message").returncode == 0
+    shown = qiao("inbox", "show", 1).stdout
+    assert "state: skipped" in shown
+    assert "a test message" in shown
+
+
+def test_the_advice_of_a_refusal_leads_on(qiao, database_url):
+    fill(database_url, entry(1, state="translated"))
+    refused = qiao("inbox", "replay", 1)
+    assert refused.returncode == 1
+    assert "qiao inbox show 1" in refused.stderr
+    assert qiao("inbox", "show", 1).returncode == 0
+    missing = qiao("inbox", "show", 99)
+    assert missing.returncode == 1
+    assert "qiao inbox list" in missing.stderr
+    assert qiao("inbox", "list", "--state", "nonsense").returncode == 2
+
+
+def test_deliveries_are_listed_requeued_and_settled(qiao, database_url):
+    async def owe():
+        async with make_pool(database_url, size=2) as pool:
+            store = Store(pool, choose_destinations=lambda _: [Delivery(destination="province")])
+            context = WriteContext(actor="t", at=datetime.now(UTC), trace_id="t1")
+            for id_ in ("1", "2"):
+                resource = {"resourceType": "Patient", "id": id_}
+                await store.write([Update(resource=resource)], context=context)
+
+    asyncio.run(owe())
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update outbox set state = 'refused' where id = 1")
+        connection.execute("update outbox set state = 'unknown' where id = 2")
+    rows = json.loads(qiao("outbox", "list", "--trace", "t1", "--json").stdout)
+    assert [row["state"] for row in rows] == ["unknown", "refused"]
+    assert qiao("outbox", "requeue", 1).returncode == 0
+    assert qiao("outbox", "requeue", 2).returncode == 1
+    assert qiao("outbox", "settle", 2, "--reason", "seen in their list").returncode == 0
+    states = json.loads(qiao("outbox", "list", "--json").stdout)
+    assert [row["state"] for row in states] == ["settled", "waiting"]
+    assert "order_key: Patient/1" in qiao("outbox", "show", 1).stdout
