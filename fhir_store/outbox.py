@@ -7,7 +7,7 @@ No statement here is prepared: a plan made while the queue is short is ruinous w
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -215,6 +215,16 @@ async def settle(connection: Connection, id_: int, attempts: int, outcome: Settl
         prepare=False,
     )
     return cursor.rowcount == 1
+
+
+async def renew(connection: Connection, ids: Iterable[int], *, lease: timedelta) -> None:
+    """Keep rows that a living worker is busy with from being taken for lost."""
+    await connection.execute(
+        """update outbox set lease_until = now() + %s
+            where id = any(%s) and state in ('claimed', 'inflight')""",
+        (lease, list(ids)),
+        prepare=False,
+    )
 
 
 async def expire_inflight(connection: Connection, destination: str) -> int:

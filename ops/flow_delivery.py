@@ -36,6 +36,9 @@ class Document:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
+LEASE = timedelta(seconds=10)
+"""How long a claim holds without being renewed: when its worker dies, others wait this long."""
+
 Compose = Callable[[Owed, Version], Awaitable[Document]]
 """Makes the destination's document of a version; raises a Problem where it cannot be right."""
 
@@ -134,29 +137,40 @@ class Counter:
     metrics: Metrics
     breaker: Breaker = field(default_factory=Breaker)
     under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    held: set[int] = field(default_factory=set)
+    renewed_at: float = 0.0
 
     async def begin_some(self, ended: asyncio.Event) -> int:
         """Begin what may go and ask about what is due; sets `ended` as each is over."""
+        await self._renew()
         free = self.destination.parallel - len(self.under_way)
         wanted = self.breaker.allowed(free)
         if wanted < free and self.under_way:
             return 0  # a probe goes alone
         if wanted <= 0:
             return 0
-        name, lease = self.destination.name, self._lease
+        name, lease = self.destination.name, LEASE
         async with self.store.pool.connection() as connection:
             await outbox.expire_inflight(connection, name)
             asked = await outbox.claim_unknown(connection, name, limit=wanted, lease=lease)
             owed = await outbox.claim(
                 connection, name, limit=max(0, wanted - len(asked)), lease=lease
             )
-        work = [self._ask(one) for one in asked] + [self._deliver(one) for one in owed]
-        for one in work:
-            task = asyncio.get_running_loop().create_task(self._surely(one))
+        work = [(one, self._ask(one)) for one in asked]
+        work += [(one, self._deliver(one)) for one in owed]
+        for one, steps in work:
+            task = asyncio.get_running_loop().create_task(self._surely(one, steps))
             self.under_way.add(task)
             task.add_done_callback(self.under_way.discard)
             task.add_done_callback(lambda _: ended.set())
         return len(work)
+
+    async def _renew(self) -> None:
+        """Keep what is under way ours: a lease is short, so that a death is soon noticed."""
+        if self.held and time.monotonic() - self.renewed_at > LEASE.total_seconds() / 4:
+            async with self.store.pool.connection() as connection:
+                await outbox.renew(connection, self.held, lease=LEASE)
+            self.renewed_at = time.monotonic()
 
     async def end(self, grace_seconds: float) -> None:
         """Wait for what is under way; a send that is cut off will be asked about."""
@@ -166,20 +180,19 @@ class Counter:
             task.cancel()
         await asyncio.gather(*self.under_way, return_exceptions=True)
 
-    async def _surely(self, work: Awaitable[None]) -> None:
+    async def _surely(self, owed: Owed, steps: Awaitable[None]) -> None:
         """Finish one delivery; where the database is away its claim runs out and it comes again."""
+        self.held.add(owed.id)
         try:
-            await work
+            await steps
         except (psycopg.Error, PoolTimeout, OSError) as away:
             log.warning(
                 "delivery put off",
                 destination=self.destination.name,
                 reason=type(away).__name__,
             )
-
-    @property
-    def _lease(self) -> timedelta:
-        return timedelta(seconds=self.destination.send_seconds + 10)
+        finally:
+            self.held.discard(owed.id)
 
     async def _deliver(self, owed: Owed) -> None:
         if owed.is_outdated:
@@ -205,7 +218,7 @@ class Counter:
                 payload=document.payload,
                 content_type=document.content_type,
                 facts=document.facts,
-                lease=self._lease,
+                lease=LEASE,
             )
         if not is_ours:
             return
