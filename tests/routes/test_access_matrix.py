@@ -1,0 +1,461 @@
+"""Who may see and change what: every role, type, path and owner, over real HTTP.
+
+Two patients, `own` and `other`. Each role should see what its rights cover and nothing else, by
+whatever path it asks; then, for each path alone, the same questions are put to a hub without the
+filter, and must then find leaks, or the questions would prove nothing.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from fhir_store.authorization import EVERYTHING, Authorization
+from routes.bearer import ANYBODY, Caller, not_authenticated
+from routes.scopes import parse_scopes
+
+pytestmark = pytest.mark.anyio
+
+JSON = {"content-type": "application/fhir+json"}
+TYPES: dict[str, dict[str, Any]] = {
+    "Patient": {},
+    "Observation": {"status": "final", "code": {"coding": [{"code": "x"}]}},
+    "Condition": {},
+    "Encounter": {"status": "finished", "class": {"code": "AMB"}},
+    "Procedure": {"status": "completed"},
+    "MedicationRequest": {
+        "status": "active",
+        "intent": "order",
+        "medicationCodeableConcept": {"text": "a"},
+    },
+    "Immunization": {
+        "status": "completed",
+        "vaccineCode": {"text": "a"},
+        "occurrenceDateTime": "2026",
+    },
+    "AllergyIntolerance": {
+        "clinicalStatus": {
+            "coding": [
+                {
+                    "system": "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical",
+                    "code": "active",
+                }
+            ]
+        }
+    },
+}
+SUBJECT = {"Immunization": "patient", "AllergyIntolerance": "patient"}
+OWNERS = ("own", "other")
+Cell = tuple[str, str, str, bool]  # role, type, owner, whether it should be seen
+
+
+def caller(scope: str, **more: Any) -> Caller:
+    return Caller(subject=scope.split("/")[0], client="test", scopes=parse_scopes(scope), **more)
+
+
+ROLES: dict[str, Caller] = {
+    "patient": caller("patient/*.cruds", patient="own"),
+    "patient v1": caller("patient/*.read", patient="own"),
+    "patient one type": caller("patient/Observation.rs", patient="own"),
+    "patient granular": caller("patient/Observation.rs?code=y", patient="own"),
+    "patient without launch": caller("patient/*.cruds"),
+    "user patient": caller("user/*.cruds", fhir_user="Patient/own"),
+    "user relative": caller("user/*.rs", fhir_user="RelatedPerson/mother"),
+    "clinician by organisation": caller("user/*.cruds", fhir_user="Practitioner/d1"),
+    "clinician by team": caller("user/*.cruds", fhir_user="Practitioner/d2"),
+    "clinician of nobody": caller("user/*.cruds", fhir_user="Practitioner/d3"),
+    "user without name": caller("user/*.cruds"),
+    "writer only": caller("system/*.cud"),
+    "system": caller("system/*.cruds"),
+    "no scope": caller("openid"),
+}
+OWN_ROLES = {
+    *("patient", "patient v1", "user patient", "user relative"),
+    *("clinician by organisation", "clinician by team"),
+}
+
+
+def may_see(role: str, type_: str, owner: str) -> bool:
+    """What the rights should mean, written down a second time and otherwise."""
+    if role == "system":
+        return True
+    if role == "patient one type":
+        return owner == "own" and type_ == "Observation"
+    return role in OWN_ROLES and owner == "own"
+
+
+def id_of(type_: str, owner: str) -> str:
+    return owner if type_ == "Patient" else f"{type_.lower()}-{owner}"
+
+
+def resource_of(type_: str, owner: str) -> dict[str, Any]:
+    resource: dict[str, Any] = {
+        "resourceType": type_,
+        "id": id_of(type_, owner),
+        **TYPES[type_],
+        "identifier": [{"system": "urn:m", "value": id_of(type_, owner)}],
+    }
+    if type_ == "Patient":
+        organization = "child" if owner == "own" else "elsewhere"
+        resource["managingOrganization"] = {"reference": f"Organization/{organization}"}
+    else:
+        resource[SUBJECT.get(type_, "subject")] = {"reference": f"Patient/{owner}"}
+    return resource
+
+
+def role_of(practitioner: str, organization: str, **more: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "PractitionerRole",
+        "id": f"{practitioner}-{organization}",
+        "practitioner": {"reference": f"Practitioner/{practitioner}"},
+        "organization": {"reference": f"Organization/{organization}"},
+        **more,
+    }
+
+
+def team(id_: str, patient: str, practitioner: str, status: str) -> dict[str, Any]:
+    return {
+        "resourceType": "CareTeam",
+        "id": id_,
+        "status": status,
+        "subject": {"reference": f"Patient/{patient}"},
+        "participant": [{"member": {"reference": f"Practitioner/{practitioner}"}}],
+    }
+
+
+BACKGROUND: list[dict[str, Any]] = [
+    {"resourceType": "Organization", "id": "root", "name": "r"},
+    {
+        "resourceType": "Organization",
+        "id": "child",
+        "name": "c",
+        "partOf": {"reference": "Organization/root"},
+    },
+    {"resourceType": "Organization", "id": "elsewhere", "name": "e"},
+    *({"resourceType": "Practitioner", "id": f"d{number}"} for number in (1, 2, 3)),
+    role_of("d1", "root", active=True),
+    # None of these gives anything: ended, or not active.
+    role_of("d3", "root", active=False),
+    role_of("d3", "child", period={"end": "2001-01-01"}),
+    {
+        "resourceType": "RelatedPerson",
+        "id": "mother",
+        "patient": {"reference": "Patient/own"},
+    },
+    team("t1", "own", "d2", "active"),
+    team("t2", "other", "d2", "inactive"),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """One way to ask: the address, whether the answer shows the target, and who may see that."""
+
+    url: Callable[[str, str], str]
+    shows: Callable[[httpx.Response, str, str], bool]
+    also_patient: bool = False
+    types: tuple[str, ...] = tuple(TYPES)
+
+
+def has_target(answer: httpx.Response, type_: str, owner: str) -> bool:
+    return f'"id":"{id_of(type_, owner)}"' in answer.text
+
+
+def has_patient(answer: httpx.Response, _type: str, owner: str) -> bool:
+    return answer.is_success and f'"id":"{owner}"' in answer.text
+
+
+def counts(answer: httpx.Response, _type: str, _owner: str) -> bool:
+    return answer.is_success and answer.json().get("total", 0) > 0
+
+
+def succeeds(answer: httpx.Response, _type: str, _owner: str) -> bool:
+    return answer.is_success
+
+
+NOT_PATIENT = tuple(type_ for type_ in TYPES if type_ != "Patient")
+PATHS: dict[str, Path] = {
+    "read": Path(url=lambda t, o: f"/{t}/{id_of(t, o)}", shows=has_target),
+    "vread": Path(url=lambda t, o: f"/{t}/{id_of(t, o)}/_history/1", shows=has_target),
+    "history-instance": Path(url=lambda t, o: f"/{t}/{id_of(t, o)}/_history", shows=has_target),
+    "history-type": Path(url=lambda t, _: f"/{t}/_history?_count=1000", shows=has_target),
+    "history-system": Path(url=lambda *_: "/_history?_count=1000", shows=has_target),
+    "search": Path(url=lambda t, _: f"/{t}?_count=1000", shows=has_target),
+    "search by identifier": Path(
+        url=lambda t, o: f"/{t}?identifier=urn:m|{id_of(t, o)}", shows=has_target
+    ),
+    "search-system": Path(url=lambda t, _: f"/?_type={t}&_count=1000", shows=has_target),
+    "total": Path(url=lambda t, o: f"/{t}?_id={id_of(t, o)}&_summary=count", shows=counts),
+    "negation": Path(
+        url=lambda t, o: f"/{t}?_id={id_of(t, o)}&identifier:not=z&_total=accurate", shows=counts
+    ),
+    "chain": Path(
+        url=lambda t, o: f"/{t}?patient.identifier=urn:m|{o}&_summary=count",
+        shows=counts,
+        also_patient=True,
+        types=NOT_PATIENT,
+    ),
+    "_has": Path(
+        url=lambda t, o: f"/Patient?_has:{t}:patient:_id={id_of(t, o)}&_summary=count",
+        shows=counts,
+        also_patient=True,
+        types=NOT_PATIENT,
+    ),
+    "_include": Path(
+        url=lambda t, o: f"/{t}?_id={id_of(t, o)}&_include={t}:patient",
+        shows=has_patient,
+        also_patient=True,
+        types=NOT_PATIENT,
+    ),
+    "_revinclude": Path(
+        url=lambda t, o: f"/Patient?_id={o}&_revinclude={t}:patient",
+        shows=has_target,
+        also_patient=True,
+        types=NOT_PATIENT,
+    ),
+    "compartment": Path(url=lambda t, o: f"/Patient/{o}/{t}", shows=has_target),
+    "$everything": Path(
+        url=lambda _, o: f"/Patient/{o}/$everything?_count=100", shows=has_target, also_patient=True
+    ),
+    "$meta": Path(url=lambda t, o: f"/{t}/{id_of(t, o)}/$meta", shows=succeeds),
+    "$validate": Path(url=lambda t, o: f"/{t}/{id_of(t, o)}/$validate", shows=succeeds),
+}
+
+
+async def identify(authorization: str | None) -> Caller:
+    name = (authorization or "").removeprefix("Bearer ")
+    if name == "setup":
+        return ANYBODY
+    if name not in ROLES:
+        raise not_authenticated()
+    return ROLES[name]
+
+
+async def filled(client: httpx.AsyncClient) -> None:
+    resources = [*BACKGROUND, *(resource_of(t, o) for t in TYPES for o in OWNERS)]
+    entries = [
+        {
+            "resource": one,
+            "request": {"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"},
+        }
+        for one in resources
+    ]
+    sent = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    answer = await client.post("", json=sent, headers={**JSON, **bearer("setup")})
+    assert answer.status_code == 200, answer.text
+
+
+def bearer(role: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {role}"}
+
+
+def cells(path: Path) -> Iterator[Cell]:
+    for role in ROLES:
+        for type_ in path.types:
+            for owner in OWNERS:
+                expected = may_see(role, type_, owner)
+                if path.also_patient:
+                    expected = expected and may_see(role, "Patient", owner)
+                yield role, type_, owner, expected
+
+
+async def wrong_cells(client: httpx.AsyncClient, name: str, roles: set[str]) -> list[Cell]:
+    """Ask the cells of a path; return those where what is shown is not what should be."""
+    path = PATHS[name]
+    turns = asyncio.Semaphore(8)
+
+    async def is_wrong(role: str, type_: str, owner: str, expected: bool) -> bool:
+        async with turns:
+            answer = await client.get(path.url(type_, owner), headers=bearer(role))
+        assert answer.status_code < 500, answer.text
+        return path.shows(answer, type_, owner) is not expected
+
+    asked = [cell for cell in cells(path) if cell[0] in roles]
+    found = await asyncio.gather(*(is_wrong(*cell) for cell in asked))
+    return [cell for cell, wrong in zip(asked, found, strict=True) if wrong]
+
+
+def test_the_matrix_is_large_enough() -> None:
+    assert sum(len(list(cells(path))) for path in PATHS.values()) >= 1_000
+
+
+@pytest.mark.timeout(900)
+async def test_every_cell_shows_what_it_should_and_nothing_else(serve: Any) -> None:
+    async with serve(identify=identify) as client:
+        await filled(client)
+        wrong = {name: await wrong_cells(client, name, set(ROLES)) for name in PATHS}
+    assert {name: found for name, found in wrong.items() if found} == {}
+
+
+async def test_each_path_leaks_without_its_filter(serve: Any) -> None:
+    async def everything(_caller: Caller, _letter: str, _type: str) -> Authorization:
+        return EVERYTHING
+
+    async with serve(identify=identify, authorize=everything) as client:
+        await filled(client)
+        for name in PATHS:
+            wrong = await wrong_cells(client, name, {"clinician of nobody"})
+            assert [cell for cell in wrong if not cell[3]], name
+
+
+async def test_what_is_hidden_is_answered_like_what_never_was(serve: Any) -> None:
+    async with serve(identify=identify) as client:
+        await filled(client)
+        for path in ("", "/_history/1", "/_history", "/$meta", "/$validate"):
+            hidden = await client.get(
+                f"/Observation/observation-other{path}", headers=bearer("patient")
+            )
+            never = await client.get(
+                f"/Observation/observation-never{path}", headers=bearer("patient")
+            )
+            assert hidden.status_code == never.status_code == 404
+            assert hidden.text.replace("other", "never") == never.text
+        deleted = await client.delete("/Observation/observation-other", headers=bearer("setup"))
+        assert deleted.status_code == 204
+        gone = await client.get("/Observation/observation-other", headers=bearer("patient"))
+        assert gone.status_code == 404
+
+
+async def test_types_without_a_person_are_open_and_other_types_are_not(serve: Any) -> None:
+    async with serve(identify=identify) as client:
+        await filled(client)
+        for role in ("patient", "clinician by organisation"):
+            found = await client.get("/Organization/elsewhere", headers=bearer(role))
+            assert found.status_code == 200
+            basic = {"resourceType": "Basic", "id": "x", "code": {"text": "a"}}
+            await client.put("/Basic/x", json=basic, headers={**JSON, **bearer("setup")})
+            assert (await client.get("/Basic/x", headers=bearer(role))).status_code == 404
+        refused = await client.get("/Condition/condition-own", headers=bearer("patient one type"))
+        assert refused.status_code == 403
+        assert (await client.get("/Patient/own")).status_code == 401
+
+
+WRITES: dict[str, Callable[[str, str], tuple[str, str, Any, dict[str, str]]]] = {
+    "update": lambda t, o: ("PUT", f"/{t}/{id_of(t, o)}", _changed(t, o), JSON),
+    "conditional update": lambda t, o: (
+        "PUT",
+        f"/{t}?identifier=urn:m|{id_of(t, o)}",
+        _changed(t, o),
+        JSON,
+    ),
+    "patch": lambda t, o: (
+        "PATCH",
+        f"/{t}/{id_of(t, o)}",
+        [{"op": "add", "path": "/language", "value": "en"}],
+        {"content-type": "application/json-patch+json"},
+    ),
+    "conditional patch": lambda t, o: (
+        "PATCH",
+        f"/{t}?identifier=urn:m|{id_of(t, o)}",
+        [{"op": "add", "path": "/language", "value": "fr"}],
+        {"content-type": "application/json-patch+json"},
+    ),
+    "transaction": lambda t, o: (
+        "POST",
+        "",
+        {
+            "resourceType": "Bundle",
+            "type": "transaction",
+            "entry": [
+                {
+                    "resource": {**_changed(t, o), "language": "de"},
+                    "request": {"method": "PUT", "url": f"{t}/{id_of(t, o)}"},
+                }
+            ],
+        },
+        JSON,
+    ),
+    "$meta-add": lambda t, o: (
+        "POST",
+        f"/{t}/{id_of(t, o)}/$meta-add",
+        {
+            "resourceType": "Parameters",
+            "parameter": [{"name": "meta", "valueMeta": {"tag": [{"code": "a"}]}}],
+        },
+        JSON,
+    ),
+    "delete": lambda t, o: ("DELETE", f"/{t}/{id_of(t, o)}", None, {}),
+    "conditional delete": lambda t, o: (
+        "DELETE",
+        f"/{t}?identifier=urn:m|{id_of(t, o)}",
+        None,
+        {},
+    ),
+}
+WRITERS = ("patient", "user patient", "clinician by organisation", "clinician by team")
+FOREIGN = (*WRITERS, "patient v1", "patient without launch", "clinician of nobody", "no scope")
+
+
+def _changed(type_: str, owner: str) -> dict[str, Any]:
+    return {**resource_of(type_, owner), "language": "zh"}
+
+
+async def tried(client: httpx.AsyncClient, role: str, kind: str, type_: str, owner: str) -> Any:
+    method, path, body, headers = WRITES[kind](type_, owner)
+    return await client.request(method, path, json=body, headers={**headers, **bearer(role)})
+
+
+async def test_nobody_changes_what_is_anothers(serve: Any) -> None:
+    async with serve(identify=identify) as client:
+        await filled(client)
+        for type_ in TYPES:
+            for kind in WRITES:
+                for role in FOREIGN:
+                    answer = await tried(client, role, kind, type_, "other")
+                    assert answer.status_code in {403, 404}, (role, kind, type_, answer.text)
+            path = f"/{type_}/{id_of(type_, 'other')}/_history"
+            history = (await client.get(path, headers=bearer("setup"))).json()
+            assert len(history["entry"]) == 1, type_
+
+
+async def test_without_the_guard_the_same_writes_go_through(serve: Any) -> None:
+    async def everything(_caller: Caller, _letter: str, _type: str) -> Authorization:
+        return EVERYTHING
+
+    async with serve(identify=identify, authorize=everything) as client:
+        await filled(client)
+        for kind in WRITES:
+            answer = await tried(client, "patient", kind, "Observation", "other")
+            assert answer.is_success, kind
+            if "delete" in kind:
+                body = resource_of("Observation", "other")
+                path = f"/Observation/{body['id']}"
+                await client.put(path, json=body, headers={**JSON, **bearer("setup")})
+
+
+async def test_everybody_changes_what_is_their_own(serve: Any) -> None:
+    async with serve(identify=identify) as client:
+        await filled(client)
+        for role in WRITERS:
+            for kind in WRITES:
+                answer = await tried(client, role, kind, "Observation", "own")
+                assert answer.is_success, (role, kind, answer.text)
+                if "delete" in kind:
+                    body = resource_of("Observation", "own")
+                    path = f"/Observation/{body['id']}"
+                    made = await client.put(path, json=body, headers={**JSON, **bearer(role)})
+                    assert made.status_code == 201
+
+
+async def test_nothing_is_moved_out_of_or_into_anothers_record(serve: Any) -> None:
+    async with serve(identify=identify) as client:
+        await filled(client)
+        for role in WRITERS:
+            headers = {**JSON, **bearer(role)}
+            moved = {**resource_of("Observation", "own"), "subject": {"reference": "Patient/other"}}
+            answer = await client.put(f"/Observation/{moved['id']}", json=moved, headers=headers)
+            assert answer.status_code == 403
+            made = await client.post("/Observation", json=moved, headers=headers)
+            assert made.status_code == 403
+            keyed = {**headers, "idempotency-key": "k"}
+            again = await client.post("/Observation", json=moved, headers=keyed)
+            assert again.status_code == 403
+            found = {**headers, "if-none-exist": "identifier=urn:m|observation-other"}
+            existing = await client.post("/Observation", json=moved, headers=found)
+            assert existing.status_code == 403
+            assert "observation-other" not in existing.text
+        page = await client.get("/Observation?patient=other", headers=bearer("setup"))
+        assert [e["resource"]["id"] for e in page.json()["entry"]] == ["observation-other"]
