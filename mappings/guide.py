@@ -117,14 +117,14 @@ def read_rows(text: str, stem: str) -> tuple[list[GuideRow], list[Finding]]:
         return [], [Finding(file=stem, line=2, cell="", text="the header is not the guide's")]
     for line, cells in _cells(text):
         source, target = cells[1], cells[9] or cells[10]
-        if not source or not target:
-            continue
         condition = cells[6]
         if condition:
             try:
                 compile_condition(_repaired(condition), _any_field)
             except UnreadableCondition as error:
                 findings.append(Finding(file=stem, line=line, cell=condition, text=str(error)))
+        if not source or not target:
+            continue
         if "??" in target or " " in target:
             findings.append(
                 Finding(file=stem, line=line, cell=target, text="target is a remark, not a path")
@@ -159,8 +159,8 @@ def _repaired(condition: str) -> str:
 def _cells(text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield line number and at least 20 stripped cells of each row below the two headers."""
     reader = csv.reader(io.StringIO(text))
-    for cells in reader:
-        if reader.line_num > 2 and any(cells):
+    for number, cells in enumerate(reader):
+        if number > 1 and any(cells):
             yield reader.line_num, [cell.strip() for cell in cells] + [""] * (20 - len(cells))
 
 

@@ -274,7 +274,7 @@ def _to_code_system(text: str, context: Context) -> str | None:
 
 def _from_code_system(value: Any, context: Context) -> str:
     text = str(value)
-    for names in (context.sender.code_systems, _SHORT_NAMES):
+    for names in (context.sender.code_systems, _CODE_SYSTEMS):
         for name, uri in names.items():
             if uri == text:
                 return name
@@ -293,11 +293,6 @@ def _unslug(text: str) -> str:
         lambda match: bytes.fromhex(match.group().replace("%", "")).decode(errors="replace"),
         text,
     )
-
-
-_SHORT_NAMES = MappingProxyType(
-    dict(reversed(_CODE_SYSTEMS.items()))  # read from the end, so the first spelling wins
-)
 
 
 def _to_authority(text: str, context: Context) -> str | None:

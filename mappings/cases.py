@@ -1,0 +1,108 @@
+"""Golden cases: a folder with `in.hl7`, `out.fhir.json`, `back.hl7` and `why.md`."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from conformance import resource_json
+from mappings.bundles import differences, to_bundle
+from mappings.channels.loader import load_channels
+from mappings.channels.profile import ChannelProfile
+from mappings.engine.library import Library, default_folder
+from mappings.hl7.message import parse
+from mappings.put_back import PutBack
+from mappings.translate import Translator
+from mappings.translated import TranslatedMessage, Unmapped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One value that is not as the case says, with the row that wrote it where one did."""
+
+    path: str
+    expected: str | None
+    found: str | None
+    row: str
+
+
+def case_folders(root: pathlib.Path | None = None) -> Iterator[pathlib.Path]:
+    """Yield every folder below `*.cases` that holds an `in.hl7`."""
+    for file in sorted((root or default_folder() / "maps").rglob("in.hl7")):
+        yield file.parent
+
+
+class Cases:
+    """Runs cases with one library."""
+
+    def __init__(self, library: Library) -> None:
+        self._translator = Translator(library)
+        self._put_back = PutBack(library)
+
+    def out(self, folder: pathlib.Path) -> tuple[dict[str, Any], TranslatedMessage | Unmapped]:
+        """Return what the case's message becomes now, as plain JSON, and its translation."""
+        result = self._translator.translate((folder / "in.hl7").read_bytes(), _channel(folder))
+        if isinstance(result, Unmapped):
+            return {"unmapped": result.event}, result
+        data = resource_json.dump(to_bundle(result))
+        return json.loads(data, parse_float=str), result
+
+    def check(self, folder: pathlib.Path) -> list[Difference]:
+        """Return how the case differs from what it says; empty where it holds."""
+        found, result = self.out(folder)
+        file = folder / "out.fhir.json"
+        expected = json.loads(file.read_text(encoding="utf-8"), parse_float=str)
+        rows = _rows_by_path(result)
+        differing = [
+            Difference(path=path, expected=was, found=now, row=rows.get(path, "-"))
+            for path, was, now in differences(expected, found)
+        ]
+        back = folder / "back.hl7"
+        if back.exists() and self.back(folder) != back.read_text(encoding="utf-8"):
+            differing.append(
+                Difference(path="back.hl7", expected="the file", found="another text", row="-")
+            )
+        return differing
+
+    def back(self, folder: pathlib.Path) -> str:
+        """Return the segments that the case's resources alone make, one a line."""
+        channel = _channel(folder)
+        message = parse((folder / "in.hl7").read_bytes(), channel.charset)
+        result = self._translator.translate(message, channel)
+        if isinstance(result, Unmapped):
+            return ""
+        lines = []
+        for place, fields in self._put_back.rebuild(
+            result.resources, channel.sender, message.separators
+        ):
+            name = place[:3]
+            numbers = {number: raw for (_, number), raw in fields.items()}
+            texts = [numbers.get(number, "") for number in range(1, max(numbers) + 1)]
+            lines.append(message.separators.field.join([name, *texts]))
+        return "\n".join(lines) + "\n"
+
+    def accept(self, folder: pathlib.Path) -> None:
+        """Write what the case's message becomes now as what it shall become."""
+        found, _ = self.out(folder)
+        text = json.dumps(found, ensure_ascii=False, indent=1)
+        (folder / "out.fhir.json").write_text(text + "\n", encoding="utf-8")
+        (folder / "back.hl7").write_text(self.back(folder), encoding="utf-8")
+
+
+def _channel(folder: pathlib.Path) -> ChannelProfile:
+    """Return the case's own `channel.yaml`, else the default channel."""
+    if (folder / "channel.yaml").exists():
+        return next(iter(load_channels(folder).values()))
+    return ChannelProfile()
+
+
+def _rows_by_path(result: TranslatedMessage | Unmapped) -> dict[str, str]:
+    rows: dict[str, str] = {}
+    if isinstance(result, Unmapped):
+        return rows
+    for number, one in enumerate(result.resources):
+        for target, _, row in one.trace:
+            path = target.partition(".")[2]
+            rows[f"entry[{number}].resource.{path}"] = f"{one.map_name}/{row}"
+    return rows

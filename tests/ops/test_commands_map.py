@@ -1,0 +1,119 @@
+"""`qiao map` shows, proves and explains the mappings."""
+
+import json
+import pathlib
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from mappings.engine.library import default_folder
+from ops.commands_map import app
+
+RUNNER = CliRunner()
+CASES = default_folder() / "maps" / "hl7v2.cases"
+ADMISSION = CASES / "001-admission-gb18030" / "in.hl7"
+
+
+def _run(*arguments: str | pathlib.Path) -> tuple[int, str]:
+    result = RUNNER.invoke(app, list(map(str, arguments)))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout
+
+
+def test_run_prints_a_bundle_with_the_source_of_each_element() -> None:
+    code, out = _run("run", "--trace", ADMISSION)
+    bundle = json.loads(out)
+    assert code == 0
+    assert "Patient" in {entry["resource"]["resourceType"] for entry in bundle["entry"]}
+    patient = next(e for e in bundle["entry"] if e["resource"]["resourceType"] == "Patient")
+    texts = {extension["valueString"] for extension in patient["extension"]}
+    assert "Patient.name[0].family <- PID[1]-5[1].1 (XPN-1)" in texts
+
+
+def test_the_golden_cases_hold() -> None:
+    code, _ = _run("test")
+    assert code == 0
+
+
+def test_a_changed_map_fails_its_case_and_names_the_row(tmp_path: pathlib.Path) -> None:
+    case = tmp_path / "a.cases" / "1"
+    shutil.copytree(CASES / "003-merge", case)
+    out = case / "out.fhir.json"
+    out.write_text(out.read_text(encoding="utf-8").replace('"male"', '"female"'), encoding="utf-8")
+    code, text = _run("test", tmp_path)
+    assert code == 1
+    assert "gender: female -> male (row PID-Patient/PID-8)" in text
+    assert _run("accept", case)[0] == 0
+    assert _run("test", tmp_path)[0] == 0
+
+
+def test_back_puts_an_edited_bundle_into_the_original(tmp_path: pathlib.Path) -> None:
+    _, out = _run("run", ADMISSION)
+    edited = tmp_path / "edited.json"
+    edited.write_text(out.replace('"gender":"male"', '"gender":"female"'), encoding="utf-8")
+    result = RUNNER.invoke(app, ["back", str(ADMISSION), "--with", str(edited)])
+    assert result.exit_code == 0
+    assert result.stdout_bytes == ADMISSION.read_bytes().replace(b"|M|", b"|F|")
+
+
+def test_cover_is_a_gate(tmp_path: pathlib.Path) -> None:
+    message = b"MSH|^~\\&|HIS|H1|HUB|Q|1||ADT^A08|1|P|2.5\rPID|1||7^^^H1||Li||19900101|M\r"
+    clean, dirty = tmp_path / "clean.hl7", tmp_path / "dirty.hl7"
+    clean.write_bytes(message)
+    dirty.write_bytes(message + b"ZZZ|1|unread\r")
+    assert _run("cover", clean)[0] == 0
+    code, out = _run("cover", "--json", dirty)
+    assert code == 1
+    assert json.loads(out)["unread"] == {"ZZZ-1": 1, "ZZZ-2": 1}
+
+
+def test_lint_and_explain_speak_of_rows() -> None:
+    code, out = _run("lint")
+    assert code == 0
+    assert "exact" in out
+    code, out = _run("explain", "PID-Patient/PID-8")
+    assert code == 0
+    assert "patient.yaml:" in out
+    assert "lossy: PID-8 becomes gender, through table AdministrativeSex" in out
+    assert _run("explain", "PID-999")[0] == 2
+
+
+def test_a_faulty_folder_is_listed(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "maps" / "a.yaml").write_text("map: M\nto: Patient\nrows:\n  - {id: A, v2: B}\n")
+    code, out = _run("lint", "--maps", tmp_path)
+    assert code == 1
+    assert "maps/a.yaml:4: row A:" in out
+
+
+def test_shadow_groups_differences_by_row(tmp_path: pathlib.Path) -> None:
+    old = tmp_path / "old"
+    for name in ("maps", "tables"):
+        shutil.copytree(default_folder() / name, old / name)
+    file = old / "maps" / "hl7v2" / "patient.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("fhir: birthDate, as: dtm.date", "fhir: birthDate, as: code"))
+    code, out = _run("shadow", old, ADMISSION)
+    assert code == 1
+    assert "PID-Patient/PID-7: 1 differences" in out
+    assert _run("shadow", default_folder(), ADMISSION)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.xlsx"])
+def test_rows_are_exported_for_people(tmp_path: pathlib.Path, name: str) -> None:
+    assert _run("export", tmp_path / name)[0] == 0
+    assert (tmp_path / name).stat().st_size > 5000
+
+
+def test_the_guides_sheets_are_imported_with_a_lint_report(
+    tmp_path: pathlib.Path, shared_data: pathlib.Path
+) -> None:
+    code, out = _run("import", shared_data / "hl7-v2-to-fhir" / "mappings", "--out", tmp_path)
+    assert code == 0
+    assert len(list((tmp_path / "tables").glob("*.json"))) == 99
+    assert len(list((tmp_path / "drafts").glob("*.yaml"))) > 100
+    assert "the header is not the guide's" in out
+    assert '"U", X")' in out
