@@ -38,6 +38,7 @@ def province_sender(settings: Settings, url: str, key: bytes) -> Sender:
             org_code=settings.province_org_code,
             org_name=settings.province_org_name,
         ),
+        reply_seconds=settings.province_reply_seconds,
         tls=province_tls(settings),
     )
 

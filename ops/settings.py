@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         description="Whether the province takes the same message id twice without harm.",
     )
 
+    province_reply_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long an answer of the province is waited for; then it is asked about.",
+    )
     province_authorities: pathlib.Path | None = Field(
         default=None,
         description="PEM authorities that the province's HTTPS must come from; else the system's.",
