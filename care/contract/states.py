@@ -1,0 +1,133 @@
+"""The states of a contract, the events that move it, and which moves are lawful.
+
+The business state is read from what any FHIR client sees: `Contract.status`, whether somebody has
+signed, and whether a new version is being negotiated.
+"""
+
+import enum
+from collections.abc import Mapping
+
+from care.effects import Resource, refuse
+from conformance.cphc import BASE
+from conformance.problem import BusinessRule
+
+AMENDING = f"{BASE}/StructureDefinition/cphc-amends"
+
+
+class State(enum.StrEnum):
+    """Where a contract stands; the value is the Chinese word with its gloss."""
+
+    APPLIED = "申请中 (applied)"
+    SUPPLEMENT = "待补充 (to be supplemented)"
+    APPROVED = "待签 (to be signed)"
+    REJECTED = "拒签 (rejected)"
+    SIGNED = "已签未生效 (signed, not in effect)"
+    EFFECTIVE = "履约中 (in effect)"
+    AMENDING = "变更中 (being amended)"
+    DISPUTED = "争议 (disputed)"
+    ENDED = "期满解约 (ended)"
+    REVOKED = "中途解约 (revoked)"
+    CANCELLED = "单方解约 (cancelled)"
+    VOID = "作废 (void)"
+
+
+class Event(enum.StrEnum):
+    """What can happen to a contract; the value is the operation that asks for it."""
+
+    APPROVE = "$review approve"
+    ASK_SUPPLEMENT = "$review supplement"
+    REJECT = "$review reject"
+    RESUBMIT = "$submit-application"
+    SIGN = "$sign"
+    PAY = "payment"
+    START = "start"
+    AMEND = "$amend"
+    DELEGATE = "$delegate"
+    REASSIGN = "$reassign"
+    RENEW = "$renew"
+    EXPIRE = "expiry"
+    TERMINATE = "$terminate"
+    DISPUTE = "$dispute"
+    RESOLVE = "$resolve"
+    VOID = "$void"
+
+
+FINAL = frozenset({State.REJECTED, State.ENDED, State.REVOKED, State.CANCELLED, State.VOID})
+
+_REVIEW = (Event.APPROVE, Event.ASK_SUPPLEMENT, Event.REJECT)
+LAWFUL: Mapping[State, frozenset[Event]] = {
+    State.APPLIED: frozenset({*_REVIEW, Event.TERMINATE, Event.VOID}),
+    State.SUPPLEMENT: frozenset({Event.RESUBMIT, Event.REJECT, Event.TERMINATE, Event.VOID}),
+    State.APPROVED: frozenset({Event.SIGN, Event.REJECT, Event.TERMINATE, Event.VOID}),
+    State.SIGNED: frozenset({Event.PAY, Event.START, Event.TERMINATE, Event.VOID}),
+    State.EFFECTIVE: frozenset(
+        {Event.AMEND, Event.DELEGATE, Event.REASSIGN, Event.RENEW, Event.EXPIRE, Event.TERMINATE,
+         Event.DISPUTE, Event.VOID}
+    ),
+    State.AMENDING: frozenset({Event.SIGN, Event.REJECT, Event.TERMINATE, Event.VOID}),
+    State.DISPUTED: frozenset({Event.RESOLVE, Event.EXPIRE, Event.TERMINATE}),
+    **{state: frozenset[Event]() for state in FINAL},
+}  # fmt: skip
+
+_BY_STATUS: Mapping[str, State] = {
+    "offered": State.APPLIED,
+    "rejected": State.REJECTED,
+    "executed": State.EFFECTIVE,
+    "amended": State.EFFECTIVE,
+    "renewed": State.EFFECTIVE,
+    "disputed": State.DISPUTED,
+    "resolved": State.EFFECTIVE,
+    "terminated": State.ENDED,
+    "revoked": State.REVOKED,
+    "cancelled": State.CANCELLED,
+    "entered-in-error": State.VOID,
+}
+
+
+def state_of(contract: Resource) -> State:
+    """Return the business state of a contract."""
+    status = contract.get("status", "")
+    if status == "negotiable":
+        return State.AMENDING if amended_by(contract) else State.SUPPLEMENT
+    if status == "executable":
+        return State.SIGNED if contract.get("signer") else State.APPROVED
+    return _BY_STATUS[status]
+
+
+def amended_by(contract: Resource) -> str | None:
+    """Return the contract that this one is a new version of, as `Contract/id`."""
+    for extension in contract.get("extension", ()):
+        if extension.get("url") == AMENDING:
+            return str(extension["valueReference"]["reference"])
+    return None
+
+
+def require_lawful(contract: Resource, event: Event) -> State:
+    """Return the state, or refuse the event with what may happen instead."""
+    state = state_of(contract)
+    if event not in LAWFUL[state]:
+        raise unlawful(state, event)
+    return state
+
+
+def unlawful(state: State, event: Event) -> BusinessRule:
+    """Return the refusal of an event in a state, with the events that are lawful there."""
+    possible = sorted(event.value for event in LAWFUL[state])
+    if possible:
+        listed = ", ".join(possible)
+        return refuse(
+            "contract-state",
+            f"{event.value} is not possible while the contract is {state.value}",
+            f"合同处于“{state.value}”，不能执行 {event.value}",
+            f"Possible now: {listed}.",
+            f"现在可以执行：{listed}。",
+            "Contract.status",
+        )
+    return refuse(
+        "contract-final",
+        f"{event.value} is not possible: the contract is {state.value} for good",
+        f"合同已{state.value}，不能再执行 {event.value}",
+        "Submit a new application with Contract/$submit-application.",
+        "请用 Contract/$submit-application 提交新的申请。",
+        "Contract.status",
+    )
