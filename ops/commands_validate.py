@@ -8,8 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from conformance import documents, structure
+from conformance import documents
+from conformance.fhirpath import Ports
 from conformance.problem import Issue, Problem, to_operation_outcome
+from conformance.profiles import Profiles
+from conformance.terminology.library import Library
+from conformance.terminology.port import terminology_of
+from conformance.validation import Validator
 from ops.cli import CHECK_FAILED, USAGE
 
 app = typer.Typer(rich_markup_mode=None)
@@ -25,11 +30,26 @@ def validate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON line a resource, with OperationOutcome.")
     ] = False,
+    profile: Annotated[
+        list[str] | None, typer.Option("--profile", "-p", help="Canonical address to check by.")
+    ] = None,
+    definitions: Annotated[
+        list[str] | None,
+        typer.Option("--definitions", "-d", help="Files or folders with profiles, value sets."),
+    ] = None,
+    warnings: Annotated[
+        bool, typer.Option("--warnings", help="Print warnings and information too.")
+    ] = False,
 ) -> None:
-    """Check resources against R4 and print file, line, column, what is wrong and how to mend it."""
+    """Check resources against R4 and profiles: file, line, column, what is wrong, how to mend it.
+
+    Profiles that a resource claims in meta.profile are checked where they are known.
+    """
     refused = checked = 0
+    validator = _validator(definitions or [])
     for name, data, first_line in _inputs(files):
-        issues = [_moved(issue, first_line) for issue in _check(data)]
+        found = _check(data, validator, profile or [])
+        issues = [_moved(issue, first_line) for issue in found]
         checked += 1
         is_refused = any(issue.severity in _ERRORS for issue in issues)
         refused += is_refused
@@ -38,7 +58,7 @@ def validate(
             line = {"file": name, "line": first_line, "valid": not is_refused, "outcome": outcome}
             typer.echo(json.dumps(line, ensure_ascii=False))
         else:
-            _print(name, issues)
+            _print(name, [issue for issue in issues if warnings or issue.severity in _ERRORS])
     typer.echo(f"{checked} checked, {refused} refused", err=True)
     if refused:
         raise typer.Exit(CHECK_FAILED)
@@ -71,12 +91,20 @@ def _resources_in(file: pathlib.Path) -> Iterator[tuple[str, bytes, int]]:
             yield str(file), line, number
 
 
-def _check(data: bytes) -> list[Issue]:
+def _validator(names: Iterable[str]) -> Validator:
+    """Return a validator that knows the profiles and terminology of some files."""
+    resources = [documents.read(data).resource for _, data, _ in _inputs(names)]
+    library = Library(resources)
+    return Validator(profiles=Profiles(resources), ports=Ports(terminology=terminology_of(library)))
+
+
+def _check(data: bytes, validator: Validator, profiles: list[str]) -> list[Issue]:
     try:
         document = documents.read(data)
+        found = validator.check(document.resource, profiles=profiles)
     except Problem as problem:
         return list(problem.issues)
-    return documents.with_places(document, structure.check(document.resource))
+    return documents.with_places(document, found)
 
 
 def _moved(issue: Issue, first_line: int) -> Issue:

@@ -41,17 +41,22 @@ class DirectCompiler:
     """Compiles for a context of one known type.
 
     `type` is the type of `$this`, None for a resource of any type; `resource_type` that of
-    `%resource` where it is known.
+    `%resource` where it is known. `ignores_trace` leaves `trace()` out, for rules that nobody
+    traces.
     """
 
     type: str | None
     resource_type: str | None
     as_filters: bool = False
+    ignores_trace: bool = False
 
     def inside(self, type_name: str | None) -> "DirectCompiler":
         """Return the compiler for the criterion of a filter over such items."""
         return DirectCompiler(
-            type=type_name, resource_type=self.resource_type, as_filters=self.as_filters
+            type=type_name,
+            resource_type=self.resource_type,
+            as_filters=self.as_filters,
+            ignores_trace=self.ignores_trace,
         )
 
     # Values: lists of plain JSON whose type is known.
@@ -193,8 +198,8 @@ class DirectCompiler:
                 return self.narrowed(found, types.name_in(argument) or "")
             case Call("as", (argument,)) if self.as_filters or _is_single(found):
                 return self.narrowed(found, types.name_in(argument) or "")
-            case Call("trace", _):
-                raise NotDirect
+            case Call("trace", _) if self.ignores_trace:
+                return found
         test = self.function_test(found, call)
         return Values(steps.as_list(test), ("System.Boolean",))
 
@@ -247,6 +252,8 @@ class DirectCompiler:
             case Binary("=" | "!=" as operator, left, right):
                 one, other = self.values(left), self.values(right)
                 if steps.comparable_pair(one, other):
+                    if isinstance(right, Literal) and right.value is not None:
+                        return steps.constant_test(one, right.value, is_negated=operator == "!=")
                     return steps.equal_test(one, other, is_negated=operator == "!=")
             case Binary("in", left, Several("|", operands)):
                 return steps.membership(self.text(left), [_literal_text(one) for one in operands])
@@ -380,7 +387,9 @@ def compile_test(
     tree: Expression, type_name: str, resource_type: str | None, *, as_filters: bool
 ) -> Test:
     """Compile a rule over elements of a type, parts of it by the general engine if need be."""
-    compiler = DirectCompiler(type=type_name, resource_type=resource_type, as_filters=as_filters)
+    compiler = DirectCompiler(
+        type=type_name, resource_type=resource_type, as_filters=as_filters, ignores_trace=True
+    )
     if _asks_position(tree):
         return compiler.whole_test(tree)
     try:

@@ -352,6 +352,22 @@ def equal_test(left: Values, right: Values, *, is_negated: bool) -> Test:
     return verdict
 
 
+def constant_test(left: Values, constant: Any, *, is_negated: bool) -> Test:
+    """Apply `=` or `!=` between a list and a literal."""
+    run, is_boolean = left.run, isinstance(constant, bool)
+
+    def verdict(value: Any, scope: Scope) -> bool | None:
+        found = run(value, scope)
+        if not found:
+            return None
+        is_equal = (
+            len(found) == 1 and found[0] == constant and isinstance(found[0], bool) == is_boolean
+        )
+        return is_equal is not is_negated
+
+    return verdict
+
+
 def ordered_test(left: Values, right: Values, operator: str) -> Test:
     """Apply `<` and its kin, by the general rules over typed values."""
     one, other = left.run, right.run

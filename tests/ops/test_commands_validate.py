@@ -88,3 +88,31 @@ def test_a_missing_file_is_a_usage_error() -> None:
     result = CliRunner().invoke(app, ["/nowhere/x.json"])
     assert result.exit_code == 2
     assert "There is no file" in result.stderr
+
+
+PROFILE = {
+    "resourceType": "StructureDefinition",
+    "url": "http://example.com/StructureDefinition/named",
+    "type": "Patient",
+    "kind": "resource",
+    "derivation": "constraint",
+    "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Patient",
+    "differential": {"element": [{"path": "Patient.name", "min": 1}]},
+}
+
+
+def test_profiles_are_checked_by_their_address(tmp_path: pathlib.Path) -> None:
+    name = write(tmp_path, "a.json", GOOD)
+    definitions = write(tmp_path, "profile.json", json.dumps(PROFILE))
+    result = CliRunner().invoke(app, [name, "-d", definitions, "-p", PROFILE["url"]])
+    assert result.exit_code == 1
+    assert f"{name}:1:1: error min Patient" in result.stdout
+    assert "error profile-missing" in CliRunner().invoke(app, [name, "-p", "urn:x"]).stdout
+
+
+def test_constraints_are_checked_and_warnings_shown_when_asked(tmp_path: pathlib.Path) -> None:
+    text = '{"resourceType": "Patient", "contact": [{"gender": "male"}]}'
+    name = write(tmp_path, "c.json", text)
+    assert "error pat-1 Patient.contact[0]" in CliRunner().invoke(app, [name]).stdout
+    good = write(tmp_path, "a.json", GOOD)
+    assert "warning dom-6" in CliRunner().invoke(app, [good, "--warnings"]).stdout
