@@ -45,11 +45,17 @@ class Validator:
         Only a structurally sound resource is judged further. Raises TooCostly over a limit.
         """
         found = structure.check(resource, constraints=False)
-        if any(one.severity in ("error", "fatal") for one in found):
+        if _has_error(found):
             return found
         found += invariants.check(resource, ports=self.ports)
+        return _once([*found, *self.check_content(resource, profiles=profiles)])
+
+    def check_content(
+        self, resource: Mapping[str, Any], *, profiles: Sequence[str] = ()
+    ) -> list[Issue]:
+        """Return what is found beyond base R4, of a resource that is sound by it."""
         root = Node(resource, str(resource["resourceType"]))
-        found += check_bundle(resource)
+        found = check_bundle(resource)
         if root.type == "StructureDefinition":
             found += check_definition(resource, self.profiles)
         run = CheckRun(self.profiles, root, self._ports(root))
@@ -118,6 +124,10 @@ def _resources(root: Node) -> Iterator[Node]:
             if child.key in ("contained", "entry", "resource", "response", "outcome", "parameter",
                              "part"):  # fmt: skip
                 queue.append(child)
+
+
+def _has_error(found: Sequence[Issue]) -> bool:
+    return any(one.severity in ("error", "fatal") for one in found)
 
 
 def _as_warning(found: Issue) -> Issue:

@@ -45,6 +45,11 @@ class Settings(BaseSettings):
     auth: Literal["on", "off"] = Field(
         default="on", description="`off` lets everybody do everything, on loopback only."
     )
+    claimed_profiles: Literal["enforce", "warn", "off"] = Field(
+        default="enforce",
+        description="What a write does with the profiles in `meta.profile` that are known here: "
+        "refuse what breaks them, only tell in `$validate`, or ignore them.",
+    )
     issuer: str | None = Field(
         default=None, description="Issuer of the bearer tokens (`iss`), an OpenID provider."
     )

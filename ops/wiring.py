@@ -164,8 +164,11 @@ async def _start_http(
     identify = await _identification(stack, settings)
     limits = Limits()
     accesses = await stack.enter_async_context(AccessLog(store.pool).running())
+    definitions = Definitions(store, claimed=settings.claimed_profiles)
     hub = Hub(
         store=store,
+        check_profiles=definitions.check_profiles,
+        refresh_definitions=definitions.refresh,
         identify=identify,
         authorize=Authorizer(store).authorize,
         note=accesses.note,
@@ -176,7 +179,6 @@ async def _start_http(
     async def is_ready() -> dict[str, bool]:
         return {"database": await _answers(store.pool)}
 
-    definitions = Definitions(store)
     app = create_app(
         hub,
         operations=(*terminology_operations(definitions), *form_operations(definitions)),

@@ -32,12 +32,32 @@ def resource_of(request: Request, hub: Hub) -> dict[str, Any]:
     return resource_json.parse(request.body, max_depth=hub.limits.depth)
 
 
-def resource_to_write(request: Request, hub: Hub) -> dict[str, Any]:
+async def resource_to_write(request: Request, hub: Hub) -> dict[str, Any]:
     """Return the valid resource in the body, which is of the type the address names."""
     resource = resource_of(request, hub)
     require_same_type(resource, request.address.type)
     require_valid(resource)
+    if claims_profiles(resource):
+        await hub.refresh_definitions()
+        require_claimed_profiles(resource, hub)
     return resource
+
+
+def claims_profiles(resource: Mapping[str, Any]) -> bool:
+    """Say whether a resource, or one in a Bundle, names profiles in `meta.profile`."""
+    if "profile" in (resource.get("meta") or {}):
+        return True
+    entries = resource.get("entry", ()) if resource.get("resourceType") == "Bundle" else ()
+    return any(claims_profiles(entry["resource"]) for entry in entries if "resource" in entry)
+
+
+def require_claimed_profiles(resource: Mapping[str, Any], hub: Hub) -> None:
+    """Raise InvalidContent with the errors against claimed profiles, if they are enforced."""
+    if claims_profiles(resource):
+        found = hub.check_profiles(resource, ())
+        broken = [issue for issue in found if issue.severity in ("error", "fatal")]
+        if broken:
+            raise InvalidContent(*broken)
 
 
 def require_same_type(resource: Mapping[str, Any], type_: str) -> None:

@@ -1,4 +1,4 @@
-"""Terminology and forms as they stand in the store, kept in memory until one of them changes."""
+"""Terminology, profiles and forms as they stand in the store, kept until one of them changes."""
 
 import asyncio
 import time
@@ -6,23 +6,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from conformance import resource_json
-from conformance.cphc.code_systems import code_systems, value_sets
-from conformance.forms.questionnaires import option_value_sets, questionnaires
+from conformance.cphc.artefacts import package
+from conformance.fhirpath import Ports
+from conformance.forms.questionnaires import questionnaires
+from conformance.problem import Issue
+from conformance.profiles import Profiles
 from conformance.terminology.library import KINDS, Library
+from conformance.terminology.port import terminology_of
+from conformance.validation import ENFORCE, Validator
 from fhir_store.definitions import definitions_mark, definitions_of
 from fhir_store.store import Store
 
+_TYPES = (*KINDS, "StructureDefinition")
 LOOK_SECONDS = 1.0
 """How stale an answer may be: a code system created elsewhere counts within this time."""
 
 
 class Definitions:
-    """The library of one process; the package's own resources stand behind the stored ones."""
+    """The library and the validator of one process; the package stands behind what is stored."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, claimed: str = ENFORCE) -> None:
         self._store = store
-        self._own = [*code_systems(), *value_sets(), *option_value_sets()]
+        self._claimed = claimed
+        self._own = [one for one in package() if one["resourceType"] in _TYPES]
         self._library = Library(self._own)
+        self._validator = self._validator_of(self._own)
         self._mark: tuple[int, int] | None = None
         self._looked_at = float("-inf")
         self._lock = asyncio.Lock()
@@ -32,14 +40,27 @@ class Definitions:
         if time.monotonic() - self._looked_at < LOOK_SECONDS:
             return self._library
         async with self._lock:
-            mark = await definitions_mark(self._store.pool, KINDS)
+            mark = await definitions_mark(self._store.pool, _TYPES)
             if mark != self._mark:
-                bodies = await definitions_of(self._store.pool, KINDS)
+                bodies = await definitions_of(self._store.pool, _TYPES)
                 stored = [resource_json.parse(body) for body in bodies]
                 self._library = Library([*stored, *self._own])
+                self._validator = self._validator_of([*stored, *self._own])
                 self._mark = mark
             self._looked_at = time.monotonic()
             return self._library
+
+    async def refresh(self) -> None:
+        """Read the stored definitions again where they have changed."""
+        await self.library()
+
+    def check_profiles(self, resource: Mapping[str, Any], profiles: tuple[str, ...]) -> list[Issue]:
+        """Return what is found beyond the form, by the definitions last read."""
+        return self._validator.check_content(resource, profiles=profiles)
+
+    def _validator_of(self, resources: list[dict[str, Any]]) -> Validator:
+        ports = Ports(terminology=terminology_of(self._library))
+        return Validator(profiles=Profiles(resources), ports=ports, claimed=self._claimed)
 
     async def questionnaire(self, canonical: str) -> Mapping[str, Any] | None:
         """Return a form by its canonical address: of the package, or one that is stored."""

@@ -19,6 +19,10 @@ def _no_issues(_resource: Mapping[str, Any], _profiles: tuple[str, ...]) -> list
     return []
 
 
+async def _nothing_new() -> None:
+    """Know all definitions already."""
+
+
 def _unobserved(_interaction: str, _status: int, _seconds: float) -> None:
     """Forget the figure."""
 
@@ -29,7 +33,8 @@ class Hub:
 
     `identify` turns an Authorization header into a caller or raises NotAuthenticated;
     `authorize` (caller, letter, type) gives what that caller may see or raises NotAllowed;
-    `check_profiles` returns the issues of a resource against profiles beyond base R4;
+    `check_profiles` returns the issues of a resource beyond base R4: extensions, the profiles named
+    and, by policy, the claimed ones, as `refresh_definitions` last read them;
     `note` keeps an access for the audit; `observe` takes (interaction, status, seconds) of each
     answer for the metrics. `base` is the public address of the FHIR base, None to take it from
     each request; `oauth` maps authorize, token, introspect and jwks to the addresses of the
@@ -42,6 +47,7 @@ class Hub:
     note: Callable[[Access], None]
     limits: Limits = field(default_factory=Limits)
     check_profiles: Callable[[Mapping[str, Any], tuple[str, ...]], list[Issue]] = _no_issues
+    refresh_definitions: Callable[[], Awaitable[None]] = _nothing_new
     observe: Callable[[str, int, float], None] = _unobserved
     base: str | None = None
     version: str = "0"

@@ -11,7 +11,12 @@ from fhir_store.operations import Written
 from routes.address import address_of
 from routes.answer import Answer
 from routes.auditing import answer_audited
-from routes.bodies import require_same_type, resource_of
+from routes.bodies import (
+    claims_profiles,
+    require_claimed_profiles,
+    require_same_type,
+    resource_of,
+)
 from routes.bundle_bytes import bundle
 from routes.dispatch import handler_of
 from routes.entry_bytes import answered_entry, refused_entry, written_entry
@@ -71,6 +76,9 @@ async def _transaction(
     hub: Hub, request: Request, resource: dict[str, Any], registry: Registry
 ) -> Answer:
     require_valid(resource)
+    if claims_profiles(resource):
+        await hub.refresh_definitions()
+        require_claimed_profiles(resource, hub)
     plan = plan_transaction(entries_of(resource, base=request.base), change_of=_change_of)
 
     async def answer(written: list[Written]) -> Answer:

@@ -15,6 +15,6 @@ async def create(hub: Hub, request: Request) -> Answer:
     https://hl7.org/fhir/R4/http.html#create
     """
     require_no_parameters(request)
-    resource = resource_to_write(request, hub)
+    resource = await resource_to_write(request, hub)
     operation = Create(resource=resource, if_none_exist=request.header(b"if-none-exist"))
     return await write(hub, request, operation, written_answer)

@@ -15,7 +15,7 @@ from conformance.problem import BusinessRule, Issue
 from conformance.structure import require_valid
 from fhir_store.operations import Patch
 from routes.answer import Answer
-from routes.bodies import resource_of
+from routes.bodies import require_claimed_profiles, resource_of
 from routes.hub import Hub
 from routes.interactions.update import if_match_of
 from routes.limits import Limits
@@ -62,7 +62,14 @@ async def conditional_patch(hub: Hub, request: Request) -> Answer:
 
 def change_of(request: Request, hub: Hub) -> Change:
     """Return what the patch in the body makes of a resource; the result is valid."""
-    return checked(_change_of(request, hub))
+    change = checked(_change_of(request, hub))
+
+    def judged(resource: Resource) -> Mapping[str, Any]:
+        changed = change(resource)
+        require_claimed_profiles(changed, hub)
+        return changed
+
+    return judged
 
 
 def _change_of(request: Request, hub: Hub) -> Change:

@@ -16,7 +16,7 @@ async def update(hub: Hub, request: Request) -> Answer:
     https://hl7.org/fhir/R4/http.html#update
     """
     require_no_parameters(request)
-    resource = resource_to_write(request, hub)
+    resource = await resource_to_write(request, hub)
     require_same_id(resource, request.address.id)
     operation = Update(
         resource=resource, if_match=if_match_of(request), must_be_new=must_be_new(request)
@@ -29,7 +29,7 @@ async def conditional_update(hub: Hub, request: Request) -> Answer:
 
     https://hl7.org/fhir/R4/http.html#cond-update
     """
-    resource = resource_to_write(request, hub)
+    resource = await resource_to_write(request, hub)
     operation = Update(
         resource=resource,
         criteria=criteria_of(request),

@@ -36,6 +36,7 @@ async def validate(hub: Hub, request: Request) -> Answer:
         resource = resource_json.parse((await version_asked_for(hub, request)).body)
     issues = [*check(resource), *_address_issues(resource, request, mode)]
     if not any(issue.severity in {"error", "fatal"} for issue in issues):
+        await hub.refresh_definitions()
         issues += hub.check_profiles(resource, (profile,) if profile else ())
     return outcome(200, issues or [_ALL_WELL])
 
