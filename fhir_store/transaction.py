@@ -37,6 +37,10 @@ from fhir_store.targets import Identifier, Identity, Plan, Target
 
 _FEW = 4
 
+# Beyond so many new ids of one commit the unique key alone keeps two writers apart; the second
+# one collides and tries again. The server has room for some thousand locks of all its clients.
+_LOCKED_IDS = 200
+
 
 class Transaction:
     """One commit. Everything done through it becomes visible together or not at all.
@@ -161,7 +165,8 @@ class Transaction:
         if before:
             before.update(await self._current(list(before)))
             missing = [key for key, state in before.items() if state is None]
-            if missing and any(isinstance(one.operation, Update) for one in found):
+            is_update = any(isinstance(one.operation, Update) for one in found)
+            if is_update and 0 < len(missing) <= _LOCKED_IDS:
                 # Two clients may choose the same new id: the second waits here and then sees it.
                 await targets.lock(self.connection, (lock_number("id", *key) for key in missing))
                 before.update(await self._current(missing))

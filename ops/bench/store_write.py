@@ -42,11 +42,12 @@ def _context() -> WriteContext:
     return WriteContext(actor="bench", at=datetime.now(UTC), trace_id="bench")
 
 
-def _resources(seed: int, patients: int) -> list[dict[str, Any]]:
+def bench_resources(seed: int, patients: int) -> list[dict[str, Any]]:
+    """Return the resources of so many synthetic patients, ten each."""
     return [one for record in records(seed, patients) for one in record]
 
 
-async def _statements(
+async def statements_for(
     groups: Sequence[Sequence[dict[str, Any]]], rids: "itertools.count[int]"
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return, for each group, the statement and values by which the store would create it."""
@@ -90,7 +91,7 @@ async def _compare(ours: Step, raw: Step, clients: int) -> dict[str, float]:
 
 async def _writes(pool: Pool, store: Store, group_size: int, clients: int) -> dict[str, float]:
     """Compare creating groups of resources with sending the prepared statements."""
-    resources = _resources(group_size * 31 + clients, 300)
+    resources = bench_resources(group_size * 31 + clients, 300)
     groups = [resources[n : n + group_size] for n in range(0, len(resources), group_size)]
     chosen = itertools.cycle(groups)
     rids = itertools.count(10**12 + clients * 10**10 + group_size * 10**8)
@@ -109,7 +110,7 @@ async def _writes(pool: Pool, store: Store, group_size: int, clients: int) -> di
 
     rates = []
     for _ in range(ROUNDS):
-        prepared[:] = await _statements(groups * _repeats(group_size, clients), rids)
+        prepared[:] = await statements_for(groups * _repeats(group_size, clients), rids)
         rates.append((await _rate_until_empty(raw, prepared, clients), await _rate(ours, clients)))
     raw_rate, our_rate = (statistics.median(column) for column in zip(*rates, strict=True))
     return {
@@ -139,7 +140,7 @@ async def _rate_until_empty(step: Step, stock: list[Any], clients: int) -> float
 
 
 async def _reads(pool: Pool, store: Store) -> dict[str, float]:
-    resources = _resources(7, 30)
+    resources = bench_resources(7, 30)
     written = await store.write([Create(resource=one) for one in resources], context=_context())
     names = itertools.cycle((one.version.type, one.version.id) for one in written)
     rids = itertools.cycle(await _some_rids(pool))
@@ -168,7 +169,7 @@ async def _some_rids(pool: Pool) -> list[int]:
 
 async def _updates(store: Store, clients: int) -> float:
     """Return updates a second, each changing one element of one of 320 resources."""
-    resources = [one | {"id": f"u{n}"} for n, one in enumerate(_resources(11, 32))]
+    resources = [one | {"id": f"u{n}"} for n, one in enumerate(bench_resources(11, 32))]
     numbers = itertools.count()
 
     async def step() -> int:
@@ -182,7 +183,7 @@ async def _updates(store: Store, clients: int) -> float:
 
 async def _lane_batches(store: Store) -> float:
     """Return messages a second when 50 of them (Patient found, Encounter new) share a commit."""
-    patients = [one for one in _resources(13, 500) if one["resourceType"] == "Patient"]
+    patients = [one for one in bench_resources(13, 500) if one["resourceType"] == "Patient"]
     await store.write([Update(resource=one) for one in patients], context=_context())
     chosen = itertools.cycle(patients)
     numbers = itertools.count()
@@ -220,7 +221,7 @@ async def run() -> dict[str, Any]:
         async with make_pool(url, size=16) as pool:
             store = Store(pool)
             await store.write(
-                [Create(resource=one) for one in _resources(1, 30)], context=_context()
+                [Create(resource=one) for one in bench_resources(1, 30)], context=_context()
             )
             return {
                 "unit": "per second; raw is the same rows or select without the store",

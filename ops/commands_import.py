@@ -1,0 +1,108 @@
+"""`qiao import`: NDJSON files and Bundles into the store."""
+
+import concurrent.futures
+import json
+import multiprocessing
+import os
+import pathlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Annotated, TextIO
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ops.cli import CANNOT_REACH, PARTIAL, USAGE
+from ops.database import database
+from ops.embedded_postgres import PostgresUnavailable
+from ops.importing import Outcome, Stretch, import_stretch, open_stretches, stretches_of, total_of
+from ops.settings import read_settings
+
+app = typer.Typer(rich_markup_mode=None)
+_KINDS = {".ndjson", ".json"}
+
+
+@app.command("import")
+def import_command(
+    paths: Annotated[
+        list[pathlib.Path],
+        typer.Argument(help=".ndjson (a resource a line), .json (a Bundle), or folders of them."),
+    ],
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = os.cpu_count() or 2,
+    report: Annotated[
+        pathlib.Path, typer.Option(help="Where refused lines are listed, one JSON a line.")
+    ] = pathlib.Path("import-errors.ndjson"),
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what is noted as imported already.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Bring resources in under their ids; call it again to go on after an interruption.
+
+    Exit code 5 where some lines were refused; the report says which and why.
+    """
+    files = list(_files(paths))
+    try:
+        with database(read_settings()) as url:
+            stretches = [stretch for file in files for stretch in stretches_of(file)]
+            due = stretches if again else open_stretches(url, stretches)
+            begin = time.monotonic()
+            with report.open("a", encoding="utf-8") as listing:
+                outcomes = _import(url, due, workers, listing)
+    except PostgresUnavailable as failure:
+        typer.echo(f"{failure}\nNext: qiao doctor", err=True)
+        raise typer.Exit(CANNOT_REACH) from None
+    total = total_of(outcome.counts for outcome in outcomes)
+    result = {
+        "files": len(files),
+        "lines": total.lines,
+        "written": total.written,
+        "refused": total.failed,
+        "stretches_skipped": len(stretches) - len(due),
+        "seconds": round(time.monotonic() - begin, 1),
+    }
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        typer.echo(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result.items()))
+    if total.failed:
+        typer.echo(f"Next: see {report}, mend the lines and import them again.", err=True)
+        raise typer.Exit(PARTIAL)
+    if not report.stat().st_size:
+        report.unlink()
+
+
+def _files(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(one for one in path.rglob("*") if one.suffix in _KINDS)
+        elif path.is_file() and path.suffix in _KINDS:
+            yield path
+        else:
+            typer.echo(f"{path} is no .ndjson or .json file and no folder.", err=True)
+            raise typer.Exit(USAGE)
+
+
+def _import(url: str, due: Sequence[Stretch], workers: int, listing: TextIO) -> list[Outcome]:
+    """Import all stretches by so many processes and list what they refuse."""
+    outcomes: list[Outcome] = []
+    columns = (TextColumn("import"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+    console = Console(stderr=True)
+    size = sum(stretch.end - stretch.start for stretch in due)
+    with (
+        Progress(*columns, TimeRemainingColumn(), console=console) as progress,
+        concurrent.futures.ProcessPoolExecutor(
+            min(workers, len(due)) or 1, mp_context=multiprocessing.get_context("spawn")
+        ) as pool,
+    ):
+        task = progress.add_task("import", total=size)
+        running = [pool.submit(import_stretch, url, stretch) for stretch in due]
+        for done in concurrent.futures.as_completed(running):
+            outcome = done.result()
+            outcomes.append(outcome)
+            for one in outcome.refused:
+                listing.write(json.dumps(one.to_json(), ensure_ascii=False) + "\n")
+            listing.flush()
+            progress.advance(task, outcome.stretch.end - outcome.stretch.start)
+    return outcomes

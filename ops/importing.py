@@ -1,0 +1,263 @@
+"""Imports: NDJSON files and Bundles through the write door, by several processes.
+
+A file is cut into stretches of whole lines; each stretch is one commit that also notes its end,
+so an interrupted import goes on where it was. A line that is refused is reported and the others
+go in. Resources keep their ids; nothing is delivered to partners; meta.source names the import.
+"""
+
+import asyncio
+import gc
+import hashlib
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from conformance.problem import InvalidContent, Issue, Problem, to_operation_outcome
+from conformance.resource_json import parse
+from conformance.structure import require_valid
+from fhir_store.bundle import entries_of, plan_transaction, refuse_change
+from fhir_store.import_progress import Counts, done_stretches, note_stretch
+from fhir_store.operations import Update, WriteContext, WriteRequest, Written
+from fhir_store.store import Store, make_pool
+
+STRETCH_BYTES = 1_000_000  # about a thousand resources: one commit, and what a crash repeats
+LINE_BYTES = 16_000_000
+_EDGE = 65_536
+_STATEMENT_SECONDS = 120.0
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Some whole lines of a file, or a whole Bundle; `source` knows the file again."""
+
+    path: str
+    source: bytes
+    start: int
+    end: int
+    first_line: int
+    is_bundle: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """One line, or entry of a Bundle, that did not go in, and why."""
+
+    path: str
+    line: int
+    issues: tuple[Issue, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line of the report."""
+        return {
+            "file": self.path,
+            "line": self.line,
+            "outcome": to_operation_outcome(self.issues),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one stretch."""
+
+    stretch: Stretch
+    counts: Counts
+    refused: tuple[Refused, ...] = ()
+
+
+def stretches_of(path: pathlib.Path) -> Iterator[Stretch]:
+    """Cut a file at line ends; a .json file is one Bundle and stays whole."""
+    source = _digest_of(path)
+    size = path.stat().st_size
+    if path.suffix == ".json":
+        whole = Stretch(
+            path=str(path), source=source, start=0, end=size, first_line=1, is_bundle=True
+        )
+        yield whole
+        return
+    start, line = 0, 1
+    with path.open("rb") as file:
+        while start < size:
+            file.seek(start)
+            block = file.read(STRETCH_BYTES)
+            if start + len(block) < size and not block.endswith(b"\n"):
+                block += file.readline(LINE_BYTES)
+            end = start + len(block)
+            yield Stretch(path=str(path), source=source, start=start, end=end, first_line=line)
+            line += block.count(b"\n")
+            start = end
+
+
+def open_stretches(database_url: str, stretches: Iterable[Stretch]) -> list[Stretch]:
+    """Return those that are not in yet."""
+    return asyncio.run(_open_stretches(database_url, list(stretches)))
+
+
+def import_stretch(database_url: str, stretch: Stretch) -> Outcome:
+    """Write one stretch in one commit; run by a worker process."""
+    gc.disable()  # a stretch makes a million objects and no cycles; looking for some costs a fifth
+    try:
+        return asyncio.run(_import_stretch(database_url, stretch))
+    finally:
+        gc.enable()
+
+
+async def _open_stretches(database_url: str, stretches: Sequence[Stretch]) -> list[Stretch]:
+    async with (
+        make_pool(database_url, size=1, name="qiao import") as pool,
+        pool.connection() as connection,
+    ):
+        done = {
+            source: await done_stretches(connection, source)
+            for source in {stretch.source for stretch in stretches}
+        }
+    return [stretch for stretch in stretches if stretch.start not in done[stretch.source]]
+
+
+async def _import_stretch(database_url: str, stretch: Stretch) -> Outcome:
+    with pathlib.Path(stretch.path).open("rb") as file:
+        file.seek(stretch.start)
+        data = file.read(stretch.end - stretch.start)
+    context = WriteContext(
+        actor="import",
+        at=datetime.now(UTC),
+        source=f"urn:qiao:import:{stretch.source.hex()[:16]}",
+        deliveries=False,
+    )
+    read = _read_bundle if stretch.is_bundle else _read_lines
+    requests, refused, lines = read(stretch, data, context)
+    pool = make_pool(database_url, size=1, statement_seconds=_STATEMENT_SECONDS, name="qiao import")
+    async with pool:
+        results = await _write(Store(pool), stretch, requests, len(refused), lines)
+    for (line, _), result in zip(requests, results, strict=True):
+        if isinstance(result, Problem):
+            refused.append(Refused(path=stretch.path, line=line, issues=tuple(result.issues)))
+    counts = _counts_of(results, len(refused) - _failed(results), lines)
+    return Outcome(
+        stretch=stretch,
+        counts=counts,
+        refused=tuple(sorted(refused, key=lambda one: one.line)),
+    )
+
+
+Requests = list[tuple[int, WriteRequest]]
+Result = list[Written] | Problem
+
+
+async def _write(
+    store: Store, stretch: Stretch, requests: Requests, refused: int, lines: int
+) -> list[Result]:
+    """Write all requests and note the stretch in one commit, again when writers collide."""
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            async with store.begin() as transaction:
+                results = await transaction.apply_each([request for _, request in requests])
+                counts = _counts_of(results, refused, lines)
+                await note_stretch(transaction.connection, stretch.source, stretch.start, counts)
+                return results
+        except Problem:
+            if attempt == _ATTEMPTS:
+                raise
+            await asyncio.sleep(0.1 * attempt)
+
+
+def _counts_of(results: Sequence[Result], refused: int, lines: int) -> Counts:
+    written = sum(
+        one.changed for result in results if not isinstance(result, Problem) for one in result
+    )
+    return Counts(lines=lines, written=written, failed=refused + _failed(results))
+
+
+def _failed(results: Sequence[Result]) -> int:
+    return sum(isinstance(result, Problem) for result in results)
+
+
+def _read_lines(
+    stretch: Stretch, data: bytes, context: WriteContext
+) -> tuple[Requests, list[Refused], int]:
+    """Parse and check each line."""
+    requests: Requests = []
+    refused: list[Refused] = []
+    lines = data.splitlines()
+    for number, line in enumerate(lines, start=stretch.first_line):
+        if not line.strip():
+            continue
+        try:
+            if len(line) >= LINE_BYTES:
+                raise InvalidContent(_TOO_LONG)
+            resource = parse(line)
+            require_valid(resource)
+            update = Update(resource=resource)
+            requests.append((number, WriteRequest(operations=[update], context=context)))
+        except Problem as problem:
+            refused.append(Refused(path=stretch.path, line=number, issues=tuple(problem.issues)))
+    return requests, refused, len(lines)
+
+
+def _read_bundle(
+    stretch: Stretch, data: bytes, context: WriteContext
+) -> tuple[Requests, list[Refused], int]:
+    """Read a transaction, batch or collection as one request; entries keep their ids."""
+    try:
+        bundle = parse(data)
+        require_valid(bundle)
+        if bundle["resourceType"] != "Bundle":
+            update = Update(resource=bundle)
+            request = WriteRequest(operations=[update], context=context)
+        else:
+            request = _request_of(bundle, context)
+    except Problem as problem:
+        return [], [Refused(path=stretch.path, line=1, issues=tuple(problem.issues))], 1
+    return [(1, request)], [], 1
+
+
+def _request_of(bundle: dict[str, Any], context: WriteContext) -> WriteRequest:
+    entries = []
+    for entry in bundle.get("entry", ()):
+        resource = entry.get("resource")
+        is_new = entry.get("request", {}).get("method", "POST") == "POST"
+        if is_new and resource is not None and "id" in resource:
+            # A second import of the same Bundle must find what the first has made.
+            url = f"{resource['resourceType']}/{resource['id']}"
+            entry = {**entry, "request": {"method": "PUT", "url": url}}
+        entries.append(entry)
+    plan = plan_transaction(entries_of({**bundle, "entry": entries}), change_of=refuse_change)
+    return WriteRequest(operations=plan.operations, context=context, link=True, distinct=True)
+
+
+def _digest_of(path: pathlib.Path) -> bytes:
+    """Return what knows a file again: its size, its beginning and its end."""
+    digest = hashlib.sha256(str(path.stat().st_size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(_EDGE))
+        file.seek(-min(_EDGE, path.stat().st_size), os.SEEK_END)
+        digest.update(file.read(_EDGE))
+    return digest.digest()
+
+
+def total_of(outcomes: Iterable[Counts]) -> Counts:
+    """Return the sum."""
+    total = Counts()
+    for one in outcomes:
+        total = replace(
+            total,
+            lines=total.lines + one.lines,
+            written=total.written + one.written,
+            failed=total.failed + one.failed,
+        )
+    return total
+
+
+_TOO_LONG = Issue(
+    code="too-long",
+    key="import-line-too-long",
+    text_en="The line is longer than 16 MB",
+    text_zh="该行超过 16 MB",
+    fix_en="Split the resource, or put its attachment into a Binary of its own.",
+    fix_zh="请拆分该资源，或将附件放入单独的 Binary。",
+)
