@@ -2,16 +2,13 @@
 
 import asyncio
 import pathlib
-import subprocess
-import sys
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 
 from fhir_store import migrate
 from fhir_store.operations import Update
@@ -64,28 +61,12 @@ def test_change_numbers_keep_rising_after_a_restore_into_a_younger_cluster(
             )
 
     asyncio.run(run())
-    with psycopg.connect(database_url) as connection:
+    with psycopg.connect(database_url, autocommit=True) as connection:
         row = connection.execute(
-            "SELECT (SELECT txid FROM resource) > (SELECT min(txid) FROM audit),"
-            " change_horizon() > (SELECT min(txid) FROM audit)"
+            "SELECT (SELECT txid FROM resource) > (SELECT min(txid) FROM audit)"
         ).fetchone()
-    assert row == (True, True)
-
-
-def test_the_newest_revision_is_the_one_the_chain_ends_with():
-    config = Config()
-    config.set_main_option("script_location", str(migrate._FOLDER))
-    config.set_main_option("path_separator", "os")
-    assert ScriptDirectory.from_config(config).get_current_head() == migrate.newest_revision()
-
-
-def test_a_start_with_nothing_to_migrate_loads_no_migration_tool(database_url):
-    program = (
-        "import sys; from fhir_store.migrate import upgrade; upgrade(sys.argv[1]);"
-        " print('alembic' in sys.modules, 'sqlalchemy' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, database_url],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout.split() == ["False", "False"]
+        assert row == (True,)
+        # Open transactions in other databases of the server may hold the horizon for a moment.
+        passed = "SELECT change_horizon() > (SELECT min(txid) FROM audit)"
+        while connection.execute(passed).fetchone() != (True,):
+            time.sleep(0.05)
