@@ -1,0 +1,267 @@
+"""FHIR over HTTP with authorization and audit on, against bare Starlette with one select each.
+
+Three processes: the server, the load (16 connections, requests made beforehand) and PostgreSQL.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import multiprocessing
+import random
+import statistics
+import time
+import urllib.parse
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from typing import Any
+
+import uvicorn
+import uvloop
+from joserfc import jwt
+from joserfc.jwk import KeySet, RSAKey
+from psycopg_pool import AsyncConnectionPool
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from fhir_store.audit import AccessLog
+from fhir_store.operations import Update, WriteContext
+from fhir_store.store import Store, make_pool
+from ops.bench_database import fresh_database
+from ops.synthetic_records import records
+from routes.app import create_app
+from routes.authorize import Authorizer
+from routes.bearer import TokenVerifier
+from routes.hub import Hub
+from routes.limits import Limits
+from routes.receive_deadline import deadline_protocol
+
+SECONDS = 4.0
+ROUNDS = 3
+CONNECTIONS = 16
+RESIDENTS = 300
+ISSUER, AUDIENCE = "https://login.example", "https://hub.example/fhir"
+SELECT = "SELECT body FROM bench_body WHERE id = %s"
+
+Sender = Callable[[int], Iterator[bytes]]
+
+
+async def run() -> dict[str, Any]:
+    """Return requests a second and milliseconds of each kind of load."""
+    key = RSAKey.generate_key(2048, parameters={"kid": "bench"})
+    keys = KeySet([key]).as_dict(private=False)
+    token = jwt.encode({"alg": "RS256", "kid": "bench"}, _claims(), key)
+    loop = asyncio.get_running_loop()
+    with fresh_database() as url:
+        residents = await _fill(url)
+        return await loop.run_in_executor(None, _measure, url, keys, token, residents)
+
+
+def _measure(url: str, keys: Any, token: str, residents: list[str]) -> dict[str, Any]:
+    reads = _requests_of_reads(residents, token)
+    bare = _figure(url, {}, "bare", reads)
+    ours = _figure(url, keys, "ours", reads)
+    return {
+        "connections": CONNECTIONS,
+        "read": {**ours, "raw_starlette_select": bare, "ratio": _ratio(ours, bare)},
+        "create": _figure(url, keys, "ours", _requests_of_creates(token)),
+        "mixed_crud": _figure(url, keys, "ours", _requests_of_crud(token)),
+    }
+
+
+def _ratio(ours: Mapping[str, Any], bare: Mapping[str, Any]) -> float:
+    return round(float(ours["per_second"]) / float(bare["per_second"]), 2)
+
+
+def _claims() -> dict[str, Any]:
+    return {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "bench",
+        "client_id": "bench",
+        "exp": int(time.time()) + 3600,
+        "scope": "system/*.cruds",
+    }
+
+
+async def _fill(url: str) -> list[str]:
+    """Write the residents' records; return the references of all resources."""
+    written: list[str] = []
+    async with make_pool(url, size=2) as pool:
+        store = Store(pool)
+        context = WriteContext(actor="bench", at=datetime.now(UTC), deliveries=False)
+        for record in records(1, RESIDENTS):
+            await store.write([Update(resource=one) for one in record], context=context)
+            written += [f"{one['resourceType']}/{one['id']}" for one in record]
+        async with pool.connection() as connection:
+            await connection.execute(
+                "CREATE TABLE bench_body AS SELECT t.name || '/' || r.fid AS id, r.body"
+                " FROM resource r JOIN rtype t ON t.tid = r.tid"
+            )
+            await connection.execute("ALTER TABLE bench_body ADD PRIMARY KEY (id)")
+            await connection.execute("VACUUM ANALYZE bench_body")
+    return written
+
+
+def _figure(url: str, keys: Any, kind: str, requests: Sender) -> dict[str, Any]:
+    context = multiprocessing.get_context("spawn")
+    near, far = context.Pipe()
+    server = context.Process(target=_serve, args=(url, keys, kind, far), daemon=True)
+    server.start()
+    port = near.recv()
+    try:
+        rounds = []
+        for number in range(ROUNDS + 1):
+            rounds.append(uvloop.run(_load(port, requests, number)))
+        return _middle(rounds[1:])  # the first one warms up
+    finally:
+        near.send("stop")
+        server.join(20)
+        server.kill()
+
+
+def _middle(rounds: list[tuple[int, list[float]]]) -> dict[str, Any]:
+    rates = [count / SECONDS for count, _ in rounds]
+    times = sorted(itertools.chain.from_iterable(times for _, times in rounds))
+    return {
+        "per_second": round(statistics.median(rates)),
+        "p50_ms": round(times[len(times) // 2] * 1e3, 2),
+        "p99_ms": round(times[len(times) * 99 // 100] * 1e3, 2),
+    }
+
+
+async def _load(port: int, requests: Sender, number: int) -> tuple[int, list[float]]:
+    end = time.perf_counter() + SECONDS
+    found = await asyncio.gather(
+        *(_drive(port, requests(number * 1_000 + one), end) for one in range(CONNECTIONS))
+    )
+    times = [one for times in found for one in times]
+    return len(times), times
+
+
+async def _drive(port: int, requests: Iterator[bytes], end: float) -> list[float]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    times = []
+    try:
+        while (begin := time.perf_counter()) < end:
+            writer.write(next(requests))
+            head = await reader.readuntil(b"\r\n\r\n")
+            if head[9:10] not in b"2":
+                raise RuntimeError(head.decode())
+            length = head.lower().find(b"content-length:")
+            if length >= 0:
+                await reader.readexactly(int(head[length + 15 : head.index(b"\r\n", length)]))
+            times.append(time.perf_counter() - begin)
+    finally:
+        writer.close()
+    return times
+
+
+def _requests_of_reads(residents: list[str], token: str) -> Sender:
+    def requests(seed: int) -> Iterator[bytes]:
+        chosen = random.Random(seed)  # noqa: S311  nothing secret hangs on it
+        made = [_request("GET", one, token) for one in chosen.sample(residents, 500)]
+        return itertools.cycle(made)
+
+    return requests
+
+
+def _requests_of_creates(token: str) -> Sender:
+    def requests(seed: int) -> Iterator[bytes]:
+        for record in records(1_000 + seed, 1_000_000):
+            for one in record:
+                yield _request("POST", one["resourceType"], token, json.dumps(one).encode())
+
+    return requests
+
+
+def _requests_of_crud(token: str) -> Sender:
+    """Create, read, update, read, delete: each resource goes through its whole life."""
+
+    def requests(seed: int) -> Iterator[bytes]:
+        numbers = itertools.count()
+        for record in records(5_000 + seed, 1_000_000):
+            for one in record:
+                id_ = f"b{seed}-{next(numbers)}"
+                path = f"{one['resourceType']}/{id_}"
+                first = {**one, "id": id_}
+                changed = {**first, "language": "zh"}
+                yield _request("PUT", path, token, json.dumps(first).encode())
+                yield _request("GET", path, token)
+                yield _request("PUT", path, token, json.dumps(changed).encode())
+                yield _request("GET", path, token)
+                yield _request("DELETE", path, token)
+
+    return requests
+
+
+def _request(method: str, path: str, token: str, body: bytes = b"") -> bytes:
+    head = (
+        f"{method} /fhir/{urllib.parse.quote(path)} HTTP/1.1\r\nHost: bench\r\n"
+        f"Authorization: Bearer {token}\r\n"
+    )
+    if body:
+        head += f"Content-Type: application/fhir+json\r\nContent-Length: {len(body)}\r\n"
+    return head.encode() + b"\r\n" + body
+
+
+def _serve(url: str, keys: Any, kind: str, pipe: Connection) -> None:
+    uvloop.run(_serving(url, keys, kind, pipe))
+
+
+async def _serving(url: str, keys: Any, kind: str, pipe: Connection) -> None:
+    opened = _ours(url, keys) if kind == "ours" else _bare(url)
+    async with opened as (app, protocol):
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            port=0,
+        )
+        listener = config.bind_socket()
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        pipe.send(listener.getsockname()[1])
+        await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
+        server.should_exit = True
+        await task
+
+
+@contextlib.asynccontextmanager
+async def _ours(url: str, keys: Any) -> AsyncIterator[tuple[ASGIApp, Any]]:
+    async def fetch() -> Mapping[str, Any]:
+        return dict(keys)
+
+    verifier = TokenVerifier(issuer=ISSUER, audience=AUDIENCE, fetch_jwks=fetch)
+    async with make_pool(url, size=8) as pool, AccessLog(pool).running() as accesses:
+        store = Store(pool)
+        hub = Hub(
+            store=store,
+            identify=verifier.caller_of,
+            authorize=Authorizer(store).authorize,
+            note=accesses.note,
+        )
+        yield create_app(hub), deadline_protocol(Limits())
+
+
+@contextlib.asynccontextmanager
+async def _bare(url: str) -> AsyncIterator[tuple[ASGIApp, Any]]:
+    async with AsyncConnectionPool(url, min_size=8, max_size=8, open=False) as pool:
+
+        async def read(request: Request) -> Response:
+            async with pool.connection() as connection:
+                cursor = await connection.execute(SELECT, [request.path_params["id"]])
+                row = await cursor.fetchone()
+            return Response(row[0] if row else b"", media_type="application/fhir+json")
+
+        yield Starlette(routes=[Route("/fhir/{id:path}", read)]), "httptools"
