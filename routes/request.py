@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from conformance.problem import InvalidContent, InvalidStructure, Issue, UnknownParameter
-from conformance.r4.tables import load
+from conformance.problem import InvalidStructure, Issue, UnknownParameter
 from conformance.summary import is_element_of
 from routes.bearer import ANYBODY, Caller
 from routes.limits import Limits
@@ -202,19 +201,3 @@ def request_id_of(headers: Mapping[bytes, bytes], made: str) -> str:
     """Return the caller's X-Request-Id if it is harmless, else the one made here."""
     sent = headers.get(b"x-request-id", b"").decode("latin-1")
     return sent if _REQUEST_ID.fullmatch(sent) else made
-
-
-def require_type(type_: str) -> str:
-    """Return the type if R4 knows it; raise InvalidContent otherwise."""
-    if type_ not in load().resource_types:
-        raise InvalidContent(
-            Issue(
-                code="value",
-                key="resource-type",
-                text_en="There is no such resource type in FHIR R4.",
-                text_zh="FHIR R4 中没有该资源类型。",
-                fix_en="Take a type of CapabilityStatement.rest.resource at /metadata.",
-                fix_zh="请使用 /metadata 中 CapabilityStatement.rest.resource 列出的类型。",
-            )
-        )
-    return type_
