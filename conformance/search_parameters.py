@@ -56,8 +56,9 @@ class SearchParameter:
 
     @property
     def holds_identifiers(self) -> bool:
-        """Say whether values are Identifiers, which keep their case and are not listed."""
-        return any(place.datatype == "Identifier" for place in self.places or ())
+        """Say whether all values are Identifiers, which keep their case and are not listed."""
+        places = self.places or ()
+        return bool(places) and all(place.datatype == "Identifier" for place in places)
 
 
 # Ours: (code, type, base, expression). Append only; the order gives the numbers.

@@ -5,13 +5,15 @@ It holds sort values, which may be names or dates of birth, so it is encrypted a
 
 import base64
 import hashlib
+import os
 import time
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from psycopg import AsyncConnection
 
 from conformance.problem import InvalidContent, Issue
 from fhir_store.search_plan import Place
@@ -57,9 +59,22 @@ class PageTokens:
         return Place(order=order, values=tuple(values), rid=rid)
 
 
-def _random_nonce() -> bytes:
-    import os
+async def site_tokens(connection: AsyncConnection[Any]) -> PageTokens:
+    """Return the page tokens of this site: their secret is made once and kept in the database."""
+    offered = {"name": "page", "value": os.urandom(32)}
+    await connection.execute(_OFFER, offered)
+    row = await (await connection.execute(_SECRET, {"name": "page"})).fetchone()
+    assert row is not None
+    return PageTokens(bytes(row[0]))
 
+
+_OFFER = (
+    b"INSERT INTO site_secret (name, value) VALUES (%(name)s, %(value)s) ON CONFLICT DO NOTHING"
+)
+_SECRET = b"SELECT value FROM site_secret WHERE name = %(name)s"
+
+
+def _random_nonce() -> bytes:
     return os.urandom(12)
 
 

@@ -14,13 +14,14 @@ import psycopg
 from psycopg import AsyncConnection
 
 from conformance.problem import Issue, NotSupported, TooCostly
-from conformance.search_parameters import parameters_of, type_number
+from conformance.search_parameters import type_number
 from fhir_store import search_nodes as n
 from fhir_store.authorization import EVERYTHING, Authorization
 from fhir_store.code_dictionary import CodeDictionary
+from fhir_store.custom_parameters import CustomParameters
 from fhir_store.keys import cached_key_of
 from fhir_store.operations import Version
-from fhir_store.page_token import PageTokens, fingerprint_of
+from fhir_store.page_token import PageTokens, fingerprint_of, site_tokens
 from fhir_store.search_compile import Compiler, Terminology, row_numbers, stored_parameters
 from fhir_store.search_include import included_versions
 from fhir_store.search_plan import (
@@ -37,10 +38,11 @@ from fhir_store.search_plan import (
 )
 from fhir_store.search_query import (
     FullTextTest,
-    Lookup,
+    MissingTest,
     QueryRules,
     SearchQuery,
     SortKey,
+    ValueTest,
     conditions_in,
     parse_query,
 )
@@ -110,14 +112,15 @@ class Searcher:
     def __init__(
         self,
         *,
-        tokens: PageTokens,
+        tokens: PageTokens | None = None,
         terminology: Terminology = no_terminology,
-        lookup: Lookup = parameters_of,
+        parameters: CustomParameters | None = None,
         max_included: int = 1000,
     ) -> None:
         self._tokens = tokens
         self._terminology = terminology
-        self._lookup = lookup
+        self.parameters = parameters or CustomParameters()
+        self._lookup = self.parameters.lookup
         self._max_included = max_included
         self._densities = Densities()
 
@@ -130,6 +133,8 @@ class Searcher:
     ) -> Page:
         """Return a page; TooCostly when the statement's time is over."""
         fingerprint = fingerprint_of(query.types, query.pairs)
+        if self._tokens is None:
+            self._tokens = await site_tokens(connection)
         after = self._tokens.open(query.cursor, fingerprint) if query.cursor else None
         compiler = Compiler(
             dictionary=CodeDictionary(connection),
@@ -215,8 +220,13 @@ class Searcher:
         if len(rows) > query.count:
             last = shown[-1]
             place = Place(order=plan.order, values=tuple(last[1:-5]), rid=last[0])
+            assert self._tokens is not None
             token = self._tokens.seal(place, fingerprint)
-        warnings = (*query.warnings, *await _text_warnings(connection, query))
+        warnings = (
+            *query.warnings,
+            *await _text_warnings(connection, query),
+            *self._building_warnings(query),
+        )
         included: tuple[Version, ...] = ()
         if query.includes and shown:
             included, more = await included_versions(
@@ -235,6 +245,14 @@ class Searcher:
             warnings=warnings,
             explanation=explanation,
         )
+
+    def _building_warnings(self, query: SearchQuery) -> tuple[Issue, ...]:
+        """Say of each custom parameter that is still being built how far it is."""
+        asked = [inner for c in query.conditions for inner in conditions_in(c)]
+        used = [p for c in asked if isinstance(c, ValueTest | MissingTest) for p in c.parameters]
+        used += [parameter for key in query.sort for parameter in key.parameters]
+        percents = {p.code: self.parameters.percent_of(p.number) for p in used}
+        return tuple(_building(code, done) for code, done in percents.items() if done < 100)
 
     async def _plan(
         self, connection: Connection, query: SearchQuery, compiler: Compiler, after: Place | None
@@ -345,6 +363,19 @@ class Searcher:
         pairs = sorted({(cached_key_of(pid, "c", code), code) for pid, _, code in found})
         hs, words = tuple(h for h, _ in pairs), tuple(word for _, word in pairs)
         return SortColumn(kind="code", is_descending=down, hs=hs, words=words)
+
+
+def _building(code: str, percent: int) -> Issue:
+    return Issue(
+        severity="warning",
+        code="incomplete",
+        key="search-parameter-building",
+        text_en=f"The search parameter {code} is building {percent} %: results may be missing",
+        text_zh=f"搜索参数 {code} 正在构建（{percent} %）：结果可能不完整",
+        fix_en="Ask again when it is built.",
+        fix_zh="请在构建完成后再查。",
+        expression=f"http.{code}",
+    )
 
 
 async def _text_warnings(connection: Connection, query: SearchQuery) -> tuple[Issue, ...]:

@@ -392,16 +392,13 @@ def token_entries(
     """Return the (h, sid) of `code`, `system|code` or `|code` under each parameter."""
     entries: list[tuple[int, int | None]] = []
     for one in stored:
-        word = code if one.holds_identifiers else code_word(code)
+        words = {code if one.holds_identifiers else code_word(code)}
         if _holds_contacts(one):
-            word = code_word(contact_value(code))
-        h = key_of(one.number, "c", word)
-        if system is None:
-            entries.append((h, None))
-        else:
-            entries.append((h, system_number(system)))
-            if system == "":  # a bare code's system is implied, not written
-                entries += [(h, system_number(implied)) for implied in one.systems]
+            words.add(code_word(contact_value(code)))
+        sids: list[int | None] = [None if system is None else system_number(system)]
+        if system == "":  # a bare code's system is implied, not written
+            sids += [system_number(implied) for implied in one.systems]
+        entries += [(key_of(one.number, "c", word), sid) for word in words for sid in sids]
     return entries
 
 

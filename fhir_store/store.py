@@ -1,6 +1,5 @@
 """The store of one process: where transactions begin and versions are read."""
 
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,9 +14,7 @@ from fhir_store.conditional import Match
 from fhir_store.door import ChooseDestinations, Door, choose_none
 from fhir_store.failures import not_found, translated_failures
 from fhir_store.grouped_writes import GroupedWrites
-from fhir_store.index_rows import rows_of
 from fhir_store.operations import Operation, Version, WriteContext, WriteRequest, Written
-from fhir_store.page_token import PageTokens
 from fhir_store.resource_types import TYPE_IDS, TYPES
 from fhir_store.search import Page, Searcher
 from fhir_store.search_query import SearchQuery
@@ -69,11 +66,13 @@ class Store:
         *,
         choose_destinations: ChooseDestinations = choose_none,
         match: Match | None = None,
-        index: Index = rows_of,
+        index: Index | None = None,
         searcher: Searcher | None = None,
     ) -> None:
         self.pool = pool
-        self.searcher = searcher or Searcher(tokens=PageTokens(os.urandom(32)))
+        self.searcher = searcher or Searcher()
+        self.parameters = self.searcher.parameters
+        index = index or self.parameters.index
         match = match or self.searcher.match
         self._door = Door(choose_destinations=choose_destinations, match=match, index=index)
         self._reads = PointReads(pool)

@@ -2,22 +2,26 @@
 
 import asyncio
 import time
+from typing import Any
 
 import psycopg
+from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 
 from fhir_store.audit import Seal, seal
+from fhir_store.custom_parameters import build_step, register_written
 from fhir_store.idempotency import prune_replies
 from fhir_store.search_text_index import index_words
-from fhir_store.store import Pool
+from fhir_store.store import Store
 from ops.logs import log
 
 SEAL_SECONDS = 1.0
 HOURLY_SECONDS = 3600.0
+_STEPS = 10  # batches of 200 resources between two seals
 
 
 async def keep_up(
-    pool: Pool, *, seal_seconds: float = SEAL_SECONDS, hourly_seconds: float = HOURLY_SECONDS
+    store: Store, *, seal_seconds: float = SEAL_SECONDS, hourly_seconds: float = HOURLY_SECONDS
 ) -> None:
     """Seal the audit and index new words every second, hourly log the audit's head; for ever.
 
@@ -29,11 +33,10 @@ async def keep_up(
     while True:
         await asyncio.sleep(seal_seconds)
         try:
-            async with pool.connection() as connection:
+            async with store.pool.connection() as connection:
                 while (sealed := await seal(connection)) is not None:
                     head = sealed
-                while await index_words(connection):
-                    continue
+                await _index(store, connection)
                 if time.monotonic() >= due:
                     due = time.monotonic() + hourly_seconds
                     await prune_replies(connection)
@@ -41,3 +44,15 @@ async def keep_up(
                         log.info("audit head", number=head.number, hash=head.hash.hex())
         except (psycopg.Error, PoolTimeout, OSError) as away:
             log.warning("audit was not sealed", reason=type(away).__name__)
+
+
+async def _index(store: Store, connection: AsyncConnection[Any]) -> None:
+    """Bring the word index and custom search parameters on, for a bounded while."""
+    for _ in range(_STEPS):
+        if not await index_words(connection):
+            break
+    await register_written(connection)
+    await store.parameters.refresh(connection)
+    for _ in range(_STEPS):
+        if not await build_step(connection):
+            break

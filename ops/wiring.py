@@ -91,7 +91,7 @@ async def running_hub(
             await _start_workers(
                 stack, settings, store, metrics, (inbox_bell, outbox_bell), channels, province
             )
-            upkeep = asyncio.create_task(keep_up(pool))
+            upkeep = asyncio.create_task(keep_up(store))
             stack.callback(upkeep.cancel)
         refreshing = asyncio.create_task(_refresh(store, metrics))
         stack.callback(refreshing.cancel)
@@ -192,10 +192,11 @@ async def _start_http(
 
 
 async def _refresh(store: Store, metrics: Metrics) -> None:
-    """Read depth and age of the queues into the metrics, for ever."""
+    """Read the custom search parameters, and the queues into the metrics, for ever."""
     while True:
         with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):
             async with store.pool.connection() as connection:
+                await store.parameters.refresh(connection)
                 metrics.show_queues(await read_figures(connection))
         await asyncio.sleep(METRICS_SECONDS)
 

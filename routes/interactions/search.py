@@ -87,6 +87,7 @@ def rules_of(hub: Hub, request: Request) -> QueryRules:
     return QueryRules(
         default_count=hub.limits.page_default,
         max_count=hub.limits.page_maximum,
+        lookup=hub.store.parameters.lookup,
         is_lenient=request.prefer.is_lenient,
     )
 

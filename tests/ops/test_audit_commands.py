@@ -28,7 +28,9 @@ def sealed_writes(database_url):
     async def write():
         context = WriteContext(actor="Practitioner/7", at=datetime.now(UTC))
         async with make_pool(database_url) as pool:
-            upkeep = asyncio.create_task(keep_up(pool, seal_seconds=0.01, hourly_seconds=0.05))
+            upkeep = asyncio.create_task(
+                keep_up(Store(pool), seal_seconds=0.01, hourly_seconds=0.05)
+            )
             store = Store(pool)
             for number in range(3):
                 patient = {"resourceType": "Patient", "id": f"p{number}"}
