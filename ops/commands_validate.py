@@ -7,17 +7,23 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from conformance import documents
+from conformance.cphc import artefacts
 from conformance.fhirpath import Ports
 from conformance.problem import Issue, Problem, to_operation_outcome
 from conformance.profiles import Profiles
 from conformance.terminology.library import Library
 from conformance.terminology.port import terminology_of
-from conformance.validation import Validator
+from conformance.validation import ENFORCE, OFF, WARN, Validator
 from ops.cli import CHECK_FAILED, USAGE
 
 app = typer.Typer(rich_markup_mode=None)
+
+# Name, bytes, and the line of the file on which they begin.
+Input = tuple[str, bytes, int]
 
 _ERRORS = {"error", "fatal"}
 
@@ -27,28 +33,28 @@ def validate(
     files: Annotated[
         list[str], typer.Argument(help="Resources as JSON or XML, NDJSON, folders; - reads stdin.")
     ],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON line a resource, with OperationOutcome.")
-    ] = False,
     profile: Annotated[
-        list[str] | None, typer.Option("--profile", "-p", help="Canonical address to check by.")
+        list[str] | None, typer.Option("--profile", "-p", help="A profile to check, by its url.")
     ] = None,
     definitions: Annotated[
         list[str] | None,
-        typer.Option("--definitions", "-d", help="Files or folders with profiles, value sets."),
+        typer.Option("--definitions", "-d", help="Files or folders with profiles and value sets."),
     ] = None,
+    claimed: Annotated[
+        str, typer.Option(help="What meta.profile claims: enforce, warn or off.")
+    ] = ENFORCE,
     warnings: Annotated[
         bool, typer.Option("--warnings", help="Print warnings and information too.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON line a resource, with OperationOutcome.")
+    ] = False,
 ) -> None:
-    """Check resources against R4 and profiles: file, line, column, what is wrong, how to mend it.
-
-    Profiles that a resource claims in meta.profile are checked where they are known.
-    """
+    """Check resources against R4 and profiles: file, line, column, what is wrong, how to mend it."""
+    validator = _validator(definitions or [], claimed)
     refused = checked = 0
-    validator = _validator(definitions or [])
-    for name, data, first_line in _inputs(files):
-        found = _check(data, validator, profile or [])
+    for name, data, first_line in _shown(_inputs(files)):
+        found = _check(validator, data, profile or [])
         issues = [_moved(issue, first_line) for issue in found]
         checked += 1
         is_refused = any(issue.severity in _ERRORS for issue in issues)
@@ -64,7 +70,24 @@ def validate(
         raise typer.Exit(CHECK_FAILED)
 
 
-def _inputs(names: Iterable[str]) -> Iterator[tuple[str, bytes, int]]:
+def _shown(inputs: Iterable[Input]) -> Iterator[Input]:
+    """Yield the inputs and count them on the terminal."""
+    console = Console(stderr=True)
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.completed} checked"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task("check", total=None)
+        for one in inputs:
+            yield one
+            progress.advance(task)
+
+
+def _inputs(names: Iterable[str]) -> Iterator[Input]:
     """Yield name, bytes and first line of every resource."""
     for name in names:
         if name == "-":
@@ -81,7 +104,7 @@ def _inputs(names: Iterable[str]) -> Iterator[tuple[str, bytes, int]]:
             yield from _resources_in(file)
 
 
-def _resources_in(file: pathlib.Path) -> Iterator[tuple[str, bytes, int]]:
+def _resources_in(file: pathlib.Path) -> Iterator[Input]:
     data = file.read_bytes()
     if file.suffix != ".ndjson":
         yield str(file), data, 1
@@ -91,14 +114,19 @@ def _resources_in(file: pathlib.Path) -> Iterator[tuple[str, bytes, int]]:
             yield str(file), line, number
 
 
-def _validator(names: Iterable[str]) -> Validator:
-    """Return a validator that knows the profiles and terminology of some files."""
-    resources = [documents.read(data).resource for _, data, _ in _inputs(names)]
-    library = Library(resources)
-    return Validator(profiles=Profiles(resources), ports=Ports(terminology=terminology_of(library)))
+def _validator(folders: Iterable[str], claimed: str) -> Validator:
+    """Return a validator that knows R4's definitions, our own and those in the folders."""
+    if claimed not in (ENFORCE, WARN, OFF):
+        raise typer.BadParameter("--claimed takes enforce, warn or off")
+    given = [documents.read(data).resource for _, data, _ in _inputs(folders)]
+    known = [*given, *artefacts.package()]
+    terminology = terminology_of(Library(known))
+    return Validator(
+        profiles=Profiles(known), ports=Ports(terminology=terminology), claimed=claimed
+    )
 
 
-def _check(data: bytes, validator: Validator, profiles: list[str]) -> list[Issue]:
+def _check(validator: Validator, data: bytes, profiles: list[str]) -> list[Issue]:
     try:
         document = documents.read(data)
         found = validator.check(document.resource, profiles=profiles)
