@@ -5,6 +5,7 @@ other encodings than UTF-8 are refused.
 """
 
 import codecs
+import math
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -77,6 +78,8 @@ def _element(
     tag: str, value: Mapping[str, Any], shape: Shape, attributes: str, path: str
 ) -> Iterator[str]:
     """Yield one complex element with all its content."""
+    if not isinstance(value, Mapping):
+        raise _cannot_say(path, tag)
     names = {name.removeprefix("_") for name in value}
     if unknown := names - shape.elements.keys() - shape.attributes.keys():
         raise _cannot_say(path, min(unknown))
@@ -95,6 +98,8 @@ def _member(member: Member, value: Any, beside: Any, path: str) -> Iterator[str]
     if not member.is_list:
         yield from _one(member, value, beside, path)
         return
+    if not isinstance(value or [], list) or not isinstance(beside or [], list):
+        raise _cannot_say(path, member.name)
     count = max(len(value or ()), len(beside or ()))
     for index in range(count):
         one = value[index] if value and index < len(value) else None
@@ -111,9 +116,9 @@ def _one(member: Member, value: Any, beside: Any, path: str) -> Iterator[str]:
             yield from _element(member.name, beside, shape_of("Element"), attributes, path)
         else:
             yield f"<{member.name}{attributes}/>"
-    elif not isinstance(value, Mapping):
-        raise _cannot_say(path, member.name)
     elif member.kind == "resource":
+        if not isinstance(value, Mapping):
+            raise _cannot_say(path, member.name)
         yield f"<{member.name}>"
         yield from _resource(value, "", path)
         yield f"</{member.name}>"
@@ -126,6 +131,8 @@ def _text(value: Any, path: str) -> str:
         return "true" if value else "false"
     if isinstance(value, int | Decimal):
         return text_of(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return repr(value)
     if not isinstance(value, str):
         raise _cannot_say(path, path.rpartition(".")[2])
     return value.translate(_ESCAPES)

@@ -28,20 +28,22 @@ _TOO_DEEP = Issue(
 
 
 @functools.cache
-def _compiler() -> Compiler:
-    return Compiler()
+def _compiler(*, narratives: bool) -> Compiler:
+    return Compiler(narratives=narratives)
 
 
-def check(resource: Mapping[str, Any], *, constraints: bool = True) -> list[Issue]:
+def check(
+    resource: Mapping[str, Any], *, constraints: bool = True, narratives: bool = True
+) -> list[Issue]:
     """Return what is wrong with a resource by base R4; an empty list means it is valid.
 
     Where the structure has no error, R4's constraints are judged too, unless `constraints` is
-    False; some of them are warnings. Never raises on bad content. Expressions are FHIRPath from
-    the resource's type. At most 200 issues are told.
+    False; some of them are warnings. `narratives` says whether their XHTML is read. Never raises
+    on bad content. Expressions are FHIRPath from the resource's type. At most 200 issues are told.
     """
     value = resource if type(resource) is dict else dict(resource)
     try:
-        found = _compiler().whole_resource(value)
+        found = _compiler(narratives=narratives).whole_resource(value)
     except RecursionError:
         return [_TOO_DEEP]
     if not found:

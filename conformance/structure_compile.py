@@ -54,8 +54,11 @@ class _Shape:
 class Compiler:
     """Builds the checks of types on demand and keeps them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, narratives: bool) -> None:
         self.tables = tables.load()
+        self._test_of_narrative = (
+            narrative.check_narrative if narratives else primitives.check_string
+        )
         self._built: dict[str, Check] = {}
         self._building: set[str] = set()
         self._resources: dict[str, Check] = {}
@@ -155,7 +158,7 @@ class Compiler:
         if of_type is None:
             return None
         if of_type.code == "xhtml":
-            return narrative.check_narrative
+            return self._test_of_narrative
         if of_type.code == "code" and element.binding and element.binding.strength == "required":
             codes = bindings.codes_of(element.binding.value_set)
             if codes is not None:

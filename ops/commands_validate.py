@@ -50,7 +50,7 @@ def validate(
         bool, typer.Option("--json", help="Print one JSON line a resource, with OperationOutcome.")
     ] = False,
 ) -> None:
-    """Check resources against R4 and profiles: file, line, column, what is wrong, how to mend it."""
+    """Check resources against R4 and profiles: where, what is wrong and how to mend it."""
     validator = _validator(definitions or [], claimed)
     refused = checked = 0
     for name, data, first_line in _shown(_inputs(files)):

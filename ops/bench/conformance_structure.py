@@ -31,7 +31,7 @@ async def run() -> dict[str, Any]:
     other_values = _cpu(lambda pair: pair[1].model_validate(pair[0]), pairs)
     raw = _cpu(decode, data)
     read = _cpu(resource_json.parse, data)
-    structural = _cpu(lambda resource: structure.check(resource, constraints=False), resources)
+    structural = _cpu(_check_form, resources)
     everything = _cpu(structure.check, resources)
     return {
         "files": len(both),
@@ -47,6 +47,11 @@ async def run() -> dict[str, Any]:
         "everything_times_faster": round(other_values / everything, 1),
         "everything_times_faster_from_bytes": round(other_bytes / (read + everything), 1),
     }
+
+
+def _check_form(resource: dict[str, Any]) -> None:
+    """Check what fhir.resources checks, and codes, references and extensions besides."""
+    structure.check(resource, constraints=False, narratives=False)
 
 
 def _files() -> Sequence[pathlib.Path]:
