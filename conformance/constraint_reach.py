@@ -65,6 +65,18 @@ def presence_test(tree: syntax.Expression, type_name: str) -> Presence | None:
     return None
 
 
+def shortcut(tree: syntax.Expression, type_name: str) -> Presence | None:
+    """Return a test of members that, where true, makes the expression true without reading it."""
+    match tree:
+        case syntax.Several("or", operands):
+            tests = [presence_test(one, type_name) for one in operands]
+            known = [test for test in tests if test is not None]
+            return _combined("or", [*known]) if known else None
+        case syntax.Binary("implies", left, _):
+            return _negated(presence_test(left, type_name))
+    return None
+
+
 def _is_there(name: str, type_name: str) -> Presence | None:
     child = model.children_of(type_name).get(name)
     if child is None:
@@ -84,6 +96,11 @@ def _combined(operator: str, tests: list[Presence | None]) -> Presence | None:
     known = [test for test in tests if test is not None]
     if len(known) != len(tests):
         return None
+    if len(known) == 1:
+        return known[0]
+    if len(known) == 3 and operator == "or":
+        one, other, third = known
+        return lambda value: one(value) or other(value) or third(value)
     if len(known) != 2:
         every = {"and": all, "or": any}[operator]
         return lambda value: every(test(value) for test in known)
@@ -113,7 +130,12 @@ def _in_every_entry(name: str, *types: str) -> Presence:
     return test
 
 
-# bdl-3 and bdl-4 look at every entry of every Bundle.
+def _has_no_version(entry: Mapping[str, Any]) -> bool:
+    url = entry.get("fullUrl")
+    return not isinstance(url, str) or "/_history/" not in url
+
+
+# bdl-3, bdl-4 and bdl-8 look at every entry of every Bundle.
 BY_HAND: Mapping[str, Presence] = MappingProxyType(
     {
         "entry.all(request.exists() = (%resource.type = 'batch' or %resource.type = 'transaction'"
@@ -124,5 +146,6 @@ BY_HAND: Mapping[str, Presence] = MappingProxyType(
         " %resource.type = 'transaction-response' or %resource.type = 'history'))": _in_every_entry(
             "response", "batch-response", "transaction-response", "history"
         ),
+        "fullUrl.exists() implies fullUrl.contains('/_history/').not()": _has_no_version,
     }
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from conformance.constraint_reach import BY_HAND, keys_of, presence_test
+from conformance.constraint_reach import BY_HAND, Presence, keys_of, presence_test, shortcut
 from conformance.fhirpath import model
 from conformance.fhirpath.direct import compile_test
 from conformance.fhirpath.direct_steps import Test
@@ -100,16 +100,27 @@ def rule_of(
         expression = CORRECTIONS[constraint.key]
     tree = parse(expression)
     presence = BY_HAND.get(expression) or presence_test(tree, type_name)
-    test: Test = (
-        compile_test(tree, type_name, resource_type, as_filters=True)
-        if presence is None
-        else lambda value, _scope: presence(value)
-    )
+    if presence is None:
+        whole = compile_test(tree, type_name, resource_type, as_filters=True)
+        test = _quickened(whole, shortcut(tree, type_name))
+    else:
+        test = _native(presence)
     rule = Rule(key=constraint.key, severity=constraint.severity, expression=expression, test=test)
     keys = keys_of(tree, type_name)
     if not keys or not _holds_for_nothing(rule, type_name):
         return rule
     return dataclasses.replace(rule, keys=keys)
+
+
+def _native(presence: Presence) -> Test:
+    return lambda value, _scope: presence(value)
+
+
+def _quickened(test: Test, certain: Presence | None) -> Test:
+    """Return a test that is not run where the members alone decide."""
+    if certain is None:
+        return test
+    return lambda value, scope: certain(value) or test(value, scope)
 
 
 def _holds_for_nothing(rule: Rule, type_name: str) -> bool:
@@ -148,10 +159,20 @@ def rules_of(type_name: str) -> tuple[Rule, ...]:
     )
 
 
+def _plain_keys(type_name: str) -> frozenset[str]:
+    """Return the JSON keys below which there is nothing to judge; most elements have no others."""
+    slots = model.slots_of(type_name).items()
+    return frozenset(
+        key
+        for key, (child, slot) in slots
+        if slot.is_primitive and not _own_rules(type_name, child, slot)
+    ) | {"resourceType"}
+
+
 @functools.cache
 def _walk_of(type_name: str) -> Walk:
     """Return the walk over elements of a type: its rules, then its children's."""
-    rules = rules_of(type_name)
+    rules, plain = rules_of(type_name), _plain_keys(type_name)
     handlers: dict[str, tuple[Walk, str] | None] = {}
 
     def handler_of(key: str) -> tuple[Walk, str] | None:
@@ -169,6 +190,8 @@ def _walk_of(type_name: str) -> Walk:
         if rules:
             scope.context = (value, type_name)
             _judge(rules, value, place, scope, found)
+        if plain.issuperset(value):
+            return
         for key, content in value.items():
             try:
                 handler = handlers[key]
