@@ -218,6 +218,8 @@ def own_system(context: Context) -> str:
 
 
 def _slug(name: str) -> str:
+    if name.isalnum():
+        return name
     return "".join(
         letter
         if letter.isalnum() or letter in "-._"

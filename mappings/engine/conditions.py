@@ -26,14 +26,17 @@ class UnreadableCondition(ValueError):
 
 
 def compile_condition(
-    text: str, repetitions_of: Callable[[str], Callable[[S], list[str]]]
+    text: str,
+    repetitions_of: Callable[[str], Callable[[S], list[str]]],
+    valued_of: Callable[[str], Callable[[S], bool]] | None = None,
 ) -> Callable[[S], bool]:
     """Return a function from a scope to the truth of the condition.
 
     `repetitions_of(path)` gives a function from the scope to the values at the path: one text for
-    each populated repetition. Raises `UnreadableCondition`.
+    each populated repetition; `valued_of` may answer VALUED without them.
+    Raises `UnreadableCondition`.
     """
-    parser = _Parser(_tokens(text), repetitions_of)
+    parser = _Parser(_tokens(text), repetitions_of, valued_of)
     test = parser.either()
     parser.require_end()
     return test
@@ -66,7 +69,9 @@ class _Parser(Generic[S]):
         self,
         tokens: list[tuple[str, str]],
         repetitions_of: Callable[[str], Callable[[S], list[str]]],
+        valued_of: Callable[[str], Callable[[S], bool]] | None,
     ) -> None:
+        self._valued_of = valued_of
         self._tokens = tokens
         self._repetitions_of = repetitions_of
         self._at = 0
@@ -123,12 +128,18 @@ class _Parser(Generic[S]):
         measure = measure or ("LENGTH" if self._take("LENGTH") else "")
         self._take("IS")
         negative = self._take("NOT")
-        test = self._measured(get, measure) if measure else self._compared(get)
+        if not measure and self._take("VALUED"):
+            test = self._valued(path, get)
+        else:
+            test = self._measured(get, measure) if measure else self._compared(get)
         return _not(test) if negative else test
 
+    def _valued(self, path: str, get: Callable[[S], list[str]]) -> Callable[[S], bool]:
+        if self._valued_of is not None:
+            return self._valued_of(path)
+        return lambda scope: bool(get(scope))
+
     def _compared(self, get: Callable[[S], list[str]]) -> Callable[[S], bool]:
-        if self._take("VALUED"):
-            return lambda scope: bool(get(scope))
         if self._take("IN"):
             return _is_in(get, frozenset(self._list()))
         if self._take("=") or self._equals():
@@ -204,4 +215,8 @@ def _not(test: Callable[[S], bool]) -> Callable[[S], bool]:
 
 
 def _is_in(get: Callable[[S], list[str]], values: frozenset[str]) -> Callable[[S], bool]:
-    return lambda scope: any(value in values for value in get(scope))
+    def is_in(scope: S) -> bool:
+        found = get(scope)
+        return bool(found) and not values.isdisjoint(found)
+
+    return is_in

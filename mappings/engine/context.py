@@ -62,6 +62,11 @@ class Context:
     conditions: dict[str, set[bool]] | None = None
     fired: set[str] | None = None
 
+    def fire(self, row: str) -> None:
+        """Remember that a row wrote a value, where a run is watched."""
+        if self.fired is not None:
+            self.fired.add(row)
+
     def note(self, row: str, source: str, reason: str) -> None:
         """Report a value that a row could not carry; the rest of the message goes on."""
         self.notes.append(

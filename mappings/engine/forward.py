@@ -104,7 +104,8 @@ class Compiler:
             else:
                 source = parse_source(row.source, is_type=True)
                 convert = self._convert(row, row_map)
-                ready = part_row(row, source, convert, self._place(row), test)
+                place = self._place(row)
+                ready = part_row(row, source, convert, place, test, traced=self._traced)
                 parts.add(row, ready, source.field - 1)
         return parts
 

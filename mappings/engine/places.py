@@ -44,7 +44,9 @@ class Place:
 
     def is_empty(self, out: Element) -> bool:
         """Whether nothing stands at the fixed path yet."""
-        return self._count is not None or not values_at(out, self._steps)
+        if self._count is not None or not self._steps or self._steps[0].name not in out:
+            return True
+        return not values_at(out, self._steps)
 
     def _fixed(self, steps: tuple[Step, ...]) -> Put:
         put = compile_put(steps)
@@ -93,8 +95,10 @@ def _default_puts(defaults: Mapping[str, Any]) -> list[Callable[[Element], None]
 
 
 def _default_put(steps: tuple[Step, ...], put: Put, value: Any) -> Callable[[Element], None]:
+    first = steps[0].name
+
     def put_default(element: Element) -> None:
-        if not values_at(element, steps):
+        if first not in element or not values_at(element, steps):
             put(element, value)
 
     return put_default

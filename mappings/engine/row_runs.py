@@ -27,11 +27,27 @@ class RowCondition:
 
     def __init__(self, text: str, slots: SlotNames | None) -> None:
         self._slots = slots
-        self._test = compile_condition(text, self._getter)
+        self._test = compile_condition(
+            text, self._getter, _part_valued if slots is None else self._field_valued
+        )
 
     def test(self, parts: Any, context: Context) -> bool:
         """Return the truth for these slots or parts."""
         return self._test((parts, context))
+
+    def _field_valued(self, path: str) -> Callable[[Any], bool]:
+        source = parse_source(path, is_type=False)
+        assert self._slots is not None
+        slot, number = self._slots.number(source.segment), source.field
+        get = self._getter(path) if source.component or source.repetition != 1 else None
+
+        def valued(scope: Any) -> bool:
+            if get is not None:
+                return bool(get(scope))
+            fields = scope[0][0][slot]
+            return number < len(fields) and fields[number] not in _NOTHING
+
+        return valued
 
     def _getter(self, path: str) -> Callable[[Any], list[str]]:
         slots = self._slots
@@ -63,6 +79,25 @@ class RowCondition:
             ]
 
         return field
+
+
+_NOTHING = ("", NULL)
+
+
+def _part_valued(path: str) -> Callable[[Any], bool]:
+    source = parse_source(path, is_type=True)
+    index, part = source.field - 1, source.component
+
+    def valued(scope: Any) -> bool:
+        parts, context = scope
+        if index >= len(parts):
+            return False
+        raw = parts[index]
+        if part and raw:
+            raw = cut(raw, 0, part, ("", context.separators.subcomponent))
+        return raw not in _NOTHING
+
+    return valued
 
 
 def _valued(raw: str, component: int, subcomponent: int, context: Context) -> list[str]:
@@ -113,23 +148,29 @@ def field_row(
     identifier = row.id
     fixed = None if place.suffix == "" else place.suffix
     put = place.put
+    wanted = source.repetition
+
+    def one(rep: str, where: tuple[str, int], context: Context, out: Element, target: str) -> None:
+        separators = context.separators
+        if component:
+            rep = cut(rep, component, subcomponent, (separators.component, separators.subcomponent))
+        if not rep or rep == NULL:
+            return
+        path = target + (place.path(out) if fixed is None else fixed)
+        prefix, position = where
+        value = convert(rep, level, context, path, f"{prefix}{label}[{position}]{suffix}")
+        if value is not None:
+            put(out, value)
+            context.fire(identifier)
 
     def read(fields: list[str], prefix: str, context: Context, out: Element, target: str) -> None:
         raw = fields[number]
-        separators = context.separators
-        for position, rep in _repetitions(raw, source, separators, fields[0]):
-            if component:
-                rep = cut(
-                    rep, component, subcomponent, (separators.component, separators.subcomponent)
-                )
-            if not rep or rep == NULL:
-                continue
-            path = target + (place.path(out) if fixed is None else fixed)
-            value = convert(rep, level, context, path, f"{prefix}{label}[{position}]{suffix}")
-            if value is not None:
-                put(out, value)
-                if context.fired is not None:
-                    context.fired.add(identifier)
+        mark = context.separators.repetition
+        if mark not in raw and wanted <= 1:
+            one(raw, (prefix, 1), context, out, target)
+            return
+        for position, rep in _repetitions(raw, source, context.separators, fields[0]):
+            one(rep, (prefix, position), context, out, target)
 
     if source.every_segment:
         return _every_segment(source, read, test)
@@ -176,9 +217,13 @@ def _repetitions(
     return ((wanted, reps[wanted - 1]),) if wanted <= len(reps) else ()
 
 
-def part_row(row: Row, source: Source, convert: Convert, place: Place, test: Any) -> PartRow:
+def part_row(
+    row: Row, source: Source, convert: Convert, place: Place, test: Any, *, traced: bool
+) -> PartRow:
     """Return the closure of a row that reads a component of a data type."""
     part = source.component
+    if test is None and not part and place.suffix and _is_plain(row):
+        return _plain_part(row, source, place, traced)
     fixed = None if place.suffix == "" else place.suffix
     suffix = f".{source.field}" + (f".{part}" if part else "")
     put = place.put
@@ -206,6 +251,38 @@ def part_row(row: Row, source: Source, convert: Convert, place: Place, test: Any
         value = convert(raw, depth if depth < 2 else 2, context, path, source + suffix)
         if value is not None:
             put(out, value)
+
+    return run
+
+
+def _is_plain(row: Row) -> bool:
+    return not (row.use or row.refer or row.table) and row.codec in {"", "text"}
+
+
+def _plain_part(row: Row, source: Source, place: Place, traced: bool) -> PartRow:
+    """Return the closure of the most frequent row: a component copied as text."""
+    identifier, fixed, put = row.id, place.suffix, place.put
+    suffix = f".{source.field}"
+
+    def run(
+        raw: str,
+        parts: list[str],
+        level: int,
+        context: Context,
+        out: Element,
+        target: str,
+        source: str,
+    ) -> None:
+        separators = context.separators
+        if level == 0 and separators.subcomponent and separators.subcomponent in raw:
+            raw = raw.split(separators.subcomponent, 1)[0]
+        if separators.escape and separators.escape in raw:
+            raw = unescape(raw, separators, context.codec)
+        raw = raw.strip()
+        if raw and raw != NULL:
+            put(out, raw)
+            if traced:
+                context.trace.append((target + fixed, source + suffix, identifier))
 
     return run
 

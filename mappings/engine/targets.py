@@ -166,6 +166,9 @@ def _enter_list(name: str, index: int) -> Callable[[Element], Element]:
 def compile_peek(steps: tuple[Step, ...]) -> Callable[[Element], int]:
     """Return the function that counts the elements already in the list that [*] extends."""
     *path, last = steps
+    name = last.name
+    if not path:
+        return lambda element: len(element.get(name, ()))
 
     def count(element: Element) -> int:
         node: Any = element
@@ -173,7 +176,7 @@ def compile_peek(steps: tuple[Step, ...]) -> Callable[[Element], int]:
             node = _child(node, step)
             if node is None:
                 return 0
-        return len(node.get(last.name, ()))
+        return len(node.get(name, ()))
 
     return count
 
@@ -191,6 +194,8 @@ def _child(element: Any, step: Step) -> Any:
 
 def values_at(element: Any, steps: tuple[Step, ...]) -> list[Any]:
     """Return every value at the path, [*] meaning all elements of a list."""
+    if steps and steps[0].name not in element:
+        return []
     nodes = [element]
     for step in steps:
         reached: list[Any] = []

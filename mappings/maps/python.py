@@ -57,11 +57,10 @@ def place(call: PythonCall) -> None:
     outer: Made | None = None
     for number, kind, name in given[:-1]:
         path.append(f"{kind}:{texts[number]}")
-        resource = _one(call, number, kind, name, path, outer)
-        outer = _known(call, resource, path, f"{call.source}.{number}")
+        outer = _outer(call, (texts[number], kind, name), path, (outer, f"{call.source}.{number}"))
     number, kind, name = given[-1]
     path.append(f"{kind}:{texts[number]}")
-    call.out.update(_one(call, number, kind, name, path, outer))
+    call.out.update(_one((texts[number], kind, name), _derived(path, call), outer))
     _detail(call)
     call.trace("Location.name", f"{call.source}.{number}")
     call.trace("Location.identifier[0].value", f"{call.source}.{number}")
@@ -104,12 +103,13 @@ def _derived(path: list[str], call: PythonCall) -> tuple[str, str]:
 
 
 def _one(
-    call: PythonCall, number: int, kind: str, name: str, path: list[str], outer: Made | None
+    place: tuple[str, str, str], identity: tuple[str, str], outer: Made | None
 ) -> dict[str, Any]:
-    system, value = _derived(path, call)
+    text, kind, name = place
+    system, value = identity
     resource: dict[str, Any] = {
         "identifier": [{"system": system, "value": value}],
-        "name": call.text(number),
+        "name": text,
         "mode": "instance",
         "physicalType": {"coding": [{"system": _PHYSICAL_TYPES, "code": kind, "display": name}]},
     }
@@ -118,18 +118,26 @@ def _one(
     return resource
 
 
-def _known(call: PythonCall, resource: dict[str, Any], path: list[str], source: str) -> Made:
+def _outer(
+    call: PythonCall,
+    place: tuple[str, str, str],
+    path: list[str],
+    around: tuple[Made | None, str],
+) -> Made:
+    """Return the wider place, made where the message has not named it before."""
     context = call.context
     system, value = _derived(path, call)
     known = context.by_identity.get(("Location", system, value))
     if known is not None:
         return known
+    outer, source = around
     made = Made(
         key=key_of("Location", system, value),
-        resource={"resourceType": "Location", **resource},
+        resource={"resourceType": "Location", **_one(place, (system, value), outer)},
         map_name="PL-Location",
         identity=[(system, value)],
         trace=[("Location.name", source, call.row.id)],
+        origin=source,
     )
     context.made.append(made)
     context.by_identity[("Location", system, value)] = made

@@ -1,0 +1,190 @@
+"""Translation of the shared HL7 v2 messages, beside hl7apy's parse alone and a bare split.
+
+Facts are compared with the vendor's expected bundles of the same messages: (type, path, value).
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import time
+import tracemalloc
+import warnings
+import zoneinfo
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from conformance.problem import Issue, NotSupported
+from mappings.channels.profile import ChannelProfile
+from mappings.engine.context import Sender
+from mappings.engine.library import load
+from mappings.facts import facts_of
+from mappings.hl7.message import parse
+from mappings.translate import Translator
+from mappings.translated import DERIVED_KEY, TranslatedMessage, Unmapped
+
+_REPEATS = 3
+_ADMISSION = b"".join(
+    part + b"\r"
+    for part in (
+        b"MSH|^~\\&|HIS|H1|HUB|Q|20260501083000||ADT^A01^ADT_A01|M1|P|2.5.1",
+        b"EVN|A01|20260501083000",
+        b"PID|1||7001^^^H1^MR||Li^Lei||19900101|M|||1 Road^^Suzhou^JS^215000^CHN||138^PRN^CP",
+        b"NK1|1|Han^Meimei|SPO^Spouse^HL70063||139",
+        b"PV1|1|I|W3^301^02^H1||||D01^Zhang^Wei||||||||||||V9001",
+        b"AL1|1|DA|PEN^Penicillin^L|SV|rash|20200101",
+    )
+)
+
+
+async def run() -> dict[str, Any]:
+    """Return messages a second of CPU, memory of a large document, and the score by facts."""
+    folder = _folder()
+    messages = [file.read_bytes() for file in sorted((folder / "messages").glob("*.hl7"))]
+    channel = ChannelProfile()
+    library = load()
+    traced, bare = Translator(library), Translator(library, traced=False)
+    split = _cpu(_split, messages)
+    read = _cpu(_read, messages)
+    whole = _cpu(lambda data: traced.translate(data, channel), messages)
+    untraced = _cpu(lambda data: bare.translate(data, channel), messages)
+    admission = _cpu(lambda data: traced.translate(data, channel), [_ADMISSION] * 50)
+    other = _hl7apy(messages[::10])
+    return {
+        "messages": len(messages),
+        "bytes_mean": sum(map(len, messages)) // len(messages),
+        "raw_split_us": split,
+        "read_fields_us": read,
+        "translate_us": whole,
+        "translate_per_second": round(1e6 / whole, 1),
+        "translate_without_trace_us": untraced,
+        "trace_cost": round(whole / untraced - 1, 3),
+        "admission_us": admission,
+        "hl7apy_parse_us": other,
+        "times_faster_than_hl7apy_parse": round(other / whole, 1),
+        "ratio_to_raw_split": round(split / whole, 4),
+        "large_document": _large(traced, channel),
+        "facts": _facts(folder, library_translator=traced),
+    }
+
+
+def _split(data: bytes) -> int:
+    text = data.decode()
+    return sum(
+        len(component.split("&"))
+        for line in text.split("\n")
+        for field in line.split("|")
+        for repetition in field.split("~")
+        for component in repetition.split("^")
+    )
+
+
+def _read(data: bytes) -> None:
+    for segment in parse(data).segments:
+        segment.field(0)
+
+
+def _cpu(work: Callable[[bytes], Any], messages: Sequence[bytes]) -> float:
+    """Return the best of some rounds in microseconds of CPU a message."""
+    best = float("inf")
+    for _ in range(_REPEATS):
+        start = time.process_time()
+        for data in messages:
+            work(data)
+        best = min(best, time.process_time() - start)
+    return round(best / len(messages) * 1e6, 1)
+
+
+def _hl7apy(messages: Sequence[bytes]) -> float:
+    """Return hl7apy's parse of what it can read; its faults are not counted."""
+    from hl7apy.parser import parse_message
+
+    start, count = time.process_time(), 0
+    for data in messages:
+        with warnings.catch_warnings(), contextlib.suppress(Exception):
+            warnings.simplefilter("ignore")
+            parse_message(data.decode("utf-8-sig").replace("\n", "\r"), find_groups=False)
+            count += 1
+    return round((time.process_time() - start) / max(count, 1) * 1e6, 1)
+
+
+def _large(translator: Translator, channel: ChannelProfile) -> dict[str, float]:
+    size = 10_000_000
+    data = (
+        b"MSH|^~\\&|A|H1|C|D|20260501083000||ORU^R01|1|P|2.5\rPID|1||7^^^H1\r"
+        b"OBR|1|P1|F1|1^x^L\rOBX|1|ED|1^x^L||^application^pdf^Base64^"
+        + b"AAAA" * (size // 4)
+        + b"||||||F\r"
+    )
+    start = time.perf_counter()
+    translator.translate(data, channel)
+    seconds = time.perf_counter() - start
+    tracemalloc.start()
+    translator.translate(data, channel)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return {"seconds": round(seconds, 3), "memory_times_size": round(peak / size, 2)}
+
+
+def _facts(folder: pathlib.Path, library_translator: Translator) -> dict[str, Any]:
+    """Return precision and recall against the expected bundles, over all and by resource."""
+    sender = Sender(zone=zoneinfo.ZoneInfo("Asia/Kolkata"))  # the vendor's own zone
+    channel = ChannelProfile(sender=sender)
+    ours: Counter[str] = Counter()
+    theirs: Counter[str] = Counter()
+    both: Counter[str] = Counter()
+    for file in sorted((folder / "expected").rglob("*-expected.json")):
+        name = file.name.removesuffix("-expected.json")
+        data = (folder / "messages" / f"{name}.hl7").read_bytes()
+        result = library_translator.translate(data, channel)
+        found = set() if isinstance(result, Unmapped) else set(facts_of(_plain(result)))
+        bundle = json.loads(file.read_text(encoding="utf-8"))
+        wanted = set(facts_of([entry["resource"] for entry in bundle["entry"]]))
+        found = {fact for fact in found if DERIVED_KEY not in fact[2] and fact[0] != "Provenance"}
+        wanted = {fact for fact in wanted if fact[0] != "Provenance"}
+        ours.update(fact[0] for fact in found)
+        theirs.update(fact[0] for fact in wanted)
+        both.update(fact[0] for fact in found & wanted)
+    return {
+        "precision": round(both.total() / max(ours.total(), 1), 4),
+        "recall": round(both.total() / max(theirs.total(), 1), 4),
+        "by_resource": {
+            name: [ours[name], theirs[name], both[name]] for name, _ in theirs.most_common()
+        },
+    }
+
+
+def _plain(result: TranslatedMessage) -> list[dict[str, Any]]:
+    """Return the resources with references that name their type."""
+    types = {f"urn:uuid:{one.key}": f"{one.type}/{one.key}" for one in result.resources}
+
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                name: types.get(item, item)
+                if name == "reference" and isinstance(item, str)
+                else named(item)
+                for name, item in value.items()
+            }
+        return [named(item) for item in value] if isinstance(value, list) else value
+
+    return [{**named(one.resource), "id": one.key} for one in result.resources]
+
+
+def _folder() -> pathlib.Path:
+    root = pathlib.Path(__file__).resolve().parents[2]
+    given = os.environ.get("QIAO_SHARED")
+    for place in [pathlib.Path(given)] if given else [p / "shared" for p in root.parents]:
+        if (place / "data" / "hl7v2-messages").is_dir():
+            return place / "data" / "hl7v2-messages"
+    raise NotSupported(
+        Issue(
+            code="not-found",
+            key="no-messages",
+            text_en="The shared HL7 v2 messages are not here.",
+            text_zh="未找到共享的 HL7 v2 报文。",
+            fix_en="Set QIAO_SHARED to the folder that holds data/hl7v2-messages.",
+            fix_zh="请将 QIAO_SHARED 设为含有 data/hl7v2-messages 的文件夹。",
+        )
+    )
