@@ -17,6 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 from fhir_store.arrays import Int4s, Int8s, Texts
 from fhir_store.changes import microseconds_of
 from fhir_store.failures import too_busy, translated_failures
+from fhir_store.flush import ACTOR_CHARACTERS
 from fhir_store.resource_types import TYPE_IDS
 
 Connection = AsyncConnection[Any]
@@ -215,7 +216,7 @@ async def verify(connection: Connection, *, head: Seal | None = None) -> list[Fi
 def _columns(accesses: Sequence[Access]) -> dict[str, Any]:
     return {
         "at": Int8s(microseconds_of(one.at) for one in accesses),
-        "actor": Texts(one.actor for one in accesses),
+        "actor": Texts(one.actor[:ACTOR_CHARACTERS] for one in accesses),
         "trace": Texts(one.trace_id for one in accesses),
         "action": Texts(one.action for one in accesses),
         "tid": Int4s(TYPE_IDS.get(one.type or "", 0) for one in accesses),

@@ -18,6 +18,8 @@ from fhir_store.resource_types import TYPE_IDS
 
 Connection = AsyncConnection[Any]
 Row = tuple[Any, ...]
+CODE_BYTES = 2_400
+ACTOR_CHARACTERS = 500
 
 
 class Dictionaries:
@@ -184,7 +186,9 @@ def _lose(statement: _Statement, losses: Sequence[tuple[int, IndexRows]]) -> Non
 def _add_dictionaries(
     statement: _Statement, gained: Sequence[IndexRows], known: Dictionaries
 ) -> list[Row]:
-    codes = known.unknown(row for rows in gained for row in rows.codes)
+    # A B-tree row holds 2,700 bytes. A longer code is found by itself, not by the dictionary.
+    short = (row for rows in gained for row in rows.codes if len(row[2].encode()) <= CODE_BYTES)
+    codes = known.unknown(short)
     if codes:
         pid, sid, code, display = zip(*codes, strict=True)
         statement.add(
@@ -203,7 +207,7 @@ def _add_audit(statement: _Statement, rows: Sequence[AuditRow]) -> None:
         statement.add(
             statements.AUDIT,
             a_at=Int8s(microseconds_of(one.context.at) for one in rows),
-            a_actor=Texts(one.context.actor for one in rows),
+            a_actor=Texts(one.context.actor[:ACTOR_CHARACTERS] for one in rows),
             a_trace=Texts(one.origin.trace_id for one in rows),
             a_source=Texts(one.origin.source for one in rows),
             a_action=Texts(one.action for one in rows),

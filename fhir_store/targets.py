@@ -232,7 +232,7 @@ def new_id() -> str:
 
 def _type_of(operation: ResourceOperation) -> str:
     if isinstance(operation, Create | Update):
-        return str(operation.resource["resourceType"])
+        return str(operation.resource.get("resourceType"))
     return operation.type
 
 
