@@ -150,3 +150,34 @@ async def test_without_an_issuer_nobody_comes_in_but_the_description(database_ur
         refused = await client.get("/fhir/Patient/p1")
         assert refused.status_code == 401
         assert refused.json()["issue"][0]["code"] == "login"
+
+
+CLAIM = f"{BASE}/StructureDefinition/cphc-patient"
+
+
+@pytest.mark.anyio
+async def test_a_resource_is_judged_against_a_profile_of_the_package(database_url: str) -> None:
+    async with client_of(database_url) as client:
+        asked = {
+            "resourceType": "Parameters",
+            "parameter": [
+                {"name": "resource", "resource": {"resourceType": "Patient", "gender": "male"}},
+                {"name": "profile", "valueUri": CLAIM},
+            ],
+        }
+        judged = await client.post("/fhir/Patient/$validate", json=asked)
+        issues = judged.json()["issue"]
+        missing = [i["details"]["text"] for i in issues if i["severity"] == "error"]
+        assert any("name" in text for text in missing)
+        assert any("birthDate" in text for text in missing)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("policy", "status"), [("enforce", 400), ("warn", 201), ("off", 201)])
+async def test_what_a_claimed_profile_means_to_a_write_is_a_setting(
+    database_url: str, policy: str, status: int
+) -> None:
+    async with client_of(database_url, claimed_profiles=policy) as client:
+        claiming = {"resourceType": "Patient", "meta": {"profile": [CLAIM]}, "gender": "male"}
+        written = await client.post("/fhir/Patient", json=claiming)
+        assert written.status_code == status, written.text
