@@ -27,13 +27,13 @@ OWN_EXAMPLE = {
 Pair = tuple[str, dict[str, Any]]
 
 
-def examples() -> list[dict[str, Any]]:
-    """Return the official R4 examples where they lie beside the checkout, else one of our own."""
+def examples(*, every: int | None = None) -> list[dict[str, Any]]:
+    """Return official R4 examples where they lie beside the checkout, else one of our own."""
     named = os.environ.get("QIAO_SHARED")
     root = pathlib.Path(__file__).resolve().parents[2]
     places = [pathlib.Path(named)] if named else [p / "shared" for p in list(root.parents)[:2]]
     files = [file for place in places for file in (place / "data/r4-examples").glob("*.json")]
-    step = max(1, len(files) // MAX_EXAMPLES)
+    step = every or max(1, len(files) // MAX_EXAMPLES)
     found = [resource_json.parse(file.read_bytes()) for file in sorted(files)[::step]]
     return found or [OWN_EXAMPLE]
 

@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from conformance.cphc.artefacts import package
 from conformance.fhirpath import Ports, Terminology
 from conformance.problem import InvalidContent
 from conformance.profiles import Profiles, snapshot
+from conformance.profiles.definitions import check_definition
+from conformance.r4 import tables
 
 CORE = "http://hl7.org/fhir/StructureDefinition/"
 OWN = "http://example.com/StructureDefinition/"
@@ -338,8 +341,6 @@ def test_the_snapshot_names_slices_and_their_children() -> None:
 
 
 def test_all_of_r4s_own_profiles_can_be_compiled() -> None:
-    from conformance.r4 import tables
-
     profiles = Profiles()
     broken = []
     for url in tables.load().profiles:
@@ -348,6 +349,14 @@ def test_all_of_r4s_own_profiles_can_be_compiled() -> None:
         except InvalidContent as problem:
             broken.append((url, str(problem)))
     assert broken == []
+
+
+def test_all_profiles_of_the_package_can_be_used() -> None:
+    definitions = [one for one in package() if one["resourceType"] == "StructureDefinition"]
+    profiles = Profiles(definitions)
+    faults = {one["url"]: check_definition(one, profiles) for one in definitions}
+    assert {url: found for url, found in faults.items() if found} == {}
+    assert len(definitions) > 50
 
 
 def test_missing_and_cyclic_profiles_are_told() -> None:
