@@ -82,12 +82,25 @@ def test_200_identifiers_32_clients_three_forms_make_200_resources(open_store, c
     assert asyncio.run(patients_after_race(open_store, context, 200, 32)) == 200
 
 
-def test_without_the_lock_the_same_race_makes_duplicates(open_store, context, monkeypatch):
+@pytest.mark.parametrize("is_locked", [True, False])
+def test_only_the_lock_keeps_slow_writers_from_making_duplicates(
+    open_store, context, monkeypatch, is_locked
+):
+    search = targets.search
+
+    async def slow_search(*arguments):
+        found = await search(*arguments)
+        await asyncio.sleep(0.02)  # between looking and writing: the moment that races need
+        return found
+
     async def no_lock(connection, lock_keys):
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(targets, "lock", no_lock)
-    assert asyncio.run(patients_after_race(open_store, context, 20, 9)) > 20
+    monkeypatch.setattr(targets, "search", slow_search)
+    if not is_locked:
+        monkeypatch.setattr(targets, "lock", no_lock)
+    made = asyncio.run(patients_after_race(open_store, context, 8, 9))
+    assert (made == 8) is is_locked
 
 
 async def lost_updates(stores, context, resources, writers):
