@@ -78,7 +78,7 @@ class LaneWorkers(Generic[R]):
         metrics: Metrics,
         workers: int = 2,
         batch: int = 50,
-        careful: int = 50,
+        careful: int = 10,
         poll_seconds: float = 1.0,
         on_written: Bell | None = None,
     ) -> None:

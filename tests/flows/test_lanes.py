@@ -240,7 +240,7 @@ def test_workers_start_work_when_the_bell_rings_and_stop_cleanly(open_spine, adt
     async def run():
         async with open_spine() as spine:
             await spine.bell.start()
-            workers = spine.workers(poll_seconds=30, careful=50)
+            workers = spine.workers(poll_seconds=30, careful=10)
             await workers.start()
             await asyncio.sleep(0.2)
             await spine.send(adt("M1"))
