@@ -128,17 +128,18 @@ async def insert_rows(connection: Connection, rows: Sequence[OutboxRow]) -> None
 
 
 # A row may go when nothing older of its key is open and the newest of its parent was taken.
+# A scalar subquery, not NOT EXISTS: that becomes a join over all open rows for four of them.
 _CLAIM = """
 with picked as (
   select o.id
     from outbox o
    where o.destination = %(destination)s
-     and (o.state in ('waiting', 'deferred') and o.due_at <= now()
-          or o.state = 'claimed' and o.lease_until < now())
-     and not exists (
-           select 1 from outbox e
-            where e.destination = o.destination and e.order_key = o.order_key and e.id < o.id
-              and e.state in ('waiting', 'claimed', 'inflight', 'deferred', 'unknown'))
+     and o.state in ('waiting', 'claimed', 'deferred')
+     and case o.state when 'claimed' then o.lease_until < now() else o.due_at <= now() end
+     and (select true from outbox e
+           where e.destination = o.destination and e.order_key = o.order_key and e.id < o.id
+             and e.state in ('waiting', 'claimed', 'inflight', 'deferred', 'unknown')
+           limit 1) is null
      and (o.depends_on is null or coalesce(
            (select p.state in ('accepted', 'settled') from outbox p
              where p.destination = o.destination and p.order_key = o.depends_on
@@ -168,6 +169,21 @@ async def claim(
             _CLAIM, {"destination": destination, "limit": limit, "lease": lease}, prepare=False
         )
         return sorted(await cursor.fetchall(), key=lambda owed: owed.id)
+
+
+async def supersede(connection: Connection, destination: str) -> int:
+    """Settle every unsent row for which a newer one of its key and part stands there, too."""
+    cursor = await connection.execute(
+        """update outbox o set state = 'superseded', settled_at = now(), lease_until = null
+            where o.destination = %s and o.is_latest_only and o.state in ('waiting', 'deferred')
+              and exists (
+                    select 1 from outbox n
+                     where n.destination = o.destination and n.order_key = o.order_key
+                       and n.part = o.part and n.id > o.id and n.state = 'waiting')""",
+        (destination,),
+        prepare=False,
+    )
+    return cursor.rowcount
 
 
 async def mark_inflight(

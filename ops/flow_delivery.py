@@ -156,6 +156,8 @@ class Counter:
             owed = await outbox.claim(
                 connection, name, limit=max(0, wanted - len(asked)), lease=lease
             )
+            if any(one.is_outdated for one in owed):
+                await outbox.supersede(connection, name)
         work = [(one, self._ask(one)) for one in asked]
         work += [(one, self._deliver(one)) for one in owed]
         for one, steps in work:

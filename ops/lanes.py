@@ -34,8 +34,12 @@ from ops.metrics import Metrics
 
 MOST_ATTEMPTS = 12
 """Tries of a transient failure before a person is asked; with the waits below about an hour."""
-MOST_DEATHS = 10
-"""Times an entry may have been under way when its worker died before it is parked."""
+MOST_DEATHS = 30
+"""Times an entry may have been under way when its worker died before it is parked.
+
+So many, because a process that is being killed for other reasons dies with the same first entry
+under way each time.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

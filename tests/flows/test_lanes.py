@@ -227,7 +227,7 @@ def test_an_entry_under_which_workers_keep_dying_is_parked(open_spine, adt):
             await spine.send(adt("M1"))
             await spine.send(adt("M2", patient="P2"))
             await spine.rows(
-                "update inbox set state = 'claimed', attempts = 10 where control_id = 'M1'"
+                "update inbox set state = 'claimed', attempts = 30 where control_id = 'M1'"
             )
             await spine.drain()
             assert (await spine.states())["M1"] == "parked"
