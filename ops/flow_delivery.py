@@ -16,7 +16,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from adapters.port import Outgoing, Receipt, Sender, Verdict
-from conformance.problem import Problem, Unavailable
+from conformance.problem import Problem
 from fhir_store import outbox
 from fhir_store.operations import Version
 from fhir_store.outbox import Owed, Settlement
@@ -38,6 +38,7 @@ class Document:
 
 LEASE = timedelta(seconds=10)
 """How long a claim holds without being renewed: when its worker dies, others wait this long."""
+_LOOK_SECONDS = 0.5  # between two looks for sends that nobody finished or that are due to be asked
 
 Compose = Callable[[Owed, Version], Awaitable[Document]]
 """Makes the destination's document of a version; raises a Problem where it cannot be right."""
@@ -112,7 +113,7 @@ class DeliveryWorkers:
                 try:
                     begun = await counter.begin_some(rung)
                     failures = 0
-                except (psycopg.Error, PoolTimeout, Unavailable, OSError) as away:
+                except Exception as away:  # noqa: BLE001 - a worker that ends would stop its partner
                     failures += 1
                     if failures == 1:
                         log.warning(
@@ -139,6 +140,7 @@ class Counter:
     under_way: set[asyncio.Task[None]] = field(default_factory=set)
     held: set[int] = field(default_factory=set)
     renewed_at: float = 0.0
+    looked_at: float = -_LOOK_SECONDS
 
     async def begin_some(self, ended: asyncio.Event) -> int:
         """Begin what may go and ask about what is due; sets `ended` as each is over."""
@@ -151,8 +153,11 @@ class Counter:
             return 0
         name, lease = self.destination.name, LEASE
         async with self.store.pool.connection() as connection:
-            await outbox.expire_inflight(connection, name)
-            asked = await outbox.claim_unknown(connection, name, limit=wanted, lease=lease)
+            asked: list[Owed] = []
+            if time.monotonic() - self.looked_at > _LOOK_SECONDS:
+                self.looked_at = time.monotonic()
+                await outbox.expire_inflight(connection, name)
+                asked = await outbox.claim_unknown(connection, name, limit=wanted, lease=lease)
             owed = await outbox.claim(
                 connection, name, limit=max(0, wanted - len(asked)), lease=lease
             )

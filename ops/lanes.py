@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Generic, Protocol, TypeVar
 
 import psycopg
-from psycopg_pool import PoolTimeout
 
 from conformance.problem import (
     EditConflict,
@@ -122,10 +121,12 @@ class LaneWorkers(Generic[R]):
                 rung.clear()
                 try:
                     worked = await self.run_once(lane)
-                except (psycopg.Error, PoolTimeout, Unavailable, OSError) as away:
+                except Exception as away:  # noqa: BLE001 - a worker that ends would stop its lanes
                     failures += 1
                     if failures == 1:
-                        log.warning("inbox cannot be worked on", reason=type(away).__name__)
+                        log.warning(
+                            "inbox cannot be worked on", reason=_kind(away), at=_place_of(away)
+                        )
                     await _wait(rung, min(5.0, 0.1 * 2 ** min(failures, 6)) * _jitter())
                     continue
                 if failures:

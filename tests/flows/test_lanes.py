@@ -271,3 +271,29 @@ def test_a_plan_follows_stops_through_merges():
     )
     assert [one.id for one in plan.run] == [8, 9]
     assert plan.waiting == {5: 1, 6: 1, 7: 1}
+
+
+def test_a_worker_outlives_whatever_goes_wrong(open_spine, adt, monkeypatch):
+    """Named after mirth-3323: a queue thread that died after one SQL exception."""
+
+    async def run():
+        async with open_spine() as spine:
+            take, wrong = lanes.take_batch, [ValueError("unforeseen"), collided()]
+
+            async def take_later(*given, **named):
+                if wrong:
+                    raise wrong.pop()
+                return await take(*given, **named)
+
+            monkeypatch.setattr(lanes, "take_batch", take_later)
+            workers = spine.workers(workers=1, poll_seconds=0.02)
+            await spine.send(adt("M1"))
+            await workers.start()
+            for _ in range(200):
+                if await spine.effects():
+                    break
+                await asyncio.sleep(0.02)
+            assert await spine.effects() == ["M1"]
+            await workers.stop()
+
+    asyncio.run(run())

@@ -85,6 +85,8 @@ alter table outbox alter payload set storage external;
 
 create index outbox_open on outbox (destination, id)
   where state in ('waiting', 'claimed', 'inflight', 'deferred', 'unknown');
+create index outbox_open_order on outbox (destination, order_key, id)
+  where state in ('waiting', 'claimed', 'inflight', 'deferred', 'unknown');
 create index outbox_order on outbox (destination, order_key, id);
 create index outbox_attention on outbox (state, id) where state in ('refused', 'unknown');
 create index outbox_trace on outbox (trace_id);
