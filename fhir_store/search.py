@@ -118,7 +118,7 @@ class Searcher:
         max_included: int = 1000,
     ) -> None:
         self._tokens = tokens
-        self._terminology = terminology
+        self.terminology = terminology
         self.parameters = parameters or CustomParameters()
         self._lookup = self.parameters.lookup
         self._max_included = max_included
@@ -138,7 +138,7 @@ class Searcher:
         after = self._tokens.open(query.cursor, fingerprint) if query.cursor else None
         compiler = Compiler(
             dictionary=CodeDictionary(connection),
-            terminology=self._terminology,
+            terminology=self.terminology,
             lookup=self._lookup,
             authorization=authorization,
         )
@@ -165,7 +165,7 @@ class Searcher:
         """Return SQL and values: the resource of expression `rid` may be seen; None is always."""
         compiler = Compiler(
             dictionary=CodeDictionary(connection),
-            terminology=self._terminology,
+            terminology=self.terminology,
             lookup=self._lookup,
             authorization=authorization,
         )
@@ -183,7 +183,7 @@ class Searcher:
         """Return the ids of at most `limit` matches, for conditional interactions."""
         compiler = Compiler(
             dictionary=CodeDictionary(connection),
-            terminology=self._terminology,
+            terminology=self.terminology,
             lookup=self._lookup,
             authorization=EVERYTHING,
         )

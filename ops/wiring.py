@@ -43,6 +43,7 @@ from routes.hub import Hub
 from routes.limits import Limits
 from routes.operations.forms import form_operations
 from routes.operations.terminology import terminology_operations
+from routes.search_terminology import search_terminology
 
 Identify = Callable[[str | None], Awaitable[Caller]]
 
@@ -165,6 +166,7 @@ async def _start_http(
     limits = Limits()
     accesses = await stack.enter_async_context(AccessLog(store.pool).running())
     definitions = Definitions(store, claimed=settings.claimed_profiles)
+    store.searcher.terminology = search_terminology(definitions)
     hub = Hub(
         store=store,
         check_profiles=definitions.check_profiles,

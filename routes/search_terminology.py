@@ -1,0 +1,67 @@
+"""What `:in`, `:not-in`, `:below` and `:above` of a search mean, by the definitions at hand."""
+
+from collections.abc import Sequence
+
+from conformance.problem import InvalidContent, Issue
+from conformance.terminology.library import Library
+from conformance.terminology.members import Reading, members_of
+from fhir_store.search_compile import Terminology
+from routes.definitions import Definitions
+
+Codes = Sequence[tuple[str, str]]
+_REMEMBERED = 200
+
+
+def search_terminology(definitions: Definitions) -> Terminology:
+    """Return the function a search asks for the codes of value sets and hierarchies.
+
+    Answers are remembered until a stored definition changes.
+    """
+    known: dict[tuple[str, str], Codes] = {}
+    of: list[Library] = []
+
+    async def codes_of(relation: str, value: str) -> Codes:
+        library = await definitions.library()
+        if of != [library] or len(known) > _REMEMBERED:
+            of[:] = [library]
+            known.clear()
+        if (relation, value) not in known:
+            find = _members if relation == "in" else _related
+            known[relation, value] = find(relation, value, library)
+        return known[relation, value]
+
+    return codes_of
+
+
+def _members(_: str, canonical: str, library: Library) -> Codes:
+    value_set = library.find("ValueSet", canonical)
+    if value_set is None:
+        raise InvalidContent(_UNKNOWN_VALUE_SET)
+    return list(members_of(value_set, Reading(library=library)))
+
+
+def _related(relation: str, token: str, library: Library) -> Codes:
+    canonical, _, code = token.rpartition("|")
+    system = library.code_system(canonical) if canonical else None
+    if system is None:
+        raise InvalidContent(_UNKNOWN_SYSTEM)
+    others = system.descendants(code) if relation == "below" else system.ancestors(code)
+    return [(system.url, one) for one in (code, *others)]
+
+
+_UNKNOWN_VALUE_SET = Issue(
+    code="not-found",
+    key="search-value-set",
+    text_en="The value set of the search is not known here",
+    text_zh="查询所用的值集未知",
+    fix_en="Give the canonical address of a stored ValueSet, or store it first.",
+    fix_zh="请给出已存储的 ValueSet 的规范地址，或先存储该值集。",
+)
+_UNKNOWN_SYSTEM = Issue(
+    code="not-found",
+    key="search-code-system",
+    text_en="The code system of the search is not given or not known here",
+    text_zh="未给出查询所用的代码系统，或其未知",
+    fix_en="Write system|code, and store the CodeSystem first.",
+    fix_zh="请写成 system|code，并先存储该 CodeSystem。",
+)
