@@ -32,7 +32,20 @@ def merged(stored: Resource, incoming: Resource) -> dict[str, Any]:
             result[name] = joined_identifiers(stored.get(name, ()), value)
         elif name != "id":
             result[name] = value
+    outlived = _outlived(result)
+    if outlived in result and outlived not in incoming:
+        del result[outlived]
     return result
+
+
+def _outlived(resource: Resource) -> str:
+    """Return the element that R4 allows only with what the record said before, or ""."""
+    match resource.get("resourceType"):
+        case "Appointment" if resource.get("status") not in ("cancelled", "noshow"):
+            return "cancelationReason"  # app-4
+        case "Observation" if any(name.startswith("value") for name in resource):
+            return "dataAbsentReason"  # obs-6
+    return ""
 
 
 def joined_identifiers(stored: Any, incoming: Any) -> list[Any]:

@@ -257,12 +257,16 @@ _COMPONENT_VALUES = {
 
 
 def result_components(call: PythonCall) -> None:
-    """Write each repetition of OBX-5 as a component under the observation's own code."""
+    """Write each repetition of OBX-5 as a component named by the observation's own code.
+
+    Its coding stays with the observation: R4's obs-7 wants no value beside a component that repeats
+    it, and another OBX of the same instance (OBX-21) may bring one.
+    """
     fields, context = _main(call), call.context
     kind = fields[2]
     separators = context.separators
     concept = call.compiler.type("CWE-CodeableConcept")
-    code = call.out.get("code", {"text": "not stated by the sender"})
+    code = {"text": _words_of(call.out.get("code", {}))}
     for number, raw in enumerate(fields[5].split(separators.repetition), 1):
         source = f"{call.source}-5[{number}]"
         index = len(call.out.get("component", ()))
@@ -289,6 +293,14 @@ def result_components(call: PythonCall) -> None:
                 continue
             element["valueCodeableConcept"] = value
         call.out.setdefault("component", []).append(element)
+
+
+def _words_of(code: dict[str, Any]) -> str:
+    for one in (code, *code.get("coding", ())):
+        for name in ("text", "display", "code"):
+            if one.get(name):
+                return str(one[name])
+    return "not stated by the sender"
 
 
 def _unit(fields: list[str], call: PythonCall) -> dict[str, str]:

@@ -74,8 +74,9 @@ def test_every_message_is_acknowledged_and_those_with_a_map_become_valid_resourc
             assert {event for (event,) in done} >= NINE
             rows = await spine.rows("select body from resource")
             assert len(rows) > 50
-            faults = [issue for (body,) in rows for issue in check(orjson.loads(body))]
-            assert faults == []
+            issues = [issue for (body,) in rows for issue in check(orjson.loads(body))]
+            # Some of R4's constraints are best practice and only warn.
+            assert [issue for issue in issues if issue.severity != "warning"] == []
 
     asyncio.run(run())
 
