@@ -20,7 +20,7 @@ _REPEATS = 5
 
 async def run() -> dict[str, Any]:
     """Return milliseconds of CPU for one pass over all files that both sides accept."""
-    files = [file.read_bytes() for file in _files()]
+    files = [file.read_bytes() for file in _files("r4-examples")]
     models = importlib.import_module("fhir.resources.R4B")
     both = [(data, model) for data in files if (model := _model(models, data)) is not None]
     data = [one for one, _ in both]
@@ -46,6 +46,24 @@ async def run() -> dict[str, Any]:
         "structural_times_faster_from_bytes": round(other_bytes / (read + structural), 1),
         "everything_times_faster": round(other_values / everything, 1),
         "everything_times_faster_from_bytes": round(other_bytes / (read + everything), 1),
+        **_records(models),
+    }
+
+
+def _records(models: Any) -> dict[str, Any]:
+    """Measure Synthea's records, transaction Bundles of hundreds of clinical resources."""
+    data = [file.read_bytes() for file in _files("synthea-r4")[:4]]
+    bundle = models.get_fhir_model_class("Bundle")
+    theirs = _cpu(bundle.model_validate_json, data)
+    form = _cpu(lambda one: _check_form(resource_json.parse(one)), data)
+    whole = _cpu(lambda one: structure.check(resource_json.parse(one)), data)
+    return {
+        "records_bytes": sum(map(len, data)),
+        "records_fhir_resources_ms": theirs,
+        "records_structural_from_bytes_ms": form,
+        "records_everything_from_bytes_ms": whole,
+        "records_structural_times_faster_from_bytes": round(theirs / form, 1),
+        "records_everything_times_faster_from_bytes": round(theirs / whole, 1),
     }
 
 
@@ -54,21 +72,21 @@ def _check_form(resource: dict[str, Any]) -> None:
     structure.check(resource, constraints=False, narratives=False)
 
 
-def _files() -> Sequence[pathlib.Path]:
-    """Return the example files: below QIAO_SHARED, or a folder `shared` beside the checkout."""
+def _files(kind: str) -> Sequence[pathlib.Path]:
+    """Return the files of one folder of inputs: below QIAO_SHARED, or beside the checkout."""
     named = os.environ.get("QIAO_SHARED")
     above = pathlib.Path(__file__).resolve().parents[3:5]
     for place in [pathlib.Path(named)] if named else [parent / "shared" for parent in above]:
-        if found := sorted((place / "data" / "r4-examples").glob("*.json")):
+        if found := sorted((place / "data" / kind).rglob("*.json")):
             return found
     raise NotSupported(
         Issue(
             code="not-found",
             key="no-examples",
-            text_en="The official R4 examples are not here.",
-            text_zh="未找到 R4 官方示例。",
-            fix_en="Set QIAO_SHARED to the folder that holds data/r4-examples.",
-            fix_zh="请将 QIAO_SHARED 设为含有 data/r4-examples 的文件夹。",
+            text_en="The example resources are not here.",
+            text_zh="未找到示例资源。",
+            fix_en=f"Set QIAO_SHARED to the folder that holds data/{kind}.",
+            fix_zh=f"请将 QIAO_SHARED 设为含有 data/{kind} 的文件夹。",
         )
     )
 

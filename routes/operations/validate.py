@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from conformance import resource_json
+from conformance.documents import read, with_places
 from conformance.problem import Issue
 from conformance.structure import check
 from routes.answer import Answer, outcome
@@ -22,7 +23,7 @@ async def validate(hub: Hub, request: Request) -> Answer:
     The status is 200 whatever is found; another says that nothing could be judged.
     https://hl7.org/fhir/R4/resource-operation-validate.html
     """
-    resource, parameters = _read(hub, request)
+    resource, parameters, is_bare = _read(hub, request)
     mode = text_of(parameters, "mode")
     profile = text_of(parameters, "profile")
     if mode is not None and mode not in _MODES:
@@ -38,23 +39,25 @@ async def validate(hub: Hub, request: Request) -> Answer:
     if not any(issue.severity in {"error", "fatal"} for issue in issues):
         await hub.refresh_definitions()
         issues += hub.check_profiles(resource, (profile,) if profile else ())
+    if is_bare and issues:
+        issues = with_places(read(request.body), issues)
     return outcome(200, issues or [_ALL_WELL])
 
 
-def _read(hub: Hub, request: Request) -> tuple[Mapping[str, Any] | None, list[Part]]:
-    """Return the resource to judge, bare or in Parameters, and the other parameters."""
+def _read(hub: Hub, request: Request) -> tuple[Mapping[str, Any] | None, list[Part], bool]:
+    """Return the resource to judge, the other parameters, and whether it is the body itself."""
     named: list[Part] = [{"name": name, "valueString": value} for name, value in request.query]
     if request.method != "POST" or not request.body:
-        return None, named
+        return None, named, False
     resource: dict[str, Any] = resource_of(request, hub)
     is_bare = resource.get("resourceType") != "Parameters" or request.address.type == "Parameters"
     if is_bare:
-        return resource, named
+        return resource, named, request.resource is None
     parts = parts_of(resource.get("parameter"))
     for part in parts:
         if part["name"] == "resource" and isinstance(part.get("resource"), dict):
-            return part["resource"], [*named, *parts]
-    return None, [*named, *parts]
+            return part["resource"], [*named, *parts], False
+    return None, [*named, *parts], False
 
 
 def _address_issues(resource: Mapping[str, Any], request: Request, mode: str | None) -> list[Issue]:

@@ -23,6 +23,23 @@ def parameters(**named: Any) -> dict[str, Any]:
     return {"resourceType": "Parameters", "parameter": listed}
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ('{"resourceType": "Patient",\n "active": "yes"}', "json"),
+        ('<Patient xmlns="http://hl7.org/fhir">\n <active value="yes"/></Patient>', "xml"),
+    ],
+)
+async def test_validate_tells_line_and_column(serve: Any, body: str, kind: str) -> None:
+    async with serve() as client:
+        headers = {"content-type": f"application/fhir+{kind}", "accept": JSON["content-type"]}
+        answer = await client.post("/Patient/$validate", content=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        (issue,) = answer.json()["issue"]
+        assert issue["expression"] == ["Patient.active"]
+        assert [one["valueInteger"] for one in issue["extension"]] == [2, 2]
+
+
 async def test_fhirpath_returns_each_value_with_its_type(serve: Any) -> None:
     async with serve() as client:
 
