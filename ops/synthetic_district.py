@@ -164,6 +164,7 @@ def _practitioner(number: int, person: Person) -> dict[str, Any]:
         "active": True,
         "name": [{"text": person.name, "family": person.surname, "given": [person.given]}],
         "gender": person.gender,
+        "qualification": [{"code": {"text": "全科医师 (general practitioner)"}}],
     }
 
 

@@ -41,6 +41,7 @@ from routes.bearer import ANYBODY, Caller, TokenVerifier, not_authenticated
 from routes.definitions import Definitions
 from routes.hub import Hub
 from routes.limits import Limits
+from routes.operations.contracts import contract_operations
 from routes.operations.forms import form_operations
 from routes.operations.terminology import terminology_operations
 from routes.search_terminology import search_terminology
@@ -183,7 +184,11 @@ async def _start_http(
 
     app = create_app(
         hub,
-        operations=(*terminology_operations(definitions), *form_operations(definitions)),
+        operations=(
+            *terminology_operations(definitions),
+            *form_operations(definitions),
+            *contract_operations(),
+        ),
         is_ready=is_ready,
         metrics=metrics.render,
         issuer=settings.issuer,

@@ -88,6 +88,11 @@ def reference_to(resource: Resource) -> str:
     return f"{resource['resourceType']}/{resource['id']}"
 
 
+def who(actor: str) -> dict[str, Any]:
+    """Return a reference to a person of the record, or the name of a system."""
+    return {"reference": actor} if "/" in actor else {"display": actor}
+
+
 def task(
     around: Surroundings, id_: str, code: str, contract: Resource, status: str, reason: str = ""
 ) -> Put:
@@ -101,7 +106,7 @@ def task(
         "focus": {"reference": reference_to(contract)},
         "for": {"reference": resident_of(contract)},
         "authoredOn": around.now.isoformat(),
-        "requester": {"reference": around.actor},
+        "requester": who(around.actor),
     }
     if reason:
         content["statusReason"] = {"text": reason}
@@ -118,7 +123,7 @@ def provenance(
     on_behalf_of: str | None = None,
 ) -> Put:
     """Return who did what to which resources, with the evidence of a signature."""
-    agent: dict[str, Any] = {"who": {"reference": around.actor}}
+    agent: dict[str, Any] = {"who": who(around.actor)}
     if on_behalf_of:
         agent["onBehalfOf"] = {"reference": on_behalf_of}
     content: dict[str, Any] = {

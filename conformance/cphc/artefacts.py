@@ -176,8 +176,8 @@ def operation_definitions() -> Iterator[dict[str, Any]]:
             "affectsState": affects,
             "code": code,
             "system": level == "system",
-            "type": level == "type",
-            "instance": level == "type",
+            "type": level in ("type", "both"),
+            "instance": level in ("type", "both", "instance"),
         }
         if types:
             resource["resource"] = types
