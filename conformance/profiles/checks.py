@@ -160,6 +160,8 @@ def _value_checks(shape: Shape, url: str) -> list[NodeCheck]:
         wanted = valued(facts, prefix)
         if wanted is not None:
             found.append(_limit_check(key, wanted, url))
+    if facts.get("mustHaveValue") and not base.get("mustHaveValue"):
+        found.append(_presence_check(url))
     length = facts.get("maxLength")
     if isinstance(length, int) and length != base.get("maxLength"):
         found.append(_length_check(length, url))
@@ -182,6 +184,14 @@ def _limit_check(key: str, wanted: tuple[str, Any], url: str) -> NodeCheck:
     def check(node: Node, run: CheckRun) -> None:
         if is_beyond(node, suffix, limit, is_least=key == "min-value"):
             run.add(key, node, url)
+
+    return check
+
+
+def _presence_check(url: str) -> NodeCheck:
+    def check(node: Node, run: CheckRun) -> None:
+        if node.value is None:
+            run.add("value", node, url)
 
     return check
 

@@ -11,6 +11,11 @@ from conformance.profiles.texts import fault
 from conformance.profiles.values import valued
 
 _IDENTITY = frozenset({"id", "path", "sliceName", "constraint", "base", "condition", "extension"})
+_PROFILE_ELEMENT = "http://hl7.org/fhir/StructureDefinition/elementdefinition-profile-element"
+# R5's ElementDefinition.mustHaveValue as an R4 profile writes it.
+_MUST_HAVE_VALUE = (
+    "http://hl7.org/fhir/5.0/StructureDefinition/extension-ElementDefinition.mustHaveValue"
+)
 _TYPE_SLICING = {
     "discriminator": [{"type": "type", "path": "$this"}],
     "ordered": False,
@@ -120,6 +125,10 @@ def _merge(shape: Shape, element: Mapping[str, Any], url: str, *, is_slice: bool
     for key, value in element.items():
         if key not in _IDENTITY and not key.startswith("_"):
             shape.facts[key] = value
+    if element.get("type"):
+        shape.facts["type"] = [_type_facts(type_) for type_ in element["type"]]
+    if any(_says(one, _MUST_HAVE_VALUE) for one in element.get("extension", ())):
+        shape.facts["mustHaveValue"] = True
     known = {rule.get("key") for rule in shape.facts.get("constraint", ())}
     new: list[Facts] = [r for r in element.get("constraint", ()) if r.get("key") not in known]
     if new:
@@ -128,6 +137,24 @@ def _merge(shape: Shape, element: Mapping[str, Any], url: str, *, is_slice: bool
         del shape.facts["contentReference"]
     if element.get("type") and shape.core is None and shape.children is not None:
         _forget_other_types(shape)
+
+
+def _type_facts(type_: Mapping[str, Any]) -> Facts:
+    """Return a type whose profiles on a part of a resource are written `canonical#element-id`."""
+    facts = {key: value for key, value in type_.items() if not key.startswith("_")}
+    beside = type_.get("_profile") or []
+    for index, one in enumerate(beside):
+        parts = [e.get("valueString") for e in (one or {}).get("extension", ())
+                 if e.get("url") == _PROFILE_ELEMENT]  # fmt: skip
+        if parts and index < len(facts.get("profile", ())):
+            profiles = list(facts["profile"])
+            profiles[index] = f"{profiles[index]}#{parts[0]}"
+            facts["profile"] = profiles
+    return facts
+
+
+def _says(extension: Mapping[str, Any], url: str) -> bool:
+    return extension.get("url") == url and extension.get("valueBoolean") is True
 
 
 def _forget_other_types(shape: Shape) -> None:

@@ -10,7 +10,7 @@ from conformance.problem import InvalidContent, Issue
 from conformance.profiles.checks import ProfileCompiler
 from conformance.profiles.differential import apply
 from conformance.profiles.run import MAX_DEPTH, CheckRun
-from conformance.profiles.shapes import Shape, core_root, is_core, name_of
+from conformance.profiles.shapes import Shape, core_root, is_core, name_of, shape_at
 from conformance.profiles.slicing import NodeCheck
 from conformance.profiles.texts import fault, issue
 from conformance.profiles.written import elements_of
@@ -42,6 +42,7 @@ class Profiles:
 
     def find(self, canonical: str) -> Mapping[str, Any] | None:
         """Return the StructureDefinition; a version, where given, must fit."""
+        canonical = canonical.partition("#")[0]
         found = self._definitions.get(canonical)
         if found is not None:
             return found
@@ -53,8 +54,12 @@ class Profiles:
         """Return the tree of a profile, None where it is unknown; raises InvalidContent."""
         if is_core(canonical):
             return core_root(name_of(canonical))
+        canonical, _, part = canonical.partition("#")
         definition = self.find(canonical)
-        return None if definition is None else self._root(definition, ())
+        if definition is None:
+            return None
+        root = self._root(definition, ())
+        return shape_at(root, part) if part else root
 
     def _root(self, definition: Mapping[str, Any], below: tuple[str, ...]) -> Shape:
         url = str(definition.get("url"))
@@ -109,7 +114,8 @@ class Profiles:
                 return None
             url = canonical.partition("|")[0]
             compiler = ProfileCompiler(url=url, root_of=self.known_root, conforms=self.conforms)
-            kept = self._for_type(root, compiler.root(root), url)
+            check = compiler.root(root)
+            kept = check if "#" in canonical else self._for_type(root, check, url)
             self._checks[canonical] = kept
         return kept
 

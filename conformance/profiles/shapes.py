@@ -148,9 +148,10 @@ def expand(shape: Shape, root_of: RootOf) -> dict[str, Shape]:
 
 
 def _children(shape: Shape, root_of: RootOf) -> dict[str, Shape]:
-    if shape.core is not None:
-        return core_children(shape.core)
     types = shape.types()
+    has_profile = len(types) == 1 and len(types[0].get("profile", [])) == 1
+    if shape.core is not None and not has_profile:
+        return core_children(shape.core)
     if len(types) == 1:
         profiles = types[0].get("profile", [])
         if len(profiles) == 1 and not is_core(profiles[0]):
@@ -158,6 +159,8 @@ def _children(shape: Shape, root_of: RootOf) -> dict[str, Shape]:
             if root is not None:
                 twin = root.as_base()
                 return expand(twin, root_of)
+        if shape.core is not None:
+            return core_children(shape.core)
         code = str(types[0].get("code"))
         if code in tables.load().types:
             return core_children((code, ""))
@@ -165,6 +168,17 @@ def _children(shape: Shape, root_of: RootOf) -> dict[str, Shape]:
     if kinds and all(tables.load().types[code].kind == "resource" for code in kinds):
         return core_children(("Resource", ""))
     return core_children(("Element", ""))
+
+
+def shape_at(root: Shape, element_id: str) -> Shape | None:
+    """Return the element of a tree by its id, `Composition.section:allergies`."""
+    found: Shape | None = root
+    for step in element_id.split(".")[1:]:
+        name, _, slice_name = step.partition(":")
+        found = (found.children or {}).get(name) if found is not None else None
+        for part in slice_name.split("/") if slice_name else ():
+            found = found.slices.get(part) if found is not None else None
+    return found
 
 
 def choice_of(children: Mapping[str, Shape], name: str) -> tuple[Shape, str] | None:

@@ -66,6 +66,8 @@ TEXTS: dict[str, Text] = {
          "值小于 {0} 允许的最小值。", "Correct the value.", "请更正该值。"),
         ("max-value", "value", "error", "The value is above the greatest allowed by {0}.",
          "值大于 {0} 允许的最大值。", "Correct the value.", "请更正该值。"),
+        ("value", "required", "error", "A value is needed, extensions alone do not do ({0}).",
+         "必须有值，仅有扩展不够（{0}）。", "Give the value.", "请填写该值。"),
         ("max-length", "too-long", "error", "The text is longer than {1} characters ({0}).",
          "文本超过 {1} 个字符（{0}）。", "Shorten it.", "请缩短文本。"),
         ("type", "structure", "error", "The type {1} is not allowed here by {0}; allowed: {2}.",

@@ -308,6 +308,73 @@ def test_extension_slices_go_by_their_url() -> None:
     assert keys(patient(extension=[one, one]), definition, extension) == ["max"]
 
 
+def test_a_slice_may_borrow_a_part_of_another_profile() -> None:
+    element = "http://hl7.org/fhir/StructureDefinition/elementdefinition-profile-element"
+    library = profile(
+        {"path": "Composition.section", "slicing": {
+            "discriminator": [{"type": "pattern", "path": "code"}], "rules": "open"}},
+        {"path": "Composition.section", "sliceName": "allergies"},
+        {"path": "Composition.section.title", "min": 1},
+        {"path": "Composition.section.code", "min": 1,
+         "patternCodeableConcept": {"coding": [{"code": "A"}]}},
+        type_="Composition", name="library",
+    )  # fmt: skip
+    part = {"extension": [{"url": element, "valueString": "Composition.section:allergies"}]}
+    definition = profile(
+        {"path": "Composition.section", "slicing": {
+            "discriminator": [{"type": "pattern", "path": "code"}], "rules": "closed"}},
+        {"path": "Composition.section", "sliceName": "a", "min": 1, "type": [
+            {"code": "BackboneElement", "profile": [library["url"]], "_profile": [part]}]},
+        type_="Composition",
+    )  # fmt: skip
+    section = {"title": "t", "code": {"coding": [{"code": "A"}]}}
+    good = {"resourceType": "Composition", "section": [section]}
+    assert keys(good, definition, library) == []
+    untitled = {**good, "section": [{"code": section["code"]}]}
+    assert keys(untitled, definition, library) == ["min"]
+    assert keys({**good, "section": []}, definition, library) == ["min"]
+    other = {**good, "section": [section, {"title": "x"}]}
+    assert keys(other, definition, library) == ["slice-closed"]
+
+
+def test_an_element_that_must_have_a_value_is_not_content_with_extensions() -> None:
+    url = "http://hl7.org/fhir/5.0/StructureDefinition/extension-ElementDefinition.mustHaveValue"
+    definition = profile(
+        {"path": "Patient.active", "min": 1, "extension": [{"url": url, "valueBoolean": True}]}
+    )
+    assert keys(patient(active=True), definition) == []
+    absent = {"extension": [{"url": "u", "valueCode": "unknown"}]}
+    assert keys(patient(_active=absent), definition) == ["value"]
+
+
+def test_slices_go_by_a_value_inside_an_extension() -> None:
+    kind = OWN + "kind"
+    extension = profile(
+        {"path": "Extension.url", "fixedUri": kind},
+        {"path": "Extension.value[x]", "type": [{"code": "code"}]},
+        type_="Extension", name="kind", kind="complex-type",
+    )  # fmt: skip
+    definition = profile(
+        {"id": "Patient.contact", "path": "Patient.contact", "slicing": {
+            "discriminator": [{"type": "value", "path": f"extension('{kind}').value"}],
+            "rules": "open"}},
+        {"id": "Patient.contact:main", "path": "Patient.contact", "sliceName": "main", "min": 1},
+        {"id": "Patient.contact:main.extension:kind", "path": "Patient.contact.extension",
+         "sliceName": "kind", "min": 1, "type": [{"code": "Extension", "profile": [kind]}]},
+        {"id": "Patient.contact:main.extension:kind.valueCode",
+         "path": "Patient.contact.extension.valueCode", "min": 1, "fixedCode": "main"},
+        {"id": "Patient.contact:main.name", "path": "Patient.contact.name", "min": 1},
+    )  # fmt: skip
+
+    def contact(code: str, **more: Any) -> dict[str, Any]:
+        return {"extension": [{"url": kind, "valueCode": code}], **more}
+
+    good = patient(contact=[contact("main", name={"text": "x"}), contact("other")])
+    assert keys(good, definition, extension) == []
+    assert keys(patient(contact=[contact("other")]), definition, extension) == ["min"]
+    assert keys(patient(contact=[contact("main")]), definition, extension) == ["min"]
+
+
 def test_a_content_reference_is_walked_into() -> None:
     definition = profile({"path": "Questionnaire.item.item.text", "min": 1}, type_="Questionnaire")
     good = {"resourceType": "Questionnaire", "item": [{"linkId": "1", "item": [{"text": "x"}]}]}
