@@ -11,51 +11,16 @@ import socket
 import ssl
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 from adapters.port import Accept, Received
 from adapters.transport.mllp_framing import Frame, FrameReader, Garbage, Oversize, to_frame
+from adapters.transport.mllp_limits import Ending, MllpLimits, Peer
 
 logger = logging.getLogger(__name__)
 
 Refuse = Callable[[Received, str], bytes | None]
 """Builds the last reply (an AR) for a frame that is not read to its end, from its first bytes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MllpLimits:
-    """What one listener bears; every breach ends the connection with a log line.
-
-    `frames_in_flight` above 1 lets a sender that does not wait for its ACKs go faster; where
-    keeping one of those frames fails, the next may already be kept, so its order may change.
-    """
-
-    frame_bytes: int = 16 * 2**20
-    frame_seconds: float = 15.0  # from the first byte of a frame to its last
-    opening_seconds: float = 60.0  # from connecting to the first byte of a frame
-    idle_seconds: float = 3600.0  # without a frame on a connection that has had one
-    reply_seconds: float = 30.0  # for the sender to read what we answered
-    handshake_seconds: float = 10.0
-    connections: int = 1000
-    connections_per_peer: int = 50
-    frames_in_flight: int = 1
-    held_bytes: int = 256 * 2**20  # unfinished frames of all connections together
-    garbage: Literal["close", "log"] = "close"
-
-
-@dataclass(frozen=True, slots=True)
-class _Peer:
-    host: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """Why a connection ended: a word that is counted, and words for the log."""
-
-    reason: str
-    text: str = ""
 
 
 _LINGER_SECONDS = 2.0
@@ -124,16 +89,16 @@ class MllpServer:
         for listener in self._sockets:
             listener.close()
         for connection in list(self.connections):
-            connection.finish(_Ending("stopped"))
+            connection.finish(Ending("stopped"))
         while self.connections and loop.time() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self.connections):
-            connection.end(_Ending("stopped"))
+            connection.end(Ending("stopped"))
         await asyncio.sleep(0)
         for task in background:
             task.cancel()
 
-    def admit(self, peer: _Peer) -> str | None:
+    def admit(self, peer: Peer) -> str | None:
         """Count a caller in, or return why there is no room."""
         if self._admitted >= self.limits.connections:
             return "connections"
@@ -143,14 +108,14 @@ class MllpServer:
         self._per_host[peer.host] += 1
         return None
 
-    def release(self, peer: _Peer) -> None:
+    def release(self, peer: Peer) -> None:
         """Count a caller out."""
         self._admitted -= 1
         self._per_host[peer.host] -= 1
         if not self._per_host[peer.host]:
             del self._per_host[peer.host]
 
-    def note(self, ending: _Ending, peer: _Peer) -> None:
+    def note(self, ending: Ending, peer: Peer) -> None:
         """Count and log the end of a connection that the peer did not choose."""
         self.counts[ending.reason] += 1
         if self._on_ended is not None:
@@ -173,17 +138,17 @@ class MllpServer:
                 logger.warning("mllp cannot accept: %s; channel %s", broken, self.channel)
                 await asyncio.sleep(0.1)
                 continue
-            peer = _Peer(host=str(address[0]), name=f"{address[0]}:{address[1]}")
+            peer = Peer(host=str(address[0]), name=f"{address[0]}:{address[1]}")
             reason = self.admit(peer)
             if reason is not None:
-                self.note(_Ending(reason), peer)
+                self.note(Ending(reason), peer)
                 accepted.close()
                 continue
             task = loop.create_task(self._welcome(accepted, peer))
             self._welcomes.add(task)
             task.add_done_callback(self._welcomes.discard)
 
-    async def _welcome(self, accepted: socket.socket, peer: _Peer) -> None:
+    async def _welcome(self, accepted: socket.socket, peer: Peer) -> None:
         """Hand an admitted caller to a connection, after the TLS handshake where there is one."""
         connection = _Connection(self, peer)
         patience = self.limits.handshake_seconds if self.tls else None
@@ -197,7 +162,7 @@ class MllpServer:
             reason = getattr(broken, "reason", None) or type(broken).__name__
             self.release(peer)
             word = "tls" if self.tls else "not-connected"
-            self.note(_Ending(word, f"{word}: {reason}"), peer)
+            self.note(Ending(word, f"{word}: {reason}"), peer)
             accepted.close()
 
     async def _sweep(self) -> None:
@@ -218,7 +183,7 @@ class MllpServer:
 class _Connection(asyncio.Protocol):
     """One caller: cuts frames, hands them to `accept` and writes the replies in order."""
 
-    def __init__(self, server: MllpServer, peer: _Peer) -> None:
+    def __init__(self, server: MllpServer, peer: Peer) -> None:
         self._server = server
         self._peer = peer
         self._loop = asyncio.get_running_loop()
@@ -282,7 +247,7 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         if self._reader.in_frame and not self._finishing:
-            self.finish(_Ending("cut-short", "closed by the peer inside a frame"))
+            self.finish(Ending("cut-short", "closed by the peer inside a frame"))
         elif self._transport is not None:
             self._finishing = True
             self._advance()
@@ -296,26 +261,26 @@ class _Connection(asyncio.Protocol):
         self._write_blocked_at = None
         self._advance()
 
-    def overdue(self, now: float) -> _Ending | None:
+    def overdue(self, now: float) -> Ending | None:
         """Return the limit this connection has broken by `now`, if any."""
         limits = self._server.limits
         if self._linger_until is not None:
-            return _Ending("lingered") if now > self._linger_until else None
+            return Ending("lingered") if now > self._linger_until else None
         if self._write_blocked_at is not None:
             late = now - self._write_blocked_at > limits.reply_seconds
-            return _Ending("reply-unread", "reply not read in time") if late else None
+            return Ending("reply-unread", "reply not read in time") if late else None
         if self._frame_began_at is not None and self._reading:
             if now - self._frame_began_at <= limits.frame_seconds:
                 return None
             ending = ", FS without CR" if self._reader.ends_without_return else ""
-            return _Ending("frame-late", "frame not finished in time" + ending)
+            return Ending("frame-late", "frame not finished in time" + ending)
         if self._running or self._waiting:
             return None
         if self._has_had_frame:
-            return _Ending("idle") if now - self._active_at > limits.idle_seconds else None
-        return _Ending("silent") if now - self._opened_at > limits.opening_seconds else None
+            return Ending("idle") if now - self._active_at > limits.idle_seconds else None
+        return Ending("silent") if now - self._opened_at > limits.opening_seconds else None
 
-    def finish(self, ending: _Ending) -> None:
+    def finish(self, ending: Ending) -> None:
         """Take nothing more from this caller; answer what is being kept, then close."""
         if self._finishing or self._lost:
             return
@@ -326,7 +291,7 @@ class _Connection(asyncio.Protocol):
         self._frame_began_at = None
         self._advance()
 
-    def end(self, ending: _Ending) -> None:
+    def end(self, ending: Ending) -> None:
         """Close at once."""
         if self._lost or self._transport is None:
             return
@@ -338,7 +303,7 @@ class _Connection(asyncio.Protocol):
 
     def _bears(self, garbage: Garbage) -> bool:
         if self._server.limits.garbage == "close":
-            self.finish(_Ending("garbage", f"{garbage.size} bytes outside a frame"))
+            self.finish(Ending("garbage", f"{garbage.size} bytes outside a frame"))
             return False
         text = f"ignored {garbage.size} bytes outside a frame"
         logger.warning("mllp %s; peer %s", text, self._peer.name)
@@ -349,7 +314,7 @@ class _Connection(asyncio.Protocol):
         if self._server.refuse is not None:
             head = self._received(oversize.head)
             self._last_reply = self._server.refuse(head, f"the frame is over {limit} bytes")
-        self.finish(_Ending("frame-size", f"frame over {limit} bytes"))
+        self.finish(Ending("frame-size", f"frame over {limit} bytes"))
 
     def _account(self) -> None:
         held = self._reader.held
@@ -357,7 +322,7 @@ class _Connection(asyncio.Protocol):
         self._held = held
         if held and self._server.held > self._server.limits.held_bytes:
             text = "unfinished frames of all connections hold too much memory"
-            self.finish(_Ending("memory", text))
+            self.finish(Ending("memory", text))
 
     def _received(self, payload: bytes) -> Received:
         return Received(
@@ -402,7 +367,7 @@ class _Connection(asyncio.Protocol):
             elif failed:
                 # Nothing was promised: without a reply the sender sends it again.
                 name = "cancelled" if task.cancelled() else type(task.exception()).__name__
-                self.end(_Ending("accept-failed", f"accept failed: {name}"))
+                self.end(Ending("accept-failed", f"accept failed: {name}"))
             else:
                 self._write(task.result())
         self._advance()

@@ -13,7 +13,8 @@ import uvloop
 
 from adapters.port import Received
 from adapters.transport.mllp_framing import to_frame
-from adapters.transport.mllp_server import MllpLimits, MllpServer
+from adapters.transport.mllp_limits import MllpLimits
+from adapters.transport.mllp_server import MllpServer
 
 SECONDS = 2.0
 ROUNDS = 3

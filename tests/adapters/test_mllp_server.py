@@ -11,7 +11,8 @@ import uvloop
 
 from adapters.port import Received
 from adapters.transport.mllp_framing import to_frame
-from adapters.transport.mllp_server import MllpLimits, MllpServer, Refuse
+from adapters.transport.mllp_limits import MllpLimits
+from adapters.transport.mllp_server import MllpServer, Refuse
 
 LOOPS = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 
@@ -259,6 +260,37 @@ def test_a_connection_that_only_waits_is_closed(
 
     run(scenario())
     assert reason in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "limits"),
+    [
+        (b"", MllpLimits(opening_seconds=0.2)),
+        (b"\x0bMSH|", MllpLimits(frame_seconds=0.2)),
+        (b"\x0bgood\x1c\r", MllpLimits(idle_seconds=0.2)),
+        (b"garbage", MllpLimits()),
+        (b"\x0b" + b"x" * 200_000, MllpLimits(frame_bytes=100_000)),
+        (b"\x0b" + b"x" * 200_000, MllpLimits(held_bytes=100_000)),
+    ],
+)
+def test_without_its_limit_each_of_these_connections_would_stay(
+    sent: bytes, limits: MllpLimits
+) -> None:
+    async def scenario() -> None:
+        async with (
+            listening(Keeper(), limits) as limited,
+            listening(Keeper(), MllpLimits(garbage="log")) as unlimited,
+            connected(limited) as (reader, writer),
+            connected(unlimited) as (_, other),
+        ):
+            writer.write(sent)
+            other.write(sent)
+            await read_end(reader)
+            while limited.connections:
+                await asyncio.sleep(0.01)
+            assert len(unlimited.connections) == 1
+
+    run(scenario())
 
 
 def test_trickled_bytes_do_not_extend_the_receive_deadline() -> None:

@@ -15,7 +15,8 @@ from certificates import DAY, NOW, SERVER, Identity, issue
 from adapters.port import Outgoing, Received, Verdict
 from adapters.transport.hl7_header import control_id_of
 from adapters.transport.mllp_client import MllpSender
-from adapters.transport.mllp_server import MllpLimits, MllpServer
+from adapters.transport.mllp_limits import MllpLimits
+from adapters.transport.mllp_server import MllpServer
 from adapters.transport.tls import client_context, server_context
 
 MESSAGE = b"MSH|^~\\&|Q|Q|HIS|H|20260102||ADT^A01|id-7|P|2.5.1\rPID|1\r"

@@ -8,7 +8,8 @@ import pytest
 
 from adapters.transport.hl7_header import acknowledgement_of
 from adapters.transport.mllp_framing import to_frame
-from adapters.transport.mllp_server import MllpLimits, MllpServer
+from adapters.transport.mllp_limits import MllpLimits
+from adapters.transport.mllp_server import MllpServer
 from mappings.hl7.message import parse
 
 
