@@ -1,101 +1,185 @@
-"""Units of measure made comparable: the simple part of UCUM, without special units.
+"""The unit algebra of UCUM's case-sensitive codes (https://ucum.org/ucum).
 
-https://ucum.org/ucum: prefixes, powers, products, quotients and the atoms that clinical data use.
-A unit outside of it has no canonical form and is compared by its code.
+A unit is a factor and the exponents of seven base units; units between which nobody can convert
+(`[iU]`, `[pH]`) are dimensions of their own. Temperatures carry an offset and convert only alone.
 """
 
 import re
-from decimal import Decimal, localcontext
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Context, Decimal, localcontext
+from fractions import Fraction
 from functools import lru_cache
 
-SYSTEM = "http://unitsofmeasure.org"
+from conformance.ucum_units import ATOMS, METRIC, OFFSETS, PREFIXES
 
-_PREFIXES = {
-    "Y": 24, "Z": 21, "E": 18, "P": 15, "T": 12, "G": 9, "M": 6, "k": 3, "h": 2, "da": 1,
-    "d": -1, "c": -2, "m": -3, "u": -6, "n": -9, "p": -12, "f": -15, "a": -18,
-}  # fmt: skip
-# atom: (factor, powers of the base units), metric atoms first
-_METRIC: dict[str, tuple[str, dict[str, int]]] = {
-    "m": ("1", {"m": 1}), "s": ("1", {"s": 1}), "g": ("1", {"g": 1}), "K": ("1", {"K": 1}),
-    "C": ("1", {"C": 1}), "cd": ("1", {"cd": 1}), "rad": ("1", {"rad": 1}),
-    "mol": ("6.02214076e23", {}), "L": ("0.001", {"m": 3}), "l": ("0.001", {"m": 3}),
-    "Hz": ("1", {"s": -1}), "N": ("1000", {"g": 1, "m": 1, "s": -2}),
-    "Pa": ("1000", {"g": 1, "m": -1, "s": -2}), "J": ("1000", {"g": 1, "m": 2, "s": -2}),
-    "W": ("1000", {"g": 1, "m": 2, "s": -3}), "A": ("1", {"C": 1, "s": -1}),
-    "V": ("1000", {"g": 1, "m": 2, "s": -2, "C": -1}), "Bq": ("1", {"s": -1}),
-    "Gy": ("1", {"m": 2, "s": -2}), "Sv": ("1", {"m": 2, "s": -2}),
-    "bar": ("100000000", {"g": 1, "m": -1, "s": -2}), "eq": ("6.02214076e23", {}),
-    "osm": ("6.02214076e23", {}), "cal": ("4184", {"g": 1, "m": 2, "s": -2}),
-    "m[H2O]": ("9806650", {"g": 1, "m": -1, "s": -2}),
-    "m[Hg]": ("133322000", {"g": 1, "m": -1, "s": -2}), "t": ("1000000", {"g": 1}),
-    "U": ("10036901266666666.6667", {"s": -1}), "kat": ("6.02214076e23", {"s": -1}),
-    "[IU]": ("1", {"[iU]": 1}), "[iU]": ("1", {"[iU]": 1}), "B": ("1", {"B": 1}),
-}  # fmt: skip
-_FIXED: dict[str, tuple[str, dict[str, int]]] = {
-    "min": ("60", {"s": 1}), "h": ("3600", {"s": 1}), "d": ("86400", {"s": 1}),
-    "wk": ("604800", {"s": 1}), "mo": ("2629800", {"s": 1}), "a": ("31557600", {"s": 1}),
-    "%": ("0.01", {}), "[ppth]": ("0.001", {}), "[ppm]": ("0.000001", {}),
-    "[in_i]": ("0.0254", {"m": 1}), "[ft_i]": ("0.3048", {"m": 1}),
-    "[lb_av]": ("453.59237", {"g": 1}), "[oz_av]": ("28.349523125", {"g": 1}),
-    "deg": ("0.0174532925199432957692", {"rad": 1}), "10*": ("10", {}), "10^": ("10", {}),
-    "[drp]": ("0.00000005", {"m": 3}), "[pH]": ("1", {"[pH]": 1}),
-}  # fmt: skip
-_TERM = re.compile(r"(10\*|10\^|[A-Za-z%]*(?:\[[A-Za-z0-9_]+\])?[A-Za-z]*|\d+)([+-]?\d+)?")
-_ANNOTATION = re.compile(r"\{[^{}]*\}")
+SYSTEM = "http://unitsofmeasure.org"
+_BASES = ("m", "s", "g", "rad", "K", "C", "cd")
+_MAX_EXPONENT = 99
+_WORD = re.compile(
+    r"(10[*^])([+-]?\d{1,2})?|(\d{1,30})|((?:\[[^\]]*\]|[^\d.()/\[\]{}+\-])+)([+-]?\d{1,2})?"
+)
+# An annotation standing alone is the unit 1; behind a unit it says nothing.
+_ANNOTATION = re.compile(r"(^|[./(])\{[^{}]*\}|\{[^{}]*\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a code means: `value · factor (+ offset)` in base units of these exponents."""
+
+    factor: Fraction
+    exponents: Mapping[str, int] = field(default_factory=dict)
+    offset: Fraction = Fraction(0)
+
+
+@lru_cache(maxsize=2048)
+def parse(code: str) -> Unit | None:
+    """Read a UCUM code; None if it is none that we know."""
+    if len(code) > 200 or not code.isascii():
+        return None
+    bare = _ANNOTATION.sub(lambda match: "" if match[1] is None else f"{match[1]}1", code)
+    if not bare:
+        return None
+    if bare in OFFSETS:
+        factor, offset = OFFSETS[bare]
+        return Unit(Fraction(factor), {"K": 1}, Fraction(offset))
+    try:
+        unit, at = _term(bare, 0, 0)
+    except _NotUcum:
+        return None
+    return unit if at == len(bare) else None
+
+
+class _NotUcum(Exception):
+    """The code cannot be read; stays in this module."""
+
+
+def _term(code: str, at: int, depth: int) -> tuple[Unit, int]:
+    """Read `component ((. | /) component)*`, from left to right."""
+    if depth > 20:
+        raise _NotUcum
+    total = Unit(Fraction(1))
+    sign = 1
+    if code[at : at + 1] == "/":
+        sign, at = -1, at + 1
+    while True:
+        unit, at = _component(code, at, depth)
+        total = _product(total, unit, sign)
+        operator = code[at : at + 1]
+        if operator not in (".", "/") or not operator:
+            return total, at
+        sign, at = (1 if operator == "." else -1), at + 1
+
+
+def _component(code: str, at: int, depth: int) -> tuple[Unit, int]:
+    if code[at : at + 1] == "(":
+        unit, at = _term(code, at + 1, depth + 1)
+        if code[at : at + 1] != ")":
+            raise _NotUcum
+        return unit, at + 1
+    match = _WORD.match(code, at)
+    if match is None:
+        raise _NotUcum
+    ten, ten_exponent, number, name, exponent = match.groups()
+    if ten:
+        return Unit(Fraction(10) ** int(ten_exponent or 1)), match.end()
+    if number:
+        if int(number) == 0:
+            raise _NotUcum
+        return Unit(Fraction(int(number))), match.end()
+    unit = _atom(name)
+    power = int(exponent or 1)
+    return Unit(unit.factor**power, {k: v * power for k, v in unit.exponents.items()}), match.end()
+
+
+def _atom(name: str) -> Unit:
+    known = _simple(name)
+    if known is not None:
+        return known
+    for length in (2, 1):
+        prefix = PREFIXES.get(name[:length])
+        if prefix is not None and name[length:] in METRIC:
+            unit = _simple(name[length:])
+            if unit is not None:
+                return Unit(unit.factor * Fraction(prefix), unit.exponents)
+    raise _NotUcum
+
+
+@lru_cache(maxsize=512)
+def _simple(name: str) -> Unit | None:
+    if name in _BASES:
+        return Unit(Fraction(1), {name: 1})
+    definition = ATOMS.get(name)
+    if definition is None:
+        return None
+    number, code = definition
+    if code == name:
+        return Unit(Fraction(1), {name: 1})
+    unit = parse(code)
+    return Unit(Fraction(number) * unit.factor, unit.exponents) if unit is not None else None
+
+
+def _product(left: Unit, right: Unit, sign: int) -> Unit:
+    exponents = dict(left.exponents)
+    for base, exponent in right.exponents.items():
+        exponents[base] = exponents.get(base, 0) + sign * exponent
+        if abs(exponents[base]) > _MAX_EXPONENT:
+            raise _NotUcum
+    factor = left.factor * right.factor if sign == 1 else left.factor / right.factor
+    return Unit(factor, {base: exponent for base, exponent in exponents.items() if exponent})
+
+
+def in_common_unit(
+    left: tuple[Decimal, str], right: tuple[Decimal, str]
+) -> tuple[Decimal, Decimal] | None:
+    """Return both values in the larger of the two units; None without a common dimension."""
+    units = parse(left[1]), parse(right[1])
+    if units[0] is None or units[1] is None or units[0].exponents != units[1].exponents:
+        return None
+    if units[0].factor >= units[1].factor:
+        return left[0], _converted(right[0], units[1], units[0])
+    return _converted(left[0], units[0], units[1]), right[0]
+
+
+def _converted(value: Decimal, source: Unit, target: Unit) -> Decimal:
+    amount = (Fraction(value) * source.factor + source.offset - target.offset) / target.factor
+    return Decimal(amount.numerator) / Decimal(amount.denominator)
+
+
+def combined(left: str, right: str, sign: int) -> tuple[Decimal, str] | None:
+    """Return the product (sign 1) or quotient (-1) of two units: its factor and base-unit code."""
+    units = parse(left), parse(right)
+    if units[0] is None or units[1] is None or units[0].offset or units[1].offset:
+        return None
+    try:
+        product = _product(units[0], units[1], sign)
+    except _NotUcum:
+        return None
+    factor = Decimal(product.factor.numerator) / Decimal(product.factor.denominator)
+    code = ".".join(
+        base if exponent == 1 else f"{base}{exponent}"
+        for base, exponent in sorted(product.exponents.items())
+    )
+    return factor, code or "1"
 
 
 @lru_cache(maxsize=4096)
-def canonical(unit: str) -> tuple[str, Decimal] | None:
+def canonical(code: str) -> tuple[str, Decimal] | None:
     """Return (dimension, factor to its base units), or None for a unit we cannot convert.
 
-    `canonical("mg/dL")` is `("g.m-3", Decimal("10"))`.
+    `canonical("mg/dL")` is `("g1.m-3", Decimal("10"))`. A temperature with an offset has none.
     """
-    if len(unit) > 60:
+    unit = parse(code) if code else Unit(Fraction(1))
+    if unit is None or unit.offset:
         return None
-    plain = _ANNOTATION.sub("", unit)
-    if plain == "":
-        return ("1", Decimal(1))
-    powers: dict[str, int] = {}
-    factor = Decimal(1)
-    sign = 1
-    with localcontext() as context:
-        context.prec = 40
-        for part in re.split(r"([./])", plain):
-            if part in (".", "/"):
-                sign = 1 if part == "." else -1
-                continue
-            if part == "":
-                continue
-            term = _term(part)
-            if term is None:
-                return None
-            amount, dimensions, power = term
-            if abs(power) > 12:
-                return None
-            factor *= amount ** (power * sign)
-            for base, count in dimensions.items():
-                powers[base] = powers.get(base, 0) + count * power * sign
-            sign = 1
-    name = ".".join(f"{base}{count}" for base, count in sorted(powers.items()) if count) or "1"
-    return name, factor
+    name = ".".join(f"{base}{power}" for base, power in sorted(unit.exponents.items())) or "1"
+    with localcontext(Context(prec=40)):
+        return name, Decimal(unit.factor.numerator) / Decimal(unit.factor.denominator)
 
 
-def _term(part: str) -> tuple[Decimal, dict[str, int], int] | None:
-    match = _TERM.fullmatch(part)
-    if match is None:
-        return None
-    atom, exponent = match.groups()
-    power = int(exponent) if exponent else 1
-    if atom.isdigit():
-        return (Decimal(atom), {}, 1) if not exponent and Decimal(atom) else None
-    if atom in _FIXED:
-        value, dimensions = _FIXED[atom]
-        return Decimal(value), dimensions, power
-    if atom in _METRIC:
-        value, dimensions = _METRIC[atom]
-        return Decimal(value), dimensions, power
-    for prefix, ten in _PREFIXES.items():
-        if atom.startswith(prefix) and atom[len(prefix) :] in _METRIC:
-            value, dimensions = _METRIC[atom[len(prefix) :]]
-            return Decimal(value).scaleb(ten), dimensions, power
-    return None
+def is_comparable(left: str, right: str) -> bool:
+    """Say whether two codes measure the same dimension."""
+    units = parse(left), parse(right)
+    return (
+        units[0] is not None and units[1] is not None and units[0].exponents == units[1].exponents
+    )

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import Any
 
-from conformance.fhirpath import temporal, ucum
+from conformance import ucum
+from conformance.fhirpath import temporal
 from conformance.fhirpath.arithmetic import is_number, real, tidy, within_bounds
 from conformance.fhirpath.equality import rounded
 from conformance.fhirpath.evaluation import (

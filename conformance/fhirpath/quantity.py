@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from conformance.fhirpath import ucum
+from conformance import ucum
 
-UCUM = "http://unitsofmeasure.org"
+UCUM = ucum.SYSTEM
 CALENDAR_UNITS = {
     spelling: unit
     for unit in ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
