@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conformance.constraint_reach import BY_HAND, Presence, keys_of, presence_test, shortcut
+from conformance.constraint_texts import ConstraintText, constraint_texts
 from conformance.fhirpath import model
 from conformance.fhirpath.direct import compile_test
 from conformance.fhirpath.direct_steps import Test
@@ -39,6 +40,11 @@ CORRECTIONS = {
     # Without a probability the R4 text is empty.
     "ras-2": "probability.empty()"
     " or (probability is decimal implies (probability as decimal) <= 100)",
+    # The code of the required value set is noshow; R4B says it.
+    "app-4": "cancelationReason.exists() implies (status = 'noshow' or status = 'cancelled')",
+    # `in` asks for one item on its left and `when` repeats; R4B asks of each.
+    "tim-9": "offset.empty() or (when.exists()"
+    " and when.select($this in ('C' | 'CM' | 'CD' | 'CV')).allFalse())",
     # Where precisions differ, `<=` is empty and the R4 text fails; R5 compares the boundaries.
     "per-1": "start.hasValue().not() or end.hasValue().not() or (start <= end)"
     " or (start.lowBoundary() <= end.highBoundary())",
@@ -133,15 +139,16 @@ def _holds_for_nothing(rule: Rule, type_name: str) -> bool:
 
 def _is_ours(constraint: tables.Constraint) -> bool:
     """Say whether the rule is R4's own and not another's of the same key."""
-    return constraint.expression in _published()
+    return (constraint.key, constraint.expression) in _published()
 
 
 @functools.cache
-def _published() -> frozenset[str]:
-    found: set[str] = set()
+def _published() -> frozenset[tuple[str, str]]:
+    """Return key and expression of all rules of R4, as published and as corrected."""
+    found = set(CORRECTIONS.items())
     for info in tables.load().types.values():
         for rules in (info.constraints, *(one.constraints for one in info.elements.values())):
-            found.update(rule.expression for rule in rules if rule.key in CORRECTIONS)
+            found.update((rule.key, rule.expression) for rule in rules)
     return frozenset(found)
 
 
@@ -289,13 +296,21 @@ def _issue(type_name: str, finding: Finding) -> Issue:
             text_zh=f"规则 {rule.key} 无法判定：{rule.expression}",
             expression=expression_of(type_name, place),
         )
+    text = constraint_texts().get(rule.key)
+    if text is None or (rule.key, rule.expression) not in _published():
+        text = ConstraintText(
+            f"The rule {rule.key} does not hold: {rule.expression}",
+            f"不满足规则 {rule.key}：{rule.expression}",
+            "Change the element so that this expression is true.",
+            "请修改该元素，使此表达式为真。",
+        )
     return Issue(
         severity=rule.severity,
         code="invariant",
         key=rule.key,
-        text_en=f"The rule {rule.key} does not hold: {rule.expression}",
-        text_zh=f"不满足规则 {rule.key}：{rule.expression}",
-        fix_en="Change the element so that this expression is true.",
-        fix_zh="请修改该元素，使此表达式为真。",
+        text_en=text.en,
+        text_zh=text.zh,
+        fix_en=text.fix_en,
+        fix_zh=text.fix_zh,
         expression=expression_of(type_name, place),
     )

@@ -10,7 +10,9 @@ import pytest
 from lxml import etree
 
 from conformance import resource_json, resource_xml, structure
+from conformance.constraint_texts import constraint_texts
 from conformance.problem import InvalidContent, InvalidStructure
+from conformance.r4 import tables
 from conformance.structure_texts import TEXTS
 
 DIV = '<div xmlns="http://www.w3.org/1999/xhtml">{}</div>'
@@ -166,6 +168,63 @@ def test_following_the_advice_about_the_head_of_xml_helps(
 def test_every_message_has_a_case_here() -> None:
     tried = {case[0] for case in CASES} | {"too-many"}
     assert {key for key in TEXTS if not key.startswith("xml-")} == tried
+
+
+PERIOD = {"start": "2026-02", "end": "2026-01"}
+CONDITION = {"resourceType": "Condition", "subject": {"display": "x"}, "code": {"text": "x"}}
+RESOLVED = {
+    "coding": [
+        {"system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "resolved"}
+    ]
+}
+APPOINTMENT: dict[str, Any] = {
+    "resourceType": "Appointment",
+    "status": "noshow",
+    "start": "2026-01-31T08:30:00Z",
+    "end": "2026-01-31T09:00:00Z",
+    "participant": [{"actor": {"display": "x"}, "status": "accepted"}],
+}
+UNIT = {"value": 1, "code": "kg"}
+CONSTRAINTS: list[tuple[str, dict[str, Any], str, Any, Any]] = [
+    ("pat-1", PATIENT, "contact", [{"gender": "male"}], [{"name": {"text": "x"}}]),
+    ("cpt-2", PATIENT, "telecom", [{"value": "1"}], [{"value": "1", "system": "phone"}]),
+    ("per-1", PATIENT, "name.0.period", PERIOD, {"start": "2026-01", "end": "2026-02"}),
+    ("att-1", PATIENT, "photo", [{"data": "QQ=="}], [{"data": "QQ==", "contentType": "a/b"}]),
+    ("qty-3", OBSERVATION, "valueQuantity", UNIT, {**UNIT, "system": "http://unitsofmeasure.org"}),
+    ("obs-6", {**OBSERVATION, "dataAbsentReason": {"text": "x"}}, "valueInteger", 1, ...),
+    ("obs-3", OBSERVATION, "referenceRange", [{"id": "a", "age": {"low": {"value": 1}}}], ...),
+    ("con-4", CONDITION, "abatementDateTime", "2026", ...),
+    ("app-4", {**APPOINTMENT, "cancelationReason": {"text": "x"}}, "status", "booked", "noshow"),
+    ("app-2", APPOINTMENT, "end", ..., "2026-01-31T09:00:00Z"),
+    ("app-1", APPOINTMENT, "participant", [{"status": "accepted"}], APPOINTMENT["participant"]),
+    ("org-1", {"resourceType": "Organization", "active": True}, "name", ..., "x"),
+]
+
+
+@pytest.mark.parametrize(("key", "resource", "path", "wrong", "mended"), CONSTRAINTS)
+def test_following_the_advice_meets_the_constraint(
+    key: str, resource: dict[str, Any], path: str, wrong: Any, mended: Any
+) -> None:
+    issues = {issue.key: issue for issue in structure.check(with_value(resource, path, wrong))}
+    assert issues[key].fix_en == constraint_texts()[key].fix_en
+    assert structure.check(with_value(resource, path, mended)) == []
+
+
+def test_a_condition_with_an_abatement_is_resolved() -> None:
+    resource = {**CONDITION, "abatementDateTime": "2026", "clinicalStatus": RESOLVED}
+    assert structure.check(resource) == []
+
+
+def test_texts_of_constraints_are_whole_and_of_rules_that_are() -> None:
+    known = {
+        rule.key
+        for info in tables.load().types.values()
+        for rules in (info.constraints, *(one.constraints for one in info.elements.values()))
+        for rule in rules
+    }
+    for key, text in constraint_texts().items():
+        assert key in known
+        assert all(text), key
 
 
 def test_the_parsers_alone_would_take_in_what_is_refused() -> None:
