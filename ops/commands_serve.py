@@ -12,6 +12,7 @@ import uvloop
 from ops.cli import CANNOT_REACH
 from ops.database import database
 from ops.embedded_postgres import PostgresUnavailable
+from ops.garbage import collect_less_often
 from ops.logs import configure_logs
 from ops.ports_file import write_port
 from ops.settings import Settings, read_settings
@@ -37,6 +38,7 @@ def serve(
         typer.echo("QIAO_AUTH=off: whoever reaches loopback may do everything", err=True)
     try:
         with database(settings) as url:
+            collect_less_often()
             uvloop.run(_serve(settings, url, wanted))
     except (PostgresUnavailable, OSError) as failure:
         typer.echo(f"{failure}\nNext: qiao doctor", err=True)

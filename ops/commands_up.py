@@ -18,6 +18,7 @@ from ops.cli import CANNOT_REACH, CHECK_FAILED
 from ops.database import database
 from ops.demo import DemoFailed, send_one
 from ops.embedded_postgres import PostgresUnavailable
+from ops.garbage import collect_less_often
 from ops.logs import configure_logs
 from ops.ports_file import province_key, write_port
 from ops.province import province_sender
@@ -49,6 +50,7 @@ def up(
                     began,
                     "PostgreSQL is up" if settings.database_url else "embedded PostgreSQL is up",
                 )
+                collect_less_often()
                 uvloop.run(_run(settings, url, began, demo=demo, residents=residents))
     except (PostgresUnavailable, OSError) as failure:
         typer.echo(f"{failure}\nNext: qiao doctor", err=True)

@@ -192,12 +192,12 @@ class _Desk:
         for one in message.resources:
             key = keys[one.key]
             self.made[id(message), one.key] = key
-            incoming = with_references(one.resource, references)
-            if self.told.get(key) == incoming and key not in contents:
+            if self.told.get(key) == one.resource and key not in contents:
                 continue  # wards and doctors come with every message, mostly as they were
+            incoming = with_references(one.resource, references)
             stored = contents.get(key) or self.current.get(key)
             contents[key] = {**_content(one.match, stored, incoming), "id": key[1]}
-            self.told[key] = incoming
+            self.told[key] = one.resource
             self._learn(key, one.identity)
         for merge in message.merges:
             self._merge(merge, contents)

@@ -22,7 +22,6 @@ import uvloop
 
 from adapters.transport.mllp_server import MllpServer
 from fhir_store.inbox import InboxWriter
-from fhir_store.outbox import Delivery
 from fhir_store.store import Store, make_pool
 from mappings.engine.library import load
 from mappings.translate import Translator
@@ -31,9 +30,11 @@ from ops.bench_database import fresh_database
 from ops.channel import Channel
 from ops.flow_inbound import InboundFlow
 from ops.flow_translation import Reading, Translation
+from ops.garbage import collect_less_often
 from ops.lanes import LaneWorkers
 from ops.logs import configure_logs
 from ops.metrics import Metrics
+from ops.province import choose_province
 
 CHANNEL = Channel(name="his")
 FRAME = b"\x0b%s\x1c\r"
@@ -147,6 +148,7 @@ class _Process:
 def _main(name: str, url: str, pipe: Connection) -> None:
     with pathlib.Path("/dev/null").open("wb", buffering=0) as nowhere:
         configure_logs(nowhere)
+        collect_less_often()
         uvloop.run(_serve(globals()[name], url, pipe))
 
 
@@ -191,7 +193,7 @@ async def _inbox(url: str) -> Any:
 async def _hub(url: str) -> Any:
     """Run the whole way: listener, inbox, lanes, maps, store, outbox rows."""
     async with make_pool(url, size=8) as pool:
-        store = Store(pool, choose_destinations=lambda _: [Delivery(destination="province")])
+        store = Store(pool, choose_destinations=choose_province)
         bell, metrics = Bell(pool, "inbox"), Metrics()
         await bell.start()
         writer = InboxWriter(pool, on_kept=bell.ring)
