@@ -191,6 +191,11 @@ def content_hash_of(payload: bytes, header: Header) -> bytes:
     rest = payload[end:] if end >= 0 else b""
     fields = [text for number, text in enumerate(header.fields) if number != 7]
     digest = hashlib.sha256("\x1f".join(fields).encode("utf-8", "surrogatepass"))
+    if any("\ufffd" in text for text in fields):
+        # Different bytes that cannot be decoded look the same once decoded.
+        stamp = header.field(7).encode(header.codec, "replace")
+        head = payload if end < 0 else payload[:end]
+        digest.update(head.replace(stamp, b"", 1) if stamp else head)
     digest.update(rest)
     return digest.digest()
 

@@ -153,6 +153,23 @@ def test_what_can_be_filed_is_kept_whole_and_answered_once(
     asyncio.run(run())
 
 
+def test_undecodable_control_ids_that_look_alike_are_two_messages(open_spine, adt):
+    async def run():
+        async with open_spine() as spine, hospital_line(spine) as (_, reader, writer):
+            first, second = (
+                adt("ID", f7="20260101").replace(b"ID", b"M" + byte) for byte in (b"\xff", b"\xfe")
+            )
+            resent = first.replace(b"20260101|", b"20260102|", 1)
+            for payload in (first, second, resent):
+                writer.write(to_frame(payload))
+            acks = [await answer(reader) for _ in range(3)]
+            assert acks[0] == acks[2] != acks[1]
+            kept = await spine.rows("select raw from inbox order by id")
+            assert kept == [(first,), (second,)]
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
