@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from conformance.problem import EditConflict, Problem
+from conformance.problem import EditConflict, Problem, Throttled, Unavailable
 from fhir_store.door import Door
 from fhir_store.failures import is_collision, translated_failures
 from fhir_store.operations import WriteRequest, Written
@@ -68,6 +68,9 @@ class GroupedWrites:
         results: list[Result | None]
         try:
             results = [*await self._commit([request for request, _ in group])]
+        except (Unavailable, Throttled) as away:
+            # The commit may have happened before the connection was lost: never write it twice.
+            results = [away] * len(group)
         except Exception:  # noqa: BLE001 - whatever it was, each request finds out by itself
             results = [None] * len(group)
         for (request, future), result in zip(group, results, strict=True):

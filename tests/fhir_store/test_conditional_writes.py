@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import json
 
+import psycopg
 import pytest
 
 from conformance.problem import (
     DuplicateFound,
     InvalidContent,
     NotFound,
+    Unavailable,
     VersionConflict,
 )
 from fhir_store import targets
@@ -267,6 +269,29 @@ def test_a_failing_request_of_a_group_fails_alone(open_store, context):
             assert all(isinstance(one, list) for one in results[:20])
             assert all(isinstance(one, VersionConflict) for one in results[20:])
             assert await count_patients(store) == 20
+
+    asyncio.run(run())
+
+
+def test_a_group_whose_connection_is_lost_is_not_written_again(open_store, context, database_url):
+    async def run():
+        async with open_store() as store:
+            await store.write([Update(resource=patient("a", id="p1"))], context=context)
+            async with await psycopg.AsyncConnection.connect(database_url) as other:
+                await other.execute("SELECT 1 FROM resource FOR UPDATE")
+                writes = asyncio.gather(
+                    store.write([Update(resource=patient("b", id="p1"))], context=context),
+                    store.write([Create(resource=patient("c"))], context=context),
+                    return_exceptions=True,
+                )
+                ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid IN " + (
+                    "(SELECT pid FROM pg_locks WHERE NOT granted) AND datname = current_database()"
+                )
+                while not await (await other.execute(ended)).fetchall():
+                    await asyncio.sleep(0.02)
+                found = await writes
+            assert [type(one) for one in found] == [Unavailable, Unavailable]
+            assert await count_patients(store) == 1
 
     asyncio.run(run())
 
