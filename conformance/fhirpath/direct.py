@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conformance.fhirpath import direct_steps as steps
+from conformance.fhirpath import direct_tests as tests
 from conformance.fhirpath import model, patterns, types
 from conformance.fhirpath.compiler import Compiler
 from conformance.fhirpath.direct_steps import Test, Values
@@ -28,6 +29,7 @@ from conformance.fhirpath.syntax import (
     Special,
     TypeTest,
 )
+from conformance.fhirpath.trees import asks_position, starts_elsewhere
 
 _NOT_BOOLEAN = frozenset({"+", "-", "*", "/", "div", "mod", "&"})
 
@@ -109,7 +111,7 @@ class DirectCompiler:
         """Return alternatives joined, those of other types left out at once."""
         parts = []
         for operand in operands:
-            if self.type is not None and _starts_elsewhere(operand, self.type):
+            if self.type is not None and starts_elsewhere(operand, self.type):
                 continue
             parts.append(self.values(operand))
         if not parts:
@@ -222,7 +224,7 @@ class DirectCompiler:
         """Compile to a test; raises NotDirect."""
         match tree:
             case Several("and" | "or" as operator, operands):
-                return steps.logic([self.test(one) for one in operands], decisive=operator == "or")
+                return tests.logic([self.test(one) for one in operands], decisive=operator == "or")
             case Binary():
                 return self.binary_test(tree)
             case TypeTest("is", Call("resolve", ()), name) if self.type == "Reference":
@@ -237,7 +239,7 @@ class DirectCompiler:
             case Member() | Path():
                 found = self.values(tree)
                 if found.types in (("boolean",), ("System.Boolean",)):
-                    return steps.boolean(found.run)
+                    return tests.boolean(found.run)
             case Literal(bool(value)):
                 return lambda _value, _scope: value
         raise NotDirect
@@ -246,21 +248,21 @@ class DirectCompiler:
         """Compile an operator between two expressions that answers with a boolean."""
         match tree:
             case Binary("implies", left, right):
-                return steps.implication(self.test(left), self.test(right))
+                return tests.implication(self.test(left), self.test(right))
             case Binary("xor", left, right):
-                return steps.exclusive(self.test(left), self.test(right))
+                return tests.exclusive(self.test(left), self.test(right))
             case Binary("=" | "!=" as operator, left, right):
                 one, other = self.values(left), self.values(right)
-                if steps.comparable_pair(one, other):
+                if tests.comparable_pair(one, other):
                     if isinstance(right, Literal) and right.value is not None:
-                        return steps.constant_test(one, right.value, is_negated=operator == "!=")
-                    return steps.equal_test(one, other, is_negated=operator == "!=")
+                        return tests.constant_test(one, right.value, is_negated=operator == "!=")
+                    return tests.equal_test(one, other, is_negated=operator == "!=")
             case Binary("in", left, Several("|", operands)):
-                return steps.membership(self.text(left), [_literal_text(one) for one in operands])
+                return tests.membership(self.text(left), [_literal_text(one) for one in operands])
             case Binary("<" | "<=" | ">" | ">=" as operator, left, right):
                 one, other = self.values(left), self.values(right)
-                if steps.is_moment_or_number(one) and steps.is_moment_or_number(other):
-                    return steps.ordered_test(one, other, operator)
+                if tests.is_moment_or_number(one) and tests.is_moment_or_number(other):
+                    return tests.ordered_test(one, other, operator)
         raise NotDirect
 
     def general_test(self, tree: Expression) -> Test:
@@ -290,29 +292,29 @@ class DirectCompiler:
             case Call("empty", ()):
                 return lambda value, scope: not run(value, scope)
             case Call("exists", (criterion,)):
-                return steps.any_of(run, self.criterion(found, criterion))
+                return tests.any_of(run, self.criterion(found, criterion))
             case Call("all", (criterion,)):
-                return steps.all_of(run, self.criterion(found, criterion))
+                return tests.all_of(run, self.criterion(found, criterion))
             case Call("isDistinct", ()) if all(map(steps.is_text, found.types)):
-                return steps.is_distinct(run)
+                return tests.is_distinct(run)
             case Call("hasValue", ()) if found.parent is not None and all(
                 model.is_primitive(name or "") for name in found.types
             ):
-                return steps.has_value(run)
+                return tests.has_value(run)
             case Call("is", (argument,)):
                 return self.type_test(found, types.name_in(argument) or "")
             case Call("not", ()) if found.types in (("boolean",), ("System.Boolean",)):
-                return steps.negation(steps.boolean(run))
+                return tests.negation(tests.boolean(run))
             case Call("startsWith" | "endsWith" | "contains" | "matches" as name, (argument,)):
                 if found.types and all(map(steps.is_text, found.types)):
-                    return steps.text_test(run, _text_verdict(name, _literal_text(argument)))
+                    return tests.text_test(run, _text_verdict(name, _literal_text(argument)))
         raise NotDirect
 
     def type_test(self, found: Values, name: str) -> Test:
         """Return `is` for resources and for elements whose type the definitions fix."""
         wanted = types.specifier_of(name)
         if found.types == (None,) and wanted.fhir is not None and wanted.system is None:
-            return steps.is_resource(found.run, wanted.fhir)
+            return tests.is_resource(found.run, wanted.fhir)
         raise NotDirect
 
     def reference_test(self, tree: Expression, name: str) -> Test:
@@ -320,7 +322,7 @@ class DirectCompiler:
         wanted = types.specifier_of(name)
         if wanted.fhir is None:
             raise NotDirect
-        return steps.reference_is(wanted.fhir, self.general_test(tree))
+        return tests.reference_is(wanted.fhir, self.general_test(tree))
 
 
 def _is_exactly(type_name: str, wanted: str) -> bool:
@@ -362,23 +364,11 @@ def _text_verdict(name: str, argument: str) -> Callable[[str], bool]:
     return lambda text: search(text) is not None
 
 
-def _starts_elsewhere(tree: Expression, type_name: str) -> bool:
-    """Say whether an alternative starts at another type and so gives nothing."""
-    while isinstance(tree, Path | TypeTest):
-        tree = tree.head if isinstance(tree, Path) else tree.operand
-    return (
-        isinstance(tree, Member)
-        and tree.name[:1].isupper()
-        and model.is_known(tree.name)
-        and not model.is_kind_of(type_name, tree.name)
-    )
-
-
 def compile_values(tree: Expression, type_name: str, *, as_filters: bool) -> Values | None:
     """Compile a whole expression over resources of a type; None if it needs the engine."""
     compiler = DirectCompiler(type=type_name, resource_type=type_name, as_filters=as_filters)
     try:
-        return None if _asks_position(tree) else compiler.values(tree)
+        return None if asks_position(tree) else compiler.values(tree)
     except NotDirect:
         return None
 
@@ -390,19 +380,9 @@ def compile_test(
     compiler = DirectCompiler(
         type=type_name, resource_type=resource_type, as_filters=as_filters, ignores_trace=True
     )
-    if _asks_position(tree):
+    if asks_position(tree):
         return compiler.whole_test(tree)
     try:
         return compiler.test(tree)
     except NotDirect:
         return compiler.whole_test(tree)
-
-
-def _asks_position(tree: Any) -> bool:
-    """Say whether `$index` or `$total` stands anywhere in the tree."""
-    if isinstance(tree, Special):
-        return tree.name != "$this"
-    if isinstance(tree, tuple):
-        return any(_asks_position(part) for part in tree)
-    names = getattr(type(tree), "__dataclass_fields__", ())
-    return any(_asks_position(getattr(tree, name)) for name in names)

@@ -174,7 +174,7 @@ def _type_info(name: str, facts: Mapping[str, Any], constraints: list[Constraint
     root = facts["elements"][0]
     for element_facts in facts["elements"][1:]:
         element = _element(element_facts, constraints)
-        inner = element.path[len(name) + 1 :]
+        inner = element.path.partition(".")[2]
         elements[inner] = element
         parent = inner.rpartition(".")[0]
         children.setdefault(parent, []).append(element)
