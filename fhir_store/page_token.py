@@ -39,7 +39,8 @@ class PageTokens:
 
     def seal(self, place: Place, fingerprint: bytes) -> str:
         """Return the token of a place in the search with this fingerprint."""
-        content = orjson.dumps([int(self._clock()), place.order, place.values, place.rid])
+        values = [_written(value) for value in place.values]
+        content = orjson.dumps([int(self._clock()), place.order, values, place.rid])
         nonce = self._nonce()
         sealed = self._cipher.encrypt(nonce, content, fingerprint)
         return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode()
@@ -56,7 +57,16 @@ class PageTokens:
         issued, order, values, rid = orjson.loads(content)
         if self._clock() - issued > self._lifetime:
             _refuse("search-page-expired", "older than a day", "已超过一天")
-        return Place(order=order, values=tuple(values), rid=rid)
+        return Place(order=order, values=tuple(_read(value) for value in values), rid=rid)
+
+
+def _written(value: Any) -> Any:
+    """Return a sort value for JSON, which has no infinity: open ends of numbers are infinite."""
+    return [repr(value)] if isinstance(value, float) else value
+
+
+def _read(value: Any) -> Any:
+    return float(value[0]) if isinstance(value, list) else value
 
 
 async def site_tokens(connection: AsyncConnection[Any]) -> PageTokens:

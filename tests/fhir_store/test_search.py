@@ -383,3 +383,25 @@ def test_words_of_narrative_and_content_are_found_once_indexed_and_the_lag_is_to
         assert [issue.key for issue in page.warnings] == ["search-words-behind"]
 
     library(scenario)
+
+
+def test_pages_go_on_past_values_without_an_end(library):
+    async def scenario(lib):
+        for n, comparator in enumerate((">", ">", "<", "<", "")):
+            quantity = {"value": 5, "unit": "mg"}
+            quantity |= {"comparator": comparator} if comparator else {}
+            await lib.put(observation(f"o{n}", valueQuantity=quantity))
+        for wish, count in (
+            (("value-quantity", "gt5"), 2),
+            (("_sort", "value-quantity"), 5),
+            (("_sort", "-value-quantity"), 5),
+        ):
+            seen, cursor = [], ""
+            while cursor is not None:
+                asked = [wish, ("_count", "1"), *([("_cursor", cursor)] if cursor else [])]
+                page = await lib.page("Observation", *asked)
+                seen += [v.id for v in page.matches]
+                cursor = page.next
+            assert len(seen) == len(set(seen)) == count
+
+    library(scenario)

@@ -339,6 +339,11 @@ def quantity_matches(value, text):
     return value.get("code") == code and number_matches(parts[0], low, high)
 
 
+def quantity_low(value):
+    is_below = value.get("comparator", "") in ("<", "<=")
+    return Decimal("-Infinity") if is_below else Decimal(str(value["value"]))
+
+
 def span_of(value):
     if isinstance(value, str):
         return moments(value)

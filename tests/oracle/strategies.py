@@ -78,13 +78,13 @@ period = st.one_of(
 
 
 def reference(*types):
-    literal = st.builds(lambda t, i: {"reference": f"{t}/{i}"}, pick(types), pick(IDS))
+    literal = st.builds(lambda t, i: {"reference": f"{t}/{i}"}, pick(types), pick(IDS[:3]))
     logical = st.builds(lambda i: {"identifier": i}, identifier.filter(lambda i: "value" in i))
     version = st.builds(lambda t, i: {"reference": f"{t}/{i}/_history/1"}, pick(types), pick(IDS))
     absolute = st.builds(
         lambda t, i: {"reference": f"http://other.org/{t}/{i}"}, pick(types), pick(IDS)
     )
-    return st.one_of(literal, literal, literal, logical, version, absolute)
+    return st.one_of(literal, literal, literal, literal, logical, version, absolute)
 
 
 human_name = maybe(

@@ -5,6 +5,7 @@ import importlib.util
 import pathlib
 import sys
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from hypothesis import HealthCheck, given, note, settings
@@ -97,7 +98,9 @@ def check_world(bench, data):
         question = strategies.questions(parameters, type_)
         count = data.draw(st.sampled_from([1, 1, 1, 2, 2, 3]))
         pairs = [data.draw(question) for _ in range(count)]
-        pairs += data.draw(st.sampled_from([[], [], [("_count", "1")], [("_count", "3")]]))
+        pairs += data.draw(
+            st.sampled_from([[], [("_count", "1")], [("_count", "2")], [("_count", "3")]])
+        )
         keys = sort_keys(type_)
         sort = data.draw(st.sampled_from([None, None, *keys])) if keys else None
         if sort:
@@ -112,7 +115,7 @@ def check_world(bench, data):
 
 
 def sort_keys(type_):
-    kinds = ("string", "date", "token")
+    kinds = ("string", "date", "token", "number", "quantity")
     codes = [c for c, (kind, _, extra) in naive_search.PARAMETERS[type_].items()
              if kind in kinds and extra not in ("phone", "ContactPoint", "deceased")]  # fmt: skip
     return [f"{sign}{code}" for code in [*codes, "_id"] for sign in ("", "-")]
@@ -126,6 +129,10 @@ def sort_value(naive, type_, id_, code, is_descending):
     values = naive.values(resource, kind, path, extra, "")
     if kind == "string":
         values = [naive_search.folded(v) for v in values]
+    elif kind == "number":
+        values = [Decimal(str(v)) for v in values]
+    elif kind == "quantity":
+        values = [naive_search.quantity_low(v) for v in values if "value" in v]
     elif kind == "date":
         values = [s[0] for s in map(naive_search.span_of, values) if s is not None]
     else:
