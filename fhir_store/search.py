@@ -24,16 +24,14 @@ from fhir_store.operations import Version
 from fhir_store.page_token import PageTokens, fingerprint_of, site_tokens
 from fhir_store.search_compile import Compiler, Terminology, row_numbers, stored_parameters
 from fhir_store.search_include import included_versions
+from fhir_store.search_page import count_statement, density_statement, page_statement
 from fhir_store.search_plan import (
     SORT_LIMIT,
     Place,
     Plan,
     SortColumn,
     choose,
-    count_statement,
-    density_statement,
     needs_estimates,
-    page_statement,
     parts_of,
 )
 from fhir_store.search_query import (
@@ -47,7 +45,8 @@ from fhir_store.search_query import (
     parse_query,
 )
 from fhir_store.search_rows import version_from_row
-from fhir_store.search_sql import Sql, is_gatherable, probe
+from fhir_store.search_sets import is_gatherable
+from fhir_store.search_sql import Sql, probe
 from fhir_store.search_text_index import words_behind
 
 Connection = AsyncConnection[Any]

@@ -6,9 +6,7 @@ The dictionary of codes in use and the terminology are asked where a value stand
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
-from conformance import ucum
 from conformance.index_converters import contact_value
 from conformance.r4 import tables
 from conformance.search_parameters import (
@@ -27,12 +25,17 @@ from fhir_store.index_rows import STRING_LENGTH, code_word
 from fhir_store.keys import (
     TEXT_SID,
     cached_key_of,
-    grams_of,
     key_of,
     resource_key,
     system_number,
-    text_check,
     url_key,
+)
+from fhir_store.search_spans import (
+    date_span,
+    number_span,
+    quantity_span,
+    start_and_end,
+    text_of,
 )
 from fhir_store.search_sql import after_prefix
 from fhir_store.search_words import query_of
@@ -442,90 +445,6 @@ def uris_above(uri: str) -> list[str]:
     return list(dict.fromkeys([uri, *(uri[:cut] for cut in cuts if cut), *with_slash]))
 
 
-def text_of(number: int, kind: str, text: str, prefix: tuple[str, ...] = ()) -> n.Text:
-    """Return the comparison with a string."""
-    folded = fold(text)[:STRING_LENGTH]
-    return n.Text(
-        h=cached_key_of(number, "v", *prefix),
-        kind=kind,
-        folded=folded,
-        check=text_check(text) if kind == "exact" else 0,
-        grams=tuple(grams_of(number, folded)) if kind == "contains" else (),
-    )
-
-
-def date_span(h: int, value: v.DateValue) -> n.Span:
-    """Return the span of a date comparison (search.html#prefix), on inclusive ranges."""
-    low, high = value.low, value.high
-    match value.prefix:
-        case "eq":
-            return n.Span(h=h, column="lo", low=low, high=high, also="{hi} <= {}", numbers=(high,))
-        case "ne":
-            also = "{hi} > {} OR {lo} < {}"
-            return n.Span(h=h, column="lo", also=also, numbers=(high, low))
-        case "gt":
-            return n.Span(h=h, column="hi", low=high, is_low_open=True)
-        case "lt":
-            return n.Span(h=h, column="lo", high=low, is_high_open=True)
-        case "ge":
-            also = "{hi} > {} OR {lo} >= {}"
-            return n.Span(h=h, column="hi", low=low, also=also, numbers=(high, low))
-        case "le":
-            also = "{lo} < {} OR {hi} <= {}"
-            return n.Span(h=h, column="lo", high=high, also=also, numbers=(low, high))
-        case "sa":
-            return n.Span(h=h, column="lo", low=high, is_low_open=True)
-        case "eb":
-            return n.Span(h=h, column="hi", high=low, is_high_open=True)
-        case _:
-            return n.Span(h=h, column="lo", high=high, also="{hi} >= {}", numbers=(low,))
-
-
-def number_span(h: int, value: v.NumberValue, factor: Any = 1) -> n.Span:
-    """Return the span of a number comparison; only eq, ne and ap know a precision."""
-    number, low, high = (float(end * factor) for end in (value.number, value.low, value.high))
-    match value.prefix:
-        case "eq":
-            also = "{hi} < {}"
-            return n.Span(
-                h=h, column="lo", low=low, high=high, is_high_open=True, also=also, numbers=(high,)
-            )
-        case "ne":
-            return n.Span(h=h, column="lo", also="{lo} < {} OR {hi} >= {}", numbers=(low, high))
-        case "gt":
-            return n.Span(h=h, column="hi", low=number, is_low_open=True)
-        case "lt":
-            return n.Span(h=h, column="lo", high=number, is_high_open=True)
-        case "ge":
-            return n.Span(h=h, column="hi", low=number)
-        case "le":
-            return n.Span(h=h, column="lo", high=number)
-        case "sa":
-            return n.Span(h=h, column="lo", low=number, is_low_open=True)
-        case "eb":
-            return n.Span(h=h, column="hi", high=number, is_high_open=True)
-        case _:
-            return n.Span(h=h, column="lo", high=high, also="{hi} >= {}", numbers=(low,))
-
-
-def quantity_span(
-    number: int, kind: str, value: v.QuantityValue, prefix: tuple[str, ...]
-) -> n.Span:
-    """Return the span of a quantity: without unit, in any comparable unit, or by its code."""
-    if not value.code:
-        return number_span(cached_key_of(number, kind, *prefix), value.number)
-    if value.system is None:
-        return number_span(cached_key_of(number, f"{kind}u", *prefix, value.code), value.number)
-    if value.system == ucum.SYSTEM:
-        canonical = ucum.canonical(value.code)
-        if canonical is not None:
-            dimension, factor = canonical
-            key = cached_key_of(number, f"{kind}c", *prefix, dimension)
-            return number_span(key, value.number, factor)
-    key = cached_key_of(number, f"{kind}s", *prefix, value.system, value.code)
-    return number_span(key, value.number)
-
-
 def composite_node(
     parameter: SearchParameter,
     payload: list[str],
@@ -548,34 +467,12 @@ def composite_node(
         elif isinstance(last, v.QuantityValue):
             spans.append(quantity_span(number, "xq", last, prefix))
         else:
-            spans.append(_start_and_end(cached_key_of(number, "xn", *prefix), value.parts[-2:]))
+            spans.append(start_and_end(cached_key_of(number, "xn", *prefix), value.parts[-2:]))
     if isinstance(last, v.StringValue):
         texts = (text_of(number, "prefix", last.text, prefix) for prefix in prefixes)
         return n.Texts(tuple(texts))
     table = "ix_date" if isinstance(last, v.DateValue) else "ix_num"
     return n.Ranged(table, tuple(spans))
-
-
-def _start_and_end(h: int, ends: Sequence[v.Value]) -> n.Span:
-    """Return one span for a start and an end that one row holds as lo and hi."""
-    start, end = ends
-    assert isinstance(start, v.NumberValue)
-    assert isinstance(end, v.NumberValue)
-    first, numbers = _point_test("{lo}", start)
-    second, more = _point_test("{hi}", end)
-    return n.Span(h=h, column="lo", also=f"({first}) AND ({second})", numbers=(*numbers, *more))
-
-
-def _point_test(column: str, value: v.NumberValue) -> tuple[str, tuple[float, ...]]:
-    number, low, high = float(value.number), float(value.low), float(value.high)
-    signs = {"gt": ">", "sa": ">", "lt": "<", "eb": "<", "ge": ">=", "le": "<="}
-    if value.prefix in signs:
-        return f"{column} {signs[value.prefix]} {{}}", (number,)
-    if value.prefix == "ne":
-        return f"{column} < {{}} OR {column} >= {{}}", (low, high)
-    if value.prefix == "ap":
-        return f"{column} >= {{}} AND {column} <= {{}}", (low, high)
-    return f"{column} >= {{}} AND {column} < {{}}", (low, high)
 
 
 def _joined(ways: Sequence[n.Node]) -> list[n.Node]:
