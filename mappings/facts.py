@@ -5,11 +5,18 @@ compared as instants, systems that a converter made up itself by their last part
 """
 
 import datetime
+import re
+import urllib.parse
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 Fact = tuple[str, str, str]
+# Systems that the two converters make of names: only the name is a fact.
+_MADE_UP = re.compile(
+    r"http://example\.com/v2-to-fhir-converter/(?:Identifier|CodeSystem)/(.+)"
+    r"|https://fhir\.qiao\.example/cphc/sid/(?:code-system/)?(.+)"
+)
 _DROPPED = frozenset({"id", "resourceType", "text", "fullUrl", "lastUpdated", "versionId"})
 
 
@@ -48,6 +55,9 @@ def _normal(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     text = str(value)
+    made_up = _MADE_UP.match(text)
+    if made_up:
+        return urllib.parse.unquote(made_up.group(1) or made_up.group(2))
     if len(text) >= 20 and text[10:11] == "T":
         try:
             moment = datetime.datetime.fromisoformat(text)

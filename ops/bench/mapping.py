@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import time
 import tracemalloc
 import warnings
@@ -15,10 +16,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import yaml
+
 from conformance.problem import Issue, NotSupported
 from mappings.channels.profile import ChannelProfile
 from mappings.engine.context import Sender
-from mappings.engine.library import load
+from mappings.engine.library import default_folder, load
 from mappings.facts import facts_of
 from mappings.hl7.message import parse
 from mappings.translate import Translator
@@ -134,6 +137,8 @@ def _facts(folder: pathlib.Path, library_translator: Translator) -> dict[str, An
     ours: Counter[str] = Counter()
     theirs: Counter[str] = Counter()
     both: Counter[str] = Counter()
+    unexplained: Counter[str] = Counter()
+    ledger = [re.compile(entry["match"]) for entry in yaml.safe_load(_ledger())]
     for file in sorted((folder / "expected").rglob("*-expected.json")):
         name = file.name.removesuffix("-expected.json")
         data = (folder / "messages" / f"{name}.hl7").read_bytes()
@@ -141,12 +146,21 @@ def _facts(folder: pathlib.Path, library_translator: Translator) -> dict[str, An
         found = set() if isinstance(result, Unmapped) else set(facts_of(_plain(result)))
         bundle = json.loads(file.read_text(encoding="utf-8"))
         wanted = set(facts_of([entry["resource"] for entry in bundle["entry"]]))
-        found = {fact for fact in found if DERIVED_KEY not in fact[2] and fact[0] != "Provenance"}
+        found = {fact for fact in found if fact[0] != "Provenance"}
         wanted = {fact for fact in wanted if fact[0] != "Provenance"}
         ours.update(fact[0] for fact in found)
         theirs.update(fact[0] for fact in wanted)
         both.update(fact[0] for fact in found & wanted)
+        unexplained.update(
+            f"{kind} {path}"
+            for kind, path, _ in found - wanted
+            if not any(rule.search(f"{kind} {path}") for rule in ledger)
+        )
     return {
+        "precision_without_ledgered": round(
+            both.total() / max(both.total() + unexplained.total(), 1), 4
+        ),
+        "unexplained": dict(unexplained.most_common(25)),
         "precision": round(both.total() / max(ours.total(), 1), 4),
         "recall": round(both.total() / max(theirs.total(), 1), 4),
         "by_resource": {
@@ -155,12 +169,18 @@ def _facts(folder: pathlib.Path, library_translator: Translator) -> dict[str, An
     }
 
 
+def _ledger() -> str:
+    return (default_folder() / "facts_ledger.yaml").read_text(encoding="utf-8")
+
+
 def _plain(result: TranslatedMessage) -> list[dict[str, Any]]:
     """Return the resources with references that name their type."""
     types = {f"urn:uuid:{one.key}": f"{one.type}/{one.key}" for one in result.resources}
 
     def named(value: Any) -> Any:
         if isinstance(value, dict):
+            if str(value.get("system", "")).endswith(f"/{DERIVED_KEY}"):
+                return None  # made by the hub, said by nobody
             return {
                 name: types.get(item, item)
                 if name == "reference" and isinstance(item, str)
