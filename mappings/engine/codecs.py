@@ -423,7 +423,12 @@ def _nothing(_value: Any, _context: Context) -> str:
 
 
 _ALL = (
-    Codec(name="text", forward=_to_text, backward=_text, loses="blanks around the text"),
+    Codec(
+        name="text",
+        forward=_to_text,
+        backward=_text,
+        loses="blanks around the text, control characters",
+    ),
     Codec(name="code", forward=_to_code, backward=_text, loses="repeated blanks"),
     Codec(name="dtm.date", forward=_to_date, backward=_from_date, loses="the time of day"),
     Codec(

@@ -63,7 +63,14 @@ def first_text(raw: str, level: int, context: Context) -> str:
         return ""
     if separators.escape and separators.escape in raw:
         raw = unescape(raw, separators, context.codec)
-    return raw.strip()
+    return raw.strip() if raw.isprintable() else clean(raw)
+
+
+def clean(text: str) -> str:
+    """Drop control characters, which no FHIR string may hold, but for tab and line ends."""
+    return "".join(
+        letter for letter in text if letter >= " " and letter != "\x7f" or letter in "\t\n\r"
+    ).strip()
 
 
 def _lookup(

@@ -7,7 +7,7 @@ from typing import Any
 from mappings.engine.codecs import own_system
 from mappings.engine.conditions import compile_condition
 from mappings.engine.context import Context
-from mappings.engine.converters import NULL, Convert
+from mappings.engine.converters import NULL, Convert, clean
 from mappings.engine.places import Place
 from mappings.engine.rows import Row
 from mappings.engine.scopes import SlotNames, Slots, Source, cut, parse_source
@@ -278,7 +278,7 @@ def _plain_part(row: Row, source: Source, place: Place, traced: bool) -> PartRow
             raw = raw.split(separators.subcomponent, 1)[0]
         if separators.escape and separators.escape in raw:
             raw = unescape(raw, separators, context.codec)
-        raw = raw.strip()
+        raw = raw.strip() if raw.isprintable() else clean(raw)
         if raw and raw != NULL:
             put(out, raw)
             if traced:
