@@ -69,7 +69,7 @@ def first_text(raw: str, level: int, context: Context) -> str:
 def clean(text: str) -> str:
     """Drop control characters, which no FHIR string may hold, but for tab and line ends."""
     return "".join(
-        letter for letter in text if letter >= " " and letter != "\x7f" or letter in "\t\n\r"
+        letter for letter in text if (letter >= " " and letter != "\x7f") or letter in "\t\n\r"
     ).strip()
 
 
