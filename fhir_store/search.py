@@ -115,12 +115,14 @@ class Searcher:
         terminology: Terminology = no_terminology,
         parameters: CustomParameters | None = None,
         max_included: int = 1000,
+        sort_limit: int = SORT_LIMIT,
     ) -> None:
         self._tokens = tokens
         self.terminology = terminology
         self.parameters = parameters or CustomParameters()
         self._lookup = self.parameters.lookup
         self._max_included = max_included
+        self._sort_limit = sort_limit
         self._densities = Densities()
 
     async def search(
@@ -209,6 +211,8 @@ class Searcher:
             if plan is None and explanation is not None:
                 explanation["statement"] = "-- nothing can match"
             return Page(matches=(), total=total, warnings=query.warnings, explanation=explanation)
+        if plan.is_dense:
+            await self._require_sortable(connection, plan)
         sql = Sql()
         statement = page_statement(plan, query.count + 1, after, sql)
         if explanation is not None:
@@ -244,6 +248,13 @@ class Searcher:
             warnings=warnings,
             explanation=explanation,
         )
+
+    async def _require_sortable(self, connection: Connection, plan: Plan) -> None:
+        """Refuse to sort more than may be sorted, instead of sorting a part."""
+        sql = Sql()
+        rows = await _fetch(connection, count_statement(plan, sql, self._sort_limit + 1), sql)
+        if rows[0][0] > self._sort_limit:
+            _refuse_sort(self._sort_limit)
 
     def _building_warnings(self, query: SearchQuery) -> tuple[Issue, ...]:
         """Say of each custom parameter that is still being built how far it is."""
@@ -419,6 +430,20 @@ async def _plan_rows(connection: Connection, statement: str, sql: Sql) -> int:
         if node["Node Type"] != "Aggregate":
             break
     return int(node["Plan Rows"])
+
+
+def _refuse_sort(limit: int) -> NoReturn:
+    raise TooCostly(
+        Issue(
+            code="too-costly",
+            key="search-sort-limit",
+            text_en=f"More than {limit} resources match, too many to sort this way",
+            text_zh=f"匹配的资源超过 {limit} 个，无法按此排序",
+            fix_en="Sort by one date, number or text parameter alone, or narrow the search.",
+            fix_zh="请只按一个日期、数字或文本参数排序，或缩小查询范围。",
+            expression="http._sort",
+        )
+    )
 
 
 def _refuse_slow() -> NoReturn:

@@ -51,6 +51,7 @@ class Plan:
     tids: tuple[int, ...]
     is_gathered: bool
     is_hedged: bool = False  # gathered if few, else walked by type: the statement itself decides
+    is_dense: bool = False  # sorted although many match: the number must be looked at first
     sort: tuple[SortColumn, ...] = ()
 
     @property
@@ -127,6 +128,7 @@ def choose(
             driver=driver,
             tids=tids,
             is_gathered=is_gathered,
+            is_dense=is_gathered and not is_sparse,
             sort=sort,
         )
     if after is not None and after.order.startswith("walk:"):

@@ -405,3 +405,17 @@ def test_pages_go_on_past_values_without_an_end(library):
             assert len(seen) == len(set(seen)) == count
 
     library(scenario)
+
+
+def test_too_many_matches_are_refused_rather_than_sorted_in_part(library):
+    async def scenario(lib):
+        await lib.put(*(patient(f"p{n}", gender="male") for n in range(6)))
+        query = parse_query("Patient", [("_sort", "gender,family")])
+        async with lib.pool.connection() as connection:
+            page = await Searcher(sort_limit=6).search(connection, query)
+            assert len(page.matches) == 6
+            with pytest.raises(TooCostly) as refusal:
+                await Searcher(sort_limit=5).search(connection, query)
+        assert refusal.value.issues[0].key == "search-sort-limit"
+
+    library(scenario)
