@@ -20,6 +20,7 @@ _NEEDED = {
 }
 _IS_TEXT = frozenset({"type", "path", "name"})
 _IS_NUMBER = frozenset({"index", "source", "destination"})
+_PARTS = frozenset({"value", *_IS_TEXT, *_IS_NUMBER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ def _operation_of(number: int, entry: Any) -> _Operation:
     read: dict[str, Any] = {}
     for part in parts if isinstance(parts, list) else []:
         name = part.get("name") if isinstance(part, dict) else None
-        if name in read or name not in {"value", *_IS_TEXT, *_IS_NUMBER}:
+        if not isinstance(name, str) or name in read or name not in _PARTS:
             raise unreadable(number, "a part is unknown or repeated", "有未知或重复的 part")
         read[name] = part if name == "value" else _single_value(part)
     kind = read.get("type")

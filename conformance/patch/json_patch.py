@@ -50,7 +50,7 @@ def _check_operation(number: int, operation: object) -> None:
     if not isinstance(operation, dict):
         raise unreadable(number, "an operation is an object", "操作应为对象")
     op = operation.get("op")
-    if op not in _OPERATIONS:
+    if not isinstance(op, str) or op not in _OPERATIONS:
         names = ", ".join(sorted(_OPERATIONS))
         raise unreadable(number, f"'op' must be one of {names}", f"op 应为 {names} 之一")
     needed = {"path"} | ({"from"} if op in _NEEDS_FROM else set())

@@ -29,6 +29,7 @@ from routes.writing import require_no_parameters, write_all
 
 # Entries of a batch that are worked on at once; more would starve everybody else.
 _AT_ONCE = 16
+_TEXTS = frozenset({"method", "url", "ifMatch", "ifNoneMatch", "ifNoneExist", "ifModifiedSince"})
 
 
 def batch_of(registry: Callable[[], Registry]) -> Handler:
@@ -43,7 +44,7 @@ def batch_of(registry: Callable[[], Registry]) -> Handler:
         resource = resource_of(request, hub)
         require_same_type(resource, "Bundle")
         kind, entries = resource.get("type"), resource.get("entry", [])
-        if kind not in {"batch", "transaction"} or not isinstance(entries, list):
+        if kind not in ("batch", "transaction") or not isinstance(entries, list):
             raise InvalidContent(_WRONG_KIND)
         if len(entries) > hub.limits.bundle_entries:
             limit = f"{hub.limits.bundle_entries} entries"
@@ -61,7 +62,7 @@ async def _batch(hub: Hub, request: Request, entries: list[Any], registry: Regis
     async def answer(raw: Any) -> bytes:
         async with turns:
             try:
-                if not isinstance(raw, dict) or not isinstance(raw.get("request"), dict):
+                if not _is_entry(raw):
                     raise InvalidContent(_WRONG_ENTRY)
                 (entry,) = entries_of({"entry": [raw]}, base=request.base)
                 return await _answer_alone(hub, request, entry, registry)
@@ -70,6 +71,17 @@ async def _batch(hub: Hub, request: Request, entries: list[Any], registry: Regis
 
     answers = await asyncio.gather(*(answer(raw) for raw in entries))
     return Answer(status=200, body=bundle("batch-response", answers))
+
+
+def _is_entry(raw: Any) -> bool:
+    """Say whether the parts that are read before the resource is judged have their types."""
+    request = raw.get("request") if isinstance(raw, dict) else None
+    return (
+        isinstance(request, dict)
+        and all(isinstance(request[name], str) for name in _TEXTS & request.keys())
+        and isinstance(raw.get("fullUrl", ""), str)
+        and isinstance(raw.get("resource", {}), dict)
+    )
 
 
 async def _transaction(
@@ -178,8 +190,8 @@ _NESTED = Issue(
 _WRONG_ENTRY = Issue(
     code="required",
     key="entry-request",
-    text_en="The entry has no request.",
-    text_zh="条目缺少 request。",
+    text_en="The entry has no request, or not of the right form.",
+    text_zh="条目缺少 request，或其格式有误。",
     fix_en="Give each entry request.method and request.url.",
     fix_zh="请为每个条目给出 request.method 和 request.url。",
     expression="Bundle.entry.request",
