@@ -173,6 +173,13 @@ def _special(code: str, modifier: str, text: str, name: str, reading: Reading) -
     reader = readers.get(code)
     if reader is None:
         return None
+    if not _words(text):
+        refuse(
+            name,
+            "search-empty-value",
+            ("an empty value", "值为空"),
+            ("Give a value, or leave the parameter out.", "请给出值，或去掉该参数。"),
+        )
     if modifier == "not" and code == "_id":
         return NotOf(reader())
     if modifier:

@@ -33,7 +33,7 @@ def query_of(text: str) -> str:
             asked.append(run[:_MAX_WORD])
         else:
             asked.extend(run[at : at + 2] for at in range(len(run) - 1))
-    return " & ".join(f"'{word}'" for word in dict.fromkeys(asked)) or "'' & !''"
+    return " & ".join(f"'{word}'" for word in dict.fromkeys(asked)) or "'a' & !'a'"
 
 
 def narrative_words(resource: Mapping[str, Any]) -> list[str]:

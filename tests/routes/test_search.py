@@ -115,7 +115,15 @@ async def test_includes_summaries_and_counts_shape_the_page(serve: Any) -> None:
 async def test_what_a_search_cannot_mean_is_said_and_lenient_leaves_it_out(serve: Any) -> None:
     async with serve() as client:
         await filled(client)
-        for query in ("nonsense=1", "gender:exact=male", "birthdate=soon", "_sort=nonsense"):
+        for query in (
+            "_content=",
+            "_lastUpdated=",
+            "_id=,",
+            "nonsense=1",
+            "gender:exact=male",
+            "birthdate=soon",
+            "_sort=nonsense",
+        ):
             answer = await client.get(f"/Patient?{query}")
             assert answer.status_code == 400, query
             issue = answer.json()["issue"][0]
@@ -127,6 +135,13 @@ async def test_what_a_search_cannot_mean_is_said_and_lenient_leaves_it_out(serve
         assert len(ids(lenient.json())) == 5
         assert lenient.json()["entry"][-1]["search"]["mode"] == "outcome"
         assert "nonsense" not in lenient.json()["link"][0]["url"]
+
+
+async def test_words_without_letters_find_nothing(serve: Any) -> None:
+    async with serve() as client:
+        await filled(client)
+        for query in ("_content=%C2%8E", "_text=_&_total=accurate"):
+            assert ids((await client.get(f"/Patient?{query}")).json()) == []
 
 
 async def test_compartments_hold_what_belongs_to_their_owner(serve: Any) -> None:
