@@ -95,7 +95,7 @@ def rules_of(hub: Hub, request: Request) -> QueryRules:
 def with_form(hub: Hub, request: Request) -> Request:
     """Return the request with the parameters of a POST body among its own."""
     if request.method != "POST" or not request.body:
-        return request
+        return _with_usual_total(request)
     if media_type_of(request.header(b"content-type") or "") != FORM:
         raise unsupported_media_type(FORM)
     asked: Pairs = (*request.asked, *parse_form(request.body, hub.limits))
@@ -105,7 +105,18 @@ def with_form(hub: Hub, request: Request) -> Request:
         request.address.type,
         is_lenient=request.prefer.is_lenient,
     )
-    return replace(request, asked=asked, query=query, shape=shape)
+    return _with_usual_total(replace(request, asked=asked, query=query, shape=shape))
+
+
+def _with_usual_total(request: Request) -> Request:
+    """Read `_totalMethod`, which fhirpy sends to every server when it counts, as `_total`."""
+    if not any(name == "_totalMethod" for name, _ in request.asked):
+        return request
+    asked = tuple(
+        ("_total", "accurate") if name == "_totalMethod" else (name, value)
+        for name, value in request.asked
+    )
+    return replace(request, asked=asked)
 
 
 def page_answer(request: Request, query: SearchQuery, page: Page, url: str) -> Answer:
