@@ -173,7 +173,7 @@ def _special(code: str, modifier: str, text: str, name: str, reading: Reading) -
     reader = readers.get(code)
     if reader is None:
         return None
-    if not _words(text):
+    if not words_in(text):
         refuse(
             name,
             "search-empty-value",
