@@ -146,4 +146,4 @@ def _as_warning(found: Issue) -> Issue:
 
 
 def _once(found: list[Issue]) -> list[Issue]:
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found)) if len(found) > 1 else found

@@ -26,33 +26,41 @@ _WIDER_CONTEXTS = {
 
 def check_extensions(root: Node, run: CheckRun) -> None:
     """Check every extension of a resource and of what it contains."""
-    if not _has_extension(root.value):
+    marked: set[int] = set()
+    if not _mark(root.value, marked):
         return
-    for parent, extension in _extensions(root):
+    for parent, extension in _extensions(root, marked):
         url = extension.value.get("url") if isinstance(extension.value, Mapping) else None
         if isinstance(url, str):
             _check(parent, extension, url, run)
 
 
-def _has_extension(value: Any) -> bool:
-    """Say whether there is any extension at all, without building nodes."""
+def _mark(value: Any, marked: set[int]) -> bool:
+    """Note the objects and lists in which an extension stands, without building nodes."""
     if isinstance(value, dict):
-        if "extension" in value or "modifierExtension" in value:
-            return True
-        return any(type(one) in (dict, list) and _has_extension(one) for one in value.values())
-    return isinstance(value, list) and any(_has_extension(one) for one in value)
+        has = "extension" in value or "modifierExtension" in value
+        for one in value.values():
+            if type(one) in (dict, list) and _mark(one, marked):
+                has = True
+    else:
+        has = False
+        for one in value:
+            if type(one) in (dict, list) and _mark(one, marked):
+                has = True
+    if has:
+        marked.add(id(value))
+    return has
 
 
-def _extensions(root: Node) -> Iterator[tuple[Node, Node]]:
+def _extensions(root: Node, marked: set[int]) -> Iterator[tuple[Node, Node]]:
     queue = [root]
     while queue:
         node = queue.pop()
-        if not _has_extension(node.value) and not _has_extension(node.companion):
-            continue
         for child in all_children(node):
             if child.key in _NAMES:
                 yield node, child
-            queue.append(child)
+            if id(child.value) in marked or id(child.companion) in marked:
+                queue.append(child)
 
 
 def _check(parent: Node, extension: Node, url: str, run: CheckRun) -> None:
