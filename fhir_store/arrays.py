@@ -28,6 +28,10 @@ class Texts(list[str | bytes | None]):
     """A list for a parameter of type text[]; bytes are UTF-8 already."""
 
 
+class Byteas(list[bytes | None]):
+    """A list for a parameter of type bytea[]."""
+
+
 def register(connection: psycopg.AsyncConnection[object]) -> None:
     """Teach a connection to send the lists of this module."""
     for kind, dumper in (
@@ -35,6 +39,7 @@ def register(connection: psycopg.AsyncConnection[object]) -> None:
         (Int4s, _Int4sDumper),
         (Float8s, _Float8sDumper),
         (Texts, _TextsDumper),
+        (Byteas, _ByteasDumper),
     ):
         connection.adapters.register_dumper(kind, dumper)
 
@@ -88,13 +93,25 @@ class _TextsDumper(Dumper):
     oid = 1009
 
     def dump(self, obj: Texts) -> bytes:
-        if not obj:
-            return _header.pack(0, 0, 25, 0, 0)[:12]
-        pieces = [_header.pack(1, int(None in obj), 25, len(obj), 1)]
-        for text in obj:
-            if text is None:
-                pieces.append(_length(-1))
-            else:
-                encoded = text if isinstance(text, bytes) else text.encode()
-                pieces += (_length(len(encoded)), encoded)
-        return b"".join(pieces)
+        return _pack_strings(obj, 25)
+
+
+class _ByteasDumper(Dumper):
+    format = Format.BINARY
+    oid = 1001
+
+    def dump(self, obj: Byteas) -> bytes:
+        return _pack_strings(obj, 17)
+
+
+def _pack_strings(values: Sequence[str | bytes | None], element_oid: int) -> bytes:
+    if not values:
+        return _header.pack(0, 0, element_oid, 0, 0)[:12]
+    pieces = [_header.pack(1, int(None in values), element_oid, len(values), 1)]
+    for value in values:
+        if value is None:
+            pieces.append(_length(-1))
+        else:
+            encoded = value if isinstance(value, bytes) else value.encode()
+            pieces += (_length(len(encoded)), encoded)
+    return b"".join(pieces)

@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from conformance.problem import Issue, Unavailable
+from fhir_store.arrays import Byteas, Int4s, Texts
 
 Connection = AsyncConnection[Any]
 
@@ -68,29 +69,48 @@ def lane_of(order_key: str, trace_id: str) -> int:
     return zlib.crc32((order_key or trace_id).encode()) % LANES
 
 
-_INSERT = """
-with given as (
-  select g.*, coalesce((
+# `reused` in words: the sender has used this control id before for another body.
+_REUSED = """coalesce((
            select true from inbox i
-            where i.control_id = g.control_id and i.channel = g.channel and i.sender = g.sender
-              and i.facility = g.facility and i.content_hash <> g.content_hash
-            limit 1), false) as reused
+            where i.control_id = {0}control_id{1} and i.channel = {0}channel{1}
+              and i.sender = {0}sender{1} and i.facility = {0}facility{1}
+              and i.content_hash <> {0}content_hash{1}
+            limit 1), false) as reused"""
+
+_COLUMNS = """insert into inbox (channel, sender, facility, control_id, content_hash, event,
+                   order_key, also_keys, lane, state, is_id_reused, trace_id, peer,
+                   raw, ack, issues)"""
+
+_KNOWN = """
+    on conflict (control_id, channel, sender, facility, content_hash) do nothing
+returning id, trace_id, is_id_reused"""
+
+_INSERT = f"""
+with given as (
+  select g.*, {_REUSED.format("g.", "")}
     from unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::bytea[], %b::text[],
-                %b::text[], %b::text[], %b::int2[], %b::text[], %b::text[], %b::text[],
+                %b::text[], %b::text[], %b::int4[], %b::text[], %b::text[], %b::text[],
                 %b::bytea[], %b::bytea[], %b::bytea[], %b::text[])
       as g (channel, sender, facility, control_id, content_hash, event, order_key, also_keys,
             lane, state, trace_id, peer, raw, ack, ack_if_reused, issues))
-insert into inbox (channel, sender, facility, control_id, content_hash, event, order_key,
-                   also_keys, lane, state, is_id_reused, trace_id, peer, raw, ack, issues)
+{_COLUMNS}
 select channel, sender, facility, control_id, content_hash, event, order_key,
        string_to_array(also_keys, chr(31)), lane,
        case when reused and ack_if_reused is not null then 'held' else state end, reused,
        trace_id, peer, raw, case when reused then coalesce(ack_if_reused, ack) else ack end,
        issues::jsonb
-  from given
-    on conflict (control_id, channel, sender, facility, content_hash) do nothing
-returning id, trace_id, is_id_reused
-"""
+  from given{_KNOWN}"""  # noqa: S608 - made of constants
+
+# The same for one message: arrays of one cost more to send than the row.
+_INSERT_ONE = f"""
+{_COLUMNS}
+select %(channel)b, %(sender)b, %(facility)b, %(control_id)b, %(content_hash)b, %(event)b,
+       %(order_key)b, string_to_array(%(also_keys)b::text, chr(31)), %(lane)b,
+       case when reused and %(ack_if_reused)b::bytea is not null then 'held' else %(state)b end,
+       reused, %(trace_id)b, %(peer)b, %(raw)b,
+       case when reused then coalesce(%(ack_if_reused)b::bytea, %(ack)b) else %(ack)b end,
+       %(issues)b::text::jsonb
+  from (select {_REUSED.format("%(", ")b")}) as known{_KNOWN}"""  # noqa: S608 - made of constants
 
 _STORED = """
 select i.id, i.trace_id, i.ack, i.is_id_reused
@@ -103,29 +123,11 @@ select i.id, i.trace_id, i.ack, i.is_id_reused
 async def keep(connection: Connection, entries: Sequence[NewEntry]) -> list[Kept]:
     """Insert the messages in one statement, or find them where they came before.
 
-    No two of `entries` may have the same sender and control id.
+    No two of `entries` may have the same sender and control id; the connection knows our arrays.
     """
-    cursor = await connection.execute(
-        _INSERT,
-        (
-            [e.channel for e in entries],
-            [e.sender for e in entries],
-            [e.facility for e in entries],
-            [e.control_id for e in entries],
-            [e.content_hash for e in entries],
-            [e.event for e in entries],
-            [e.order_key for e in entries],
-            ["\x1f".join(e.also_keys) if e.also_keys else None for e in entries],
-            [lane_of(e.order_key, e.trace_id) for e in entries],
-            [e.state for e in entries],
-            [e.trace_id for e in entries],
-            [e.peer for e in entries],
-            [e.raw for e in entries],
-            [e.ack for e in entries],
-            [e.ack_if_reused for e in entries],
-            [issues_to_json(e.issues) if e.issues else None for e in entries],
-        ),
-    )
+    insert = _INSERT_ONE if len(entries) == 1 else _INSERT
+    values = _row_of(entries[0]) if len(entries) == 1 else _arrays_of(entries)
+    cursor = await connection.execute(insert, values)
     new = {row[1]: (row[0], row[2]) for row in await cursor.fetchall()}
     kept = []
     for entry in entries:
@@ -145,6 +147,48 @@ async def keep(connection: Connection, entries: Sequence[NewEntry]) -> list[Kept
             )
         )
     return kept
+
+
+def _row_of(entry: NewEntry) -> dict[str, Any]:
+    return {
+        "channel": entry.channel,
+        "sender": entry.sender,
+        "facility": entry.facility,
+        "control_id": entry.control_id,
+        "content_hash": entry.content_hash,
+        "event": entry.event,
+        "order_key": entry.order_key,
+        "also_keys": "\x1f".join(entry.also_keys) or None,
+        "lane": lane_of(entry.order_key, entry.trace_id),
+        "state": entry.state,
+        "trace_id": entry.trace_id,
+        "peer": entry.peer,
+        "raw": entry.raw,
+        "ack": entry.ack,
+        "ack_if_reused": entry.ack_if_reused,
+        "issues": issues_to_json(entry.issues) if entry.issues else None,
+    }
+
+
+def _arrays_of(entries: Sequence[NewEntry]) -> tuple[Any, ...]:
+    return (
+        Texts(e.channel for e in entries),
+        Texts(e.sender for e in entries),
+        Texts(e.facility for e in entries),
+        Texts(e.control_id for e in entries),
+        Byteas(e.content_hash for e in entries),
+        Texts(e.event for e in entries),
+        Texts(e.order_key for e in entries),
+        Texts("\x1f".join(e.also_keys) or None for e in entries),
+        Int4s(lane_of(e.order_key, e.trace_id) for e in entries),
+        Texts(e.state for e in entries),
+        Texts(e.trace_id for e in entries),
+        Texts(e.peer for e in entries),
+        Byteas(e.raw for e in entries),
+        Byteas(e.ack for e in entries),
+        Byteas(e.ack_if_reused for e in entries),
+        Texts(issues_to_json(e.issues) if e.issues else None for e in entries),
+    )
 
 
 async def _stored(connection: Connection, entry: NewEntry) -> Kept:

@@ -43,7 +43,7 @@ def entry(number, **more):
 
 def fill(url, *entries):
     async def run():
-        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        async with make_pool(url, size=1) as pool, pool.connection() as connection:
             await keep(connection, entries)
 
     asyncio.run(run())
