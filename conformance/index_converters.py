@@ -282,10 +282,12 @@ def literal_of(text: str, base_url: str) -> tuple[str, str, str]:
     return ("url", bare, parts[1] if known else "")
 
 
-def reference_canonical(value: Any, into: list[Any], _: Context) -> None:
-    """Take a canonical, without its version and fragment."""
+def reference_canonical(value: Any, into: list[Any], context: Context) -> None:
+    """Take a canonical, without its version and fragment; `Type/id` is a literal reference."""
     if isinstance(value, str):
-        into.append(("url", canonical_url(value), ""))
+        kind, first, second = literal_of(canonical_url(value), context.base_url)
+        is_local = kind == "literal" and first in resource_types()
+        into.append((kind, first, second) if is_local else ("url", canonical_url(value), ""))
 
 
 def canonical_url(text: str) -> str:
