@@ -8,12 +8,15 @@ from adapters.province.client import Account, ProvinceSender
 from conformance.resource_json import parse
 from fhir_store.operations import Version, Written
 from fhir_store.outbox import Delivery, Owed
-from mappings.province_registration import registration_of
+from mappings.documents import Documents
+from mappings.engine.library import load
 from ops.certificates import province_tls
 from ops.flow_delivery import Destination, Document
 from ops.settings import Settings
 
 NAME = "province"
+REGISTRATION = "resident-registration"
+"""The map of the document: mappings/maps/province/resident.yaml."""
 
 
 def choose_province(written: Written) -> Sequence[Delivery]:
@@ -45,17 +48,22 @@ def province_sender(settings: Settings, url: str, key: bytes) -> Sender:
 
 def province_destination(settings: Settings, sender: Sender) -> Destination:
     """Return the province as a destination of residents' registrations."""
+    documents = Documents(load())
+    organization = {
+        "identifier": [{"value": settings.province_org_code}],
+        "name": settings.province_org_name,
+    }
 
     async def compose(owed: Owed, version: Version) -> Document:
-        payload = registration_of(
-            parse(version.body),
-            org_code=settings.province_org_code,
-            org_name=settings.province_org_name,
-            registered_on=_local_date(owed.created_at),
-        )
+        content = {
+            "patient": parse(version.body),
+            "organization": organization,
+            "registeredOn": _local_date(owed.created_at).isoformat(),
+        }
+        made = documents.compose(REGISTRATION, content)
         operation = "A" if owed.source_version == 1 else "U"
         facts = {"bizType": "resident", "opType": operation, "dataVersion": str(version.version)}
-        return Document(payload=payload, content_type="application/xml", facts=facts)
+        return Document(payload=made.payload, content_type=made.content_type, facts=facts)
 
     return Destination(
         name=NAME,
