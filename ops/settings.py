@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     jwks_url: str | None = Field(
         default=None, description="Where the issuer's public keys are (JWKS)."
     )
+    page_secret: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="What seals the page links of searches, the same in all processes; absent, the "
+        "database keeps one.",
+    )
     lane_workers: int = Field(
         default=2, description="Tasks of one process that translate inbound messages."
     )

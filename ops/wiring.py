@@ -18,7 +18,9 @@ from adapters.transport.mllp_server import MllpServer
 from conformance.problem import NotAuthenticated
 from fhir_store.audit import AccessLog
 from fhir_store.inbox import InboxWriter
+from fhir_store.page_token import PageTokens
 from fhir_store.queue_desk import read_figures
+from fhir_store.search import Searcher
 from fhir_store.store import Pool, Store, make_pool
 from mappings.engine.library import load
 from mappings.translate import Translator
@@ -84,7 +86,11 @@ async def running_hub(
         pool = await stack.enter_async_context(
             make_pool(database_url, size=settings.database_connections)
         )
-        store = Store(pool, choose_destinations=choose_province)
+        store = Store(
+            pool,
+            choose_destinations=choose_province,
+            searcher=Searcher(tokens=page_tokens_of(settings)),
+        )
         inbox_bell, outbox_bell = Bell(pool, "inbox"), Bell(pool, "outbox")
         for bell in (inbox_bell, outbox_bell):
             await bell.start()
@@ -107,6 +113,13 @@ async def running_hub(
             flow = InboundFlow(writer=writer, channels=channels, metrics=metrics)
             mllp_port = await _start_mllp(stack, settings, flow)
         yield Running(store=store, metrics=metrics, http_port=http_port, mllp_port=mllp_port)
+
+
+def page_tokens_of(settings: Settings) -> PageTokens | None:
+    """Return what seals page links; None leaves it to the secret that the database keeps."""
+    if settings.page_secret is None:
+        return None
+    return PageTokens(settings.page_secret.get_secret_value().encode())
 
 
 def _configured_province(settings: Settings) -> Sender | None:

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from conformance.cphc import BASE
-from ops.settings import Settings
+from conformance.problem import InvalidContent
+from ops.settings import Settings, read_settings
 from ops.wiring import running_hub
 
 ETHNIC = f"{BASE}/CodeSystem/cphc-gbt-3304"
@@ -181,3 +182,34 @@ async def test_what_a_claimed_profile_means_to_a_write_is_a_setting(
         claiming = {"resourceType": "Patient", "meta": {"profile": [CLAIM]}, "gender": "male"}
         written = await client.post("/fhir/Patient", json=claiming)
         assert written.status_code == status, written.text
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        (None, None, 200),
+        ("s" * 16, "s" * 16, 200),
+        ("s" * 16, "t" * 16, 400),
+        ("s" * 16, None, 400),
+    ],
+)
+async def test_a_page_link_is_followed_by_every_process_that_shares_the_secret(
+    database_url: str, first: str | None, second: str | None, status: int
+) -> None:
+    async with (
+        client_of(database_url, page_secret=first) as one,
+        client_of(database_url, page_secret=second) as other,
+    ):
+        page = (await one.get("/fhir/ValueSet?_count=1")).json()
+        link = next(link["url"] for link in page["link"] if link["relation"] == "next")
+        path = link[link.index("/fhir/") :]
+        assert (await one.get(path)).status_code == 200
+        assert (await other.get(path)).status_code == status
+
+
+def test_a_short_page_secret_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QIAO_PAGE_SECRET", "short")
+    with pytest.raises(InvalidContent) as refusal:
+        read_settings()
+    assert "QIAO_PAGE_SECRET" in refusal.value.issues[0].text_en
