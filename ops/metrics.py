@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from fhir_store.queue_desk import QueueFigures
 
 _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SEND_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -78,6 +79,15 @@ class Metrics:
             "qiao_mllp_connections_ended", "MLLP connections the hub ended, by reason",
             ["channel", "reason"], registry=registry,
         )  # fmt: skip
+        self._http_answers = Counter(
+            "qiao_http_answers", "FHIR answers, by interaction and class of status",
+            ["interaction", "status"], registry=registry,
+        )  # fmt: skip
+        self._http_seconds = Histogram(
+            "qiao_http_seconds", "From a request's head to its answer's last byte", ["interaction"],
+            buckets=_HTTP_BUCKETS, registry=registry,
+        )  # fmt: skip
+        self._answers_of: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._ack_of: dict[str, Histogram] = {}
         self._outcome_of: dict[tuple[str, str], Counter] = {}
 
@@ -104,6 +114,17 @@ class Metrics:
     def line_ended(self, channel: str, reason: str) -> None:
         """Count a connection that the hub ended."""
         self._lines_ended.labels(channel, reason).inc()
+
+    def answered(self, interaction: str, status: int, seconds: float) -> None:
+        """Count an answer of the FHIR base; its labels are looked up once."""
+        found = self._answers_of.get((interaction, status // 100))
+        if found is None:
+            labels = (interaction, f"{status // 100}xx")
+            found = (self._http_answers.labels(*labels), self._http_seconds.labels(interaction))
+            self._answers_of[interaction, status // 100] = found
+        counter, seconds_of = found
+        counter.inc()
+        seconds_of.observe(seconds)
 
     def id_reused(self, channel: str) -> None:
         """Count a known control id that came with another body."""

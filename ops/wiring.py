@@ -188,6 +188,7 @@ async def _start_http(
         identify=identify,
         authorize=Authorizer(store).authorize,
         note=accesses.note,
+        observe=metrics.answered,
         limits=limits,
         version=importlib.metadata.version("qiao"),
     )

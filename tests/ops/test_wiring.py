@@ -141,6 +141,27 @@ async def test_health_and_metrics_answer(database_url: str) -> None:
 
 
 @pytest.mark.anyio
+async def test_http_answers_are_counted_by_interaction_and_class_of_status(
+    database_url: str,
+) -> None:
+    async with client_of(database_url) as client:
+        await client.put("/fhir/Patient/p1", json=PATIENT)
+        for _ in range(2):
+            await client.get("/fhir/Patient/p1")
+        await client.get("/fhir/Patient/nobody")
+        await client.get("/fhir/Nothing/Nobody/none/at/all")
+        text = (await client.get("/metrics")).text
+    answers = [line for line in text.splitlines() if line.startswith("qiao_http_answers_total")]
+    assert sorted(answers) == [
+        'qiao_http_answers_total{interaction="read",status="2xx"} 2.0',
+        'qiao_http_answers_total{interaction="read",status="4xx"} 1.0',
+        'qiao_http_answers_total{interaction="unknown",status="4xx"} 1.0',
+        'qiao_http_answers_total{interaction="update",status="2xx"} 1.0',
+    ]
+    assert 'qiao_http_seconds_count{interaction="read"} 3.0' in text
+
+
+@pytest.mark.anyio
 async def test_without_an_issuer_nobody_comes_in_but_the_description(database_url: str) -> None:
     chosen = Settings(auth="on", http_port=0, mllp_port=0)
     async with (
