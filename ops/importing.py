@@ -12,19 +12,24 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
-from conformance.problem import InvalidContent, Issue, Problem, to_operation_outcome
+from conformance.problem import Issue, Problem, to_operation_outcome
 from conformance.resource_json import parse
 from conformance.structure import require_valid
-from fhir_store.bundle import entries_of, plan_transaction, refuse_change
 from fhir_store.import_progress import Counts, done_stretches, note_stretch
+from fhir_store.import_reading import (
+    LINE_BYTES,
+    RefusedLine,
+    Requests,
+    bundle_request,
+    import_context,
+    read_lines,
+)
 from fhir_store.operations import Update, WriteContext, WriteRequest, Written
 from fhir_store.store import Store, make_pool
 
 STRETCH_BYTES = 1_000_000  # about a thousand resources: one commit, and what a crash repeats
-LINE_BYTES = 16_000_000
 _EDGE = 65_536
 _STATEMENT_SECONDS = 120.0
 _ATTEMPTS = 3
@@ -121,12 +126,7 @@ async def _import_stretch(database_url: str, stretch: Stretch) -> Outcome:
     with pathlib.Path(stretch.path).open("rb") as file:
         file.seek(stretch.start)
         data = file.read(stretch.end - stretch.start)
-    context = WriteContext(
-        actor="import",
-        at=datetime.now(UTC),
-        source=f"urn:qiao:import:{stretch.source.hex()[:16]}",
-        deliveries=False,
-    )
+    context = import_context(stretch.source)
     read = _read_bundle if stretch.is_bundle else _read_lines
     requests, refused, lines = read(stretch, data, context)
     pool = make_pool(database_url, size=1, statement_seconds=_STATEMENT_SECONDS, name="qiao import")
@@ -134,16 +134,18 @@ async def _import_stretch(database_url: str, stretch: Stretch) -> Outcome:
         results = await _write(Store(pool), stretch, requests, len(refused), lines)
     for (line, _), result in zip(requests, results, strict=True):
         if isinstance(result, Problem):
-            refused.append(Refused(path=stretch.path, line=line, issues=tuple(result.issues)))
+            refused.append(RefusedLine(line, tuple(result.issues)))
     counts = _counts_of(results, len(refused) - _failed(results), lines)
     return Outcome(
         stretch=stretch,
         counts=counts,
-        refused=tuple(sorted(refused, key=lambda one: one.line)),
+        refused=tuple(
+            Refused(path=stretch.path, line=one.line, issues=one.issues)
+            for one in sorted(refused, key=lambda one: one.line)
+        ),
     )
 
 
-Requests = list[tuple[int, WriteRequest]]
 Result = list[Written] | Problem
 
 
@@ -179,55 +181,26 @@ def _failed(results: Sequence[Result]) -> int:
 
 def _read_lines(
     stretch: Stretch, data: bytes, context: WriteContext
-) -> tuple[Requests, list[Refused], int]:
-    """Parse and check each line."""
-    requests: Requests = []
-    refused: list[Refused] = []
+) -> tuple[Requests, list[RefusedLine], int]:
     lines = data.splitlines()
-    for number, line in enumerate(lines, start=stretch.first_line):
-        if not line.strip():
-            continue
-        try:
-            if len(line) >= LINE_BYTES:
-                raise InvalidContent(_TOO_LONG)
-            resource = parse(line)
-            require_valid(resource)
-            update = Update(resource=resource)
-            requests.append((number, WriteRequest(operations=[update], context=context)))
-        except Problem as problem:
-            refused.append(Refused(path=stretch.path, line=number, issues=tuple(problem.issues)))
+    requests, refused = read_lines(lines, stretch.first_line, context)
     return requests, refused, len(lines)
 
 
 def _read_bundle(
-    stretch: Stretch, data: bytes, context: WriteContext
-) -> tuple[Requests, list[Refused], int]:
-    """Read a transaction, batch or collection as one request; entries keep their ids."""
+    _stretch: Stretch, data: bytes, context: WriteContext
+) -> tuple[Requests, list[RefusedLine], int]:
+    """Read a file of one resource, which is a Bundle or goes in as it is."""
     try:
         bundle = parse(data)
         require_valid(bundle)
         if bundle["resourceType"] != "Bundle":
-            update = Update(resource=bundle)
-            request = WriteRequest(operations=[update], context=context)
+            request = WriteRequest(operations=[Update(resource=bundle)], context=context)
         else:
-            request = _request_of(bundle, context)
+            request = bundle_request(bundle, context)
     except Problem as problem:
-        return [], [Refused(path=stretch.path, line=1, issues=tuple(problem.issues))], 1
+        return [], [RefusedLine(1, tuple(problem.issues))], 1
     return [(1, request)], [], 1
-
-
-def _request_of(bundle: dict[str, Any], context: WriteContext) -> WriteRequest:
-    entries = []
-    for entry in bundle.get("entry", ()):
-        resource = entry.get("resource")
-        is_new = entry.get("request", {}).get("method", "POST") == "POST"
-        if is_new and resource is not None and "id" in resource:
-            # A second import of the same Bundle must find what the first has made.
-            url = f"{resource['resourceType']}/{resource['id']}"
-            entry = {**entry, "request": {"method": "PUT", "url": url}}
-        entries.append(entry)
-    plan = plan_transaction(entries_of({**bundle, "entry": entries}), change_of=refuse_change)
-    return WriteRequest(operations=plan.operations, context=context, link=True, distinct=True)
 
 
 def _digest_of(path: pathlib.Path) -> bytes:
@@ -251,13 +224,3 @@ def total_of(outcomes: Iterable[Counts]) -> Counts:
             failed=total.failed + one.failed,
         )
     return total
-
-
-_TOO_LONG = Issue(
-    code="too-long",
-    key="import-line-too-long",
-    text_en="The line is longer than 16 MB",
-    text_zh="该行超过 16 MB",
-    fix_en="Split the resource, or put its attachment into a Binary of its own.",
-    fix_zh="请拆分该资源，或将附件放入单独的 Binary。",
-)

@@ -43,6 +43,7 @@ from routes.bearer import ANYBODY, Caller, TokenVerifier, not_authenticated
 from routes.definitions import Definitions
 from routes.hub import Hub
 from routes.limits import Limits
+from routes.operations.bulk_import import import_operation
 from routes.operations.contracts import contract_operations
 from routes.operations.forms import form_operations
 from routes.operations.terminology import terminology_operations
@@ -202,6 +203,7 @@ async def _start_http(
             *terminology_operations(definitions),
             *form_operations(definitions),
             *contract_operations(),
+            import_operation(),
         ),
         is_ready=is_ready,
         metrics=metrics.render,

@@ -1,0 +1,159 @@
+"""`$import`: NDJSON or a Bundle through the same door as `qiao import`, in one request."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from conformance.problem import InvalidContent, Issue, NotAllowed, Problem, to_operation_outcome
+from conformance.structure import require_valid
+from fhir_store.import_reading import (
+    RefusedLine,
+    Requests,
+    bundle_request,
+    import_context,
+    read_lines,
+)
+from fhir_store.operations import WriteContext
+from routes.answer import Answer
+from routes.authorize import not_allowed
+from routes.bodies import require_claimed_profiles, resource_of
+from routes.guard import may_write_freely
+from routes.hub import Hub
+from routes.negotiation import media_type_of
+from routes.operations.parameters import parameters_answer
+from routes.registry import Operation
+from routes.request import Request
+from routes.statuses import too_long
+from routes.writing import require_no_parameters
+
+NDJSON = frozenset({"application/fhir+ndjson", "application/ndjson", "application/x-ndjson"})
+# One commit each; so many are read at once beside the requests of others.
+LINES_TOGETHER = 250
+# An answer stays readable; all are counted.
+_TOLD = 200
+
+IMPORT = "https://fhir.qiao.example/cphc/OperationDefinition/import"
+
+
+def import_operation() -> Operation:
+    """Return the operation as the registry wants it."""
+    return Operation(
+        code="import",
+        definition=IMPORT,
+        levels=frozenset({"system"}),
+        handler=import_resources,
+        affects_state=True,
+    )
+
+
+async def import_resources(hub: Hub, request: Request) -> Answer:
+    """Bring resources in under their ids; answer counts, and each refused line with its outcome.
+
+    Only for callers who may create and update everything of the types that are in the body.
+    """
+    require_no_parameters(request)
+    context = import_context(
+        hashlib.sha256(request.body).digest(),
+        actor=request.caller.fhir_user or request.caller.subject,
+        trace_id=request.request_id,
+    )
+    await hub.refresh_definitions()
+    if media_type_of(request.header(b"content-type") or "") not in NDJSON:
+        return await _import_bundle(hub, request, context)
+    lines = request.body.splitlines()
+    written, refused = 0, list[RefusedLine]()
+    for start in range(0, len(lines), LINES_TOGETHER):
+        part = lines[start : start + LINES_TOGETHER]
+        check = partial(_check, hub)
+        requests, unread = await asyncio.to_thread(read_lines, part, start + 1, context, check)
+        allowed, forbidden = await _allowed(hub, request, requests)
+        count, unwritten = await _write(hub, allowed)
+        written += count
+        refused += sorted((*unread, *forbidden, *unwritten), key=lambda one: one.line)
+    return _answer(sum(1 for line in lines if line.strip()), written, refused)
+
+
+async def _import_bundle(hub: Hub, request: Request, context: WriteContext) -> Answer:
+    bundle = resource_of(request, hub)
+    if bundle.get("resourceType") != "Bundle":
+        raise InvalidContent(_NO_BUNDLE)
+    entries = bundle.get("entry", ())
+    if isinstance(entries, list) and len(entries) > hub.limits.bundle_entries:
+        limit = f"{hub.limits.bundle_entries}"
+        raise too_long("The list of entries", "条目数量", limit, "Bundle.entry")
+    await asyncio.to_thread(_check, hub, bundle)
+    requests: Requests = [(1, bundle_request(bundle, context))]
+    allowed, _ = await _allowed(hub, request, requests)
+    if not allowed:
+        raise not_allowed()
+    written, refused = await _write(hub, allowed)
+    if refused:
+        raise InvalidContent(*refused[0].issues)
+    return _answer(len(entries), written, [])
+
+
+def _check(hub: Hub, resource: Mapping[str, Any]) -> None:
+    require_valid(resource)
+    require_claimed_profiles(resource, hub)
+
+
+async def _allowed(
+    hub: Hub, request: Request, requests: Requests
+) -> tuple[Requests, list[RefusedLine]]:
+    """Split the requests by whether the caller may write all that they write, unnarrowed."""
+    allowed: Requests = []
+    forbidden: list[RefusedLine] = []
+    for number, one in requests:
+        try:
+            is_free = await may_write_freely(hub, request, one.operations)
+        except NotAllowed:
+            is_free = False
+        if is_free:
+            allowed.append((number, one))
+        else:
+            forbidden.append(RefusedLine(number, not_allowed().issues))
+    return allowed, forbidden
+
+
+async def _write(hub: Hub, requests: Requests) -> tuple[int, list[RefusedLine]]:
+    """Write the requests in one commit; return how many resources changed, and what failed."""
+    if not requests:
+        return 0, []
+    async with hub.store.begin() as transaction:
+        results = await transaction.apply_each([one for _, one in requests])
+    written = 0
+    refused: list[RefusedLine] = []
+    for (number, _), result in zip(requests, results, strict=True):
+        if isinstance(result, Problem):
+            refused.append(RefusedLine(number, tuple(result.issues)))
+        else:
+            written += sum(one.changed for one in result)
+    return written, refused
+
+
+def _answer(count: int, written: int, refused: list[RefusedLine]) -> Answer:
+    parameters: list[dict[str, Any]] = [
+        {"name": "resources", "valueInteger": count},
+        {"name": "written", "valueInteger": written},
+        {"name": "refused", "valueInteger": len(refused)},
+    ]
+    for one in refused[:_TOLD]:
+        parts = [
+            {"name": "line", "valueInteger": one.line},
+            {"name": "outcome", "resource": to_operation_outcome(one.issues)},
+        ]
+        parameters.append({"name": "error", "part": parts})
+    return parameters_answer(parameters)
+
+
+_NO_BUNDLE = Issue(
+    code="invalid",
+    key="import-body",
+    text_en="The body is neither NDJSON nor a Bundle.",
+    text_zh="请求体既不是 NDJSON 也不是 Bundle。",
+    fix_en="Send Content-Type: application/fhir+ndjson with a resource a line, or a Bundle.",
+    fix_zh="请以 application/fhir+ndjson 每行发送一个资源，或发送一个 Bundle。",
+    expression="http.body",
+)
