@@ -5,6 +5,7 @@ fixed ACK after one insert and one commit for each message, of the same rows, wi
 """
 
 import asyncio
+import contextlib
 import multiprocessing
 import pathlib
 import socket
@@ -73,7 +74,9 @@ def _measure() -> dict[str, Any]:
                 "hub": round(statistics.median(ours)),
                 "ratio": round(statistics.median(ours) / statistics.median(raw), 2),
             }
-        figures["end_to_end"] = _end_to_end(url, 6000)
+    for name, workers in (("end_to_end", 0), ("end_to_end_with_a_worker_process", 1)):
+        with fresh_database() as url:
+            figures[name] = _end_to_end(url, 6000, workers=workers)
     return figures
 
 
@@ -84,13 +87,18 @@ def _serve_and_send(serve: Callable[..., Any], url: str, connections: int, count
     return count / seconds
 
 
-def _end_to_end(url: str, count: int) -> dict[str, Any]:
+def _end_to_end(url: str, count: int, *, workers: int) -> dict[str, Any]:
     """Send ADT over 16 connections and wait until the last one is translated.
 
-    A first thousand warms the process up: every lane is begun carefully, tables are loaded late.
+    `workers` processes of the worker role work beside the one that listens. A first thousand
+    warms them up: every lane is begun carefully, tables are loaded late.
     """
     _empty(url)
-    with _Process(_hub, url) as port, psycopg.connect(url, autocommit=True) as connection:
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(_Process(_hub, url))
+        for _ in range(workers):
+            stack.enter_context(_Process(_worker, url))
+        connection = stack.enter_context(psycopg.connect(url, autocommit=True))
         _send(port, 16, WARM_UP, start=count)
         _await_translated(connection, WARM_UP)
         before = _rows_in(connection)
@@ -206,6 +214,21 @@ async def _hub(url: str) -> Any:
             yield port
         await workers.stop()
         await writer.close()
+        await bell.stop()
+
+
+@asynccontextmanager
+async def _worker(url: str) -> Any:
+    """Run the lanes alone, as `qiao serve --roles worker` does."""
+    async with make_pool(url, size=8) as pool:
+        store = Store(pool, choose_destinations=choose_province)
+        bell = Bell(pool, "inbox")
+        await bell.start()
+        work = Translation(channels={"his": CHANNEL}, translate=Translator(load()).translate)
+        workers: LaneWorkers[Reading] = LaneWorkers(store, work, bell=bell, metrics=Metrics())
+        await workers.start()
+        yield 0
+        await workers.stop()
         await bell.stop()
 
 
