@@ -27,7 +27,7 @@ from ops.settings import Settings, read_settings
 from ops.wiring import Running, running_hub
 
 app = typer.Typer(rich_markup_mode=None)
-RESIDENTS = 200
+RESIDENTS = 1000
 
 
 @app.command()
