@@ -16,6 +16,11 @@ from conformance import json_scan
 from conformance.problem import InvalidStructure, Issue
 
 _BYTE_POSITION = re.compile(r"\(byte (\d+)\)")
+_has_null_character = re.compile(rb"\\u0000").search
+# A string; the group is the colon behind it if it is a name. The text is known to be JSON.
+_NAME_OR_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"[ \t\r\n]*(:?)', re.DOTALL)
+# Laying out indents a line by its depth: for longer texts that could cost too much memory.
+_SMALL = 65536
 
 
 class JsonDecimal(Decimal):
@@ -79,15 +84,18 @@ def parse(data: bytes, *, max_depth: int = 64) -> dict[str, Any]:
     """
     if data.startswith(codecs.BOM_UTF8):
         data = data[3:]
+    laid_out = None
     try:
         value = _decode(data)
+        if len(data) <= _SMALL:
+            laid_out = msgspec.json.format(data, indent=1)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, NumberTooLong) as error:
         raise _refusal(data, max_depth, error) from None
     if not isinstance(value, dict):
         raise InvalidStructure(_issue("json-not-object", data, 0, ""))
-    if not _is_shallow(data, value, max_depth):
+    if not _is_shallow(laid_out, value, max_depth):
         raise _refusal(data, max_depth)
-    if b"\\u0000" in data or not _has_unique_names(data, value):
+    if _has_null_character(data) or not _has_unique_names(data, laid_out, value):
         fault = json_scan.find_fault(data, max_depth)
         if fault is not None:
             raise InvalidStructure(_issue(fault.key, data, fault.offset, fault.path))
@@ -99,9 +107,12 @@ def dump(resource: Mapping[str, Any]) -> bytes:
     return _encode(resource)
 
 
-def _is_shallow(data: bytes, value: dict[str, Any], max_depth: int) -> bool:
-    """Say whether the nesting of objects and arrays is within the limit."""
-    if data.count(b"{") + data.count(b"[") <= max_depth:
+def _is_shallow(laid_out: bytes | None, value: dict[str, Any], max_depth: int) -> bool:
+    """Say whether the nesting of objects and arrays is within the limit.
+
+    Laid out, each line is indented by its depth, and no string holds a line break.
+    """
+    if laid_out is not None and b"\n" + b" " * max_depth not in laid_out:
         return True
     level: list[Any] = [value]
     for _ in range(max_depth):
@@ -116,19 +127,33 @@ def _is_shallow(data: bytes, value: dict[str, Any], max_depth: int) -> bool:
     return False
 
 
-def _has_unique_names(data: bytes, value: dict[str, Any]) -> bool:
-    r"""Say whether no member can have been overwritten by another of the same name.
+def _has_unique_names(data: bytes, laid_out: bytes | None, value: dict[str, Any]) -> bool:
+    """Say whether no member has been overwritten by another of the same name.
 
-    Written again, the value must be as long as the input without blanks, or at least have as
-    many names. A text that holds `\":` inside a string is left to the exact scan.
+    What we write has unique names, so bytes that we would write again have them too. Others,
+    with escapes of another kind, must have as many names as the value.
     """
-    compact = msgspec.json.format(data, indent=-1)
     written = _encode(value)
-    if compact == written:
+    if data == written:
         return True
-    if b'\\":' in compact or b'\\":' in written:
-        return False
-    return compact.count(b'":') == written.count(b'":')
+    if laid_out is not None:
+        if laid_out == msgspec.json.format(written, indent=1):
+            return True
+    elif msgspec.json.format(data, indent=-1) == written:
+        return True
+    return _NAME_OR_TEXT.findall(data).count(b":") == _names_in(value)
+
+
+def _names_in(value: dict[str, Any]) -> int:
+    count = 0
+    open_ones: list[Any] = [value]
+    while open_ones:
+        outer = open_ones.pop()
+        if type(outer) is dict:
+            count += len(outer)
+            outer = outer.values()
+        open_ones.extend(inner for inner in outer if type(inner) is dict or type(inner) is list)
+    return count
 
 
 def _refusal(data: bytes, max_depth: int, error: Exception | None = None) -> InvalidStructure:

@@ -49,6 +49,10 @@ def test_without_the_decimal_hook_the_text_is_lost() -> None:
         (b'{"a":1,\n "b":{"c":1,"c":2}}', "json-duplicate-key", (2, 13), "b.c"),
         (b'{"\\u0061":1,"a":2}', "json-duplicate-key", (1, 13), "a"),
         (b'{"x":"\\":","a":1,"a":2}', "json-duplicate-key", (1, 18), "a"),
+        (b'{"a":1,"a":1,"b":"\\u003ax"}', "json-duplicate-key", (1, 8), "a"),
+        (b'{"a":1,"a":1,"b":"\\u0022:"}', "json-duplicate-key", (1, 8), "a"),
+        (b'{"a":{"c":1},"a":{"d":1}}', "json-duplicate-key", (1, 14), "a"),
+        (b'{"a" \n:1, "a"\t:1}', "json-duplicate-key", (2, 5), "a"),
         (b'{"a":"\\ud800"}', "json-surrogate", (1, 6), "a"),
         (b'{"a":"\\udc00\\ud800"}', "json-surrogate", (1, 6), "a"),
         (b'{"a":["\\u0000"]}', "json-null-character", (1, 7), "a[0]"),
@@ -77,7 +81,16 @@ def test_what_is_not_clean_json_is_refused_with_its_place(
     assert issue.fix_en
 
 
-@pytest.mark.parametrize("count", [65, 5_000, 1_000_000])
+@pytest.mark.parametrize("escape", [b"x", b"\\u003a", b"\\/", b"\\u0022:"])
+def test_a_name_given_twice_in_a_long_text_is_refused_whatever_the_escapes(escape: bytes) -> None:
+    rest = b'"t":"' + escape * 20_000 + b'","a":1}'
+    assert resource_json.parse(b'{"b":1,' + rest)["a"] == 1
+    with pytest.raises(InvalidStructure) as refused:
+        resource_json.parse(b'{"a":1,' + rest)
+    assert refused.value.issues[0].key == "json-duplicate-key"
+
+
+@pytest.mark.parametrize("count", [64, 65, 200, 800, 5_000, 1_000_000])
 def test_deep_nesting_is_refused_before_it_hurts(count: int) -> None:
     with pytest.raises(InvalidStructure) as refused:
         resource_json.parse(b'{"a":' + b"[" * count + b"]" * count + b"}")
@@ -96,6 +109,16 @@ def test_brackets_in_strings_do_not_hide_or_feign_depth() -> None:
 def test_a_depth_of_64_is_read() -> None:
     data = b'{"a":' + b"[" * 63 + b"]" * 63 + b"}"
     assert resource_json.dump(resource_json.parse(data)) == data
+
+
+@pytest.mark.parametrize("inner", [b"[]", b"{}", b"[1]", b'"\\n",{"b":1}'])
+@pytest.mark.parametrize("filler", [b"", b'"' + b"x" * 70_000 + b'",'])
+def test_a_depth_of_65_is_refused_in_short_and_long_texts(inner: bytes, filler: bytes) -> None:
+    data = b'{"a":' + b"[" * 63 + filler + inner + b"]" * 63 + b"}"
+    assert resource_json.parse(data, max_depth=65)
+    with pytest.raises(InvalidStructure) as refused:
+        resource_json.parse(data)
+    assert refused.value.issues[0].key == "json-depth"
 
 
 def test_a_byte_order_mark_is_dropped() -> None:
