@@ -1,11 +1,12 @@
 """One HL7 v2 message as FHIR resources, by the message map of its event."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mappings.channels.profile import ChannelProfile
-from mappings.engine.context import Context, Made
+from mappings.engine.context import Context, Made, Recall, Sender
 from mappings.engine.forward import Compiler, made_by_id
 from mappings.engine.library import Library
 from mappings.engine.places import Place
@@ -13,9 +14,11 @@ from mappings.engine.row_runs import RowCondition
 from mappings.engine.rows import Making, MessageMap
 from mappings.engine.scopes import Scope, SlotNames, scopes_of
 from mappings.engine.targets import parse_target, values_at
-from mappings.hl7.escape import unescape
+from mappings.hl7.escape import Separators, unescape
 from mappings.hl7.message import Message, Segment, parse
 from mappings.translated import Match, Merge, TranslatedMessage, TranslatedResource, Unmapped
+
+_MOST_SENDERS = 64
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -33,6 +36,7 @@ class Translator:
         self.library = library
         self._compiler: Compiler = library.compile(traced=traced, watched=watched)
         self._conditions: dict[str, tuple[SlotNames, RowCondition]] = {}
+        self._recalls: dict[tuple[int, Separators, str, str], tuple[Sender, Recall]] = {}
 
     def translate(
         self, message: bytes | Message, channel: ChannelProfile, *, watch: Watch | None = None
@@ -62,6 +66,8 @@ class Translator:
         )
         if watch is not None:
             context.fired, context.conditions = watch.fired, watch.conditions
+        else:
+            context.recall = self._recall_of(context)
         root = scopes_of(message.segments, message_map.groups)
         by_id = self._make_all(message_map, root, context)
         return TranslatedMessage(
@@ -75,6 +81,17 @@ class Translator:
             map_name=message_map.name,
             map_hash=self.library.hash,
         )
+
+    def _recall_of(self, context: Context) -> Recall:
+        """Return what is kept of earlier messages that are read as this one is."""
+        key = (id(context.sender), context.separators, context.codec, context.facility)
+        known = self._recalls.get(key)
+        if known is None:
+            if len(self._recalls) >= _MOST_SENDERS:
+                self._recalls.clear()
+            # Held with its sender, whose `id` then cannot become another's.
+            known = self._recalls[key] = (context.sender, {})
+        return known[1]
 
     def _make_all(self, message_map: MessageMap, root: Scope, context: Context) -> dict[str, Made]:
         """Run every line of the message map, outer groups first."""
@@ -121,7 +138,10 @@ def _put_into(making: Making, scope: Scope, made: Made, by_key: Mapping[str, Mad
         key = made_by_id(scope, name)
         if key is None or key not in by_key or key == made.key:
             continue
-        outer = by_key[key].resource
+        holder = by_key[key]
+        if holder.is_shared:
+            holder.resource, holder.is_shared = copy.deepcopy(holder.resource), False
+        outer = holder.resource
         steps = parse_target(path)
         reference = {"reference": f"urn:uuid:{made.key}"}
         if reference not in values_at(outer, steps):  # two rows of a message may name one person

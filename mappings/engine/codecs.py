@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -217,6 +218,7 @@ def own_system(context: Context) -> str:
     return f"{context.sender.namespace}/{_slug(context.facility) or 'sender'}"
 
 
+@lru_cache(maxsize=4096)
 def _slug(name: str) -> str:
     if name.isalnum():
         return name

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mappings.engine.context import Context, Made
+from mappings.engine.context import Context, Made, Recalled
 from mappings.engine.row_runs import Parts, SegmentRows
 from mappings.engine.rows import RowMap
 from mappings.engine.scopes import Scope, SlotNames
 from mappings.engine.targets import Element, Put, compile_put, parse_target, values_at
 from mappings.hl7.message import Segment
 from mappings.translated import DERIVED_KEY, key_of
+
+MOST_RECALLED = 5000
 
 
 class CompiledMap:
@@ -36,7 +38,34 @@ class CompiledMap:
         return self._make(slots, 0, context, prefix, links)
 
     def run_part(self, raw: str, level: int, context: Context, source: str) -> Made | None:
-        """Make the resource that a field or component describes."""
+        """Make the resource that a field or component describes.
+
+        A ward or doctor that an earlier message named in the same words is not read again.
+        """
+        recall = context.recall
+        if recall is None:
+            return self._part(raw, level, context, source)
+        key = (self.row_map.name, raw, level, source)
+        kept = recall.get(key)
+        if kept is not None and context.by_identity.keys().isdisjoint(kept.keys):
+            return _made_again(kept, context)
+        count, found = len(context.made), _findings(context)
+        made = self._part(raw, level, context, source)
+        new = context.made[count:]
+        # What depends on the rest of the message (or tells of a fault) is read each time.
+        if kept is None and found == _findings(context) and all(one.identity for one in new):
+            for one in new:
+                one.is_shared = True
+            if len(recall) >= MOST_RECALLED:
+                recall.clear()
+            recall[key] = Recalled(
+                made=tuple(one.again() for one in new),
+                own=next((at for at, one in enumerate(new) if one is made), -1),
+                keys=tuple((one.type, *pair) for one in new for pair in one.identity),
+            )
+        return made
+
+    def _part(self, raw: str, level: int, context: Context, source: str) -> Made | None:
         separators = context.separators
         mark = (separators.component, separators.subcomponent, "")[level]
         parts = raw.split(mark) if mark and mark in raw else [raw]
@@ -76,7 +105,8 @@ class CompiledMap:
         for system, value in identity:
             known = context.by_identity.get((row_map.to, system, value))
             if known is not None:
-                _fill(known.resource, resource)
+                context.joined += 1
+                known.resource = _filled(known.resource, resource)
                 known.trace.extend(trace)
                 return known
         key = (
@@ -145,11 +175,27 @@ _CHOICES = (
 )  # fmt: skip
 
 
-def _fill(known: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Add what the known resource has no word about yet."""
+def _filled(known: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the known resource with what it had no word about yet."""
+    known = dict(known)
     for name, value in more.items():
         if name in known:
             continue
         choice = next((prefix for prefix in _CHOICES if name.startswith(prefix)), None)
         if choice is None or not any(have.startswith(choice) for have in known):
             known[name] = value
+    return known
+
+
+def _findings(context: Context) -> tuple[int, int, int]:
+    return context.joined, len(context.notes), len(context.held)
+
+
+def _made_again(kept: Recalled, context: Context) -> Made | None:
+    """Put what an earlier message made into this one."""
+    new = [one.again() for one in kept.made]
+    context.made += new
+    for made in new:
+        for system, value in made.identity:
+            context.by_identity[(made.type, system, value)] = made
+    return new[kept.own] if kept.own >= 0 else None

@@ -43,11 +43,47 @@ class Made:
     match: str = "merge"
     trace: list[tuple[str, str, str]] = field(default_factory=list)
     origin: str = ""
+    is_shared: bool = False  # later messages get this `resource` too: copy before a change
+
+    @property
+    def type(self) -> str:
+        """The resource type."""
+        return str(self.resource["resourceType"])
+
+    def again(self) -> "Made":
+        """Return the same with a trace of its own."""
+        return Made(
+            key=self.key,
+            resource=self.resource,
+            map_name=self.map_name,
+            identity=self.identity,
+            match=self.match,
+            trace=list(self.trace),
+            origin=self.origin,
+            is_shared=True,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """What a part of a message made: all its resources, which of them it names, their keys."""
+
+    made: tuple[Made, ...]
+    own: int
+    keys: tuple[tuple[str, str, str], ...]
+
+
+# map, raw text, level and source of a part -> what it made
+Recall = dict[tuple[str, str, int, str], Recalled]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Context:
-    """One run over one message; `trace` is the list of the resource being filled."""
+    """One run over one message; `trace` is the list of the resource being filled.
+
+    `recall` keeps what parts of earlier messages of this sender made; None where a run is watched.
+    `joined` counts the resources found again in this message.
+    """
 
     sender: Sender = field(default_factory=Sender)
     separators: Separators = STANDARD
@@ -61,6 +97,8 @@ class Context:
     notes: list[Issue] = field(default_factory=list)
     conditions: dict[str, set[bool]] | None = None
     fired: set[str] | None = None
+    recall: Recall | None = None
+    joined: int = 0
 
     def fire(self, row: str) -> None:
         """Remember that a row wrote a value, where a run is watched."""

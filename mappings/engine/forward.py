@@ -83,7 +83,8 @@ class Compiler:
         rows = SegmentRows()
         for row in self.rows_of(row_map):
             if not row.ignore and row.only != "backward":
-                rows.add(row, self._segment_row(row, row_map, slots))
+                ready = self._segment_row(row, row_map, slots)
+                rows.add(row, ready, _field_of(row, slots))
         return CompiledMap(row_map, slots, rows)
 
     def _compile_type(self, name: str) -> Convert:
@@ -188,6 +189,14 @@ class Compiler:
                 function(PythonCall(compiler, row, parts, level, context, out, target, source))
 
         return run
+
+
+def _field_of(row: Row, slots: SlotNames) -> tuple[int, int]:
+    """Return the slot and number of the one field that a row reads, or -1 and 0."""
+    if row.py or row.value is not None:
+        return -1, 0
+    source = parse_source(row.source, is_type=False)
+    return (-1, 0) if source.every_segment else (slots.number(source.segment), source.field)
 
 
 class PythonCall:

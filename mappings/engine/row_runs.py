@@ -164,25 +164,21 @@ def field_row(
             context.fire(identifier)
 
     def read(fields: list[str], prefix: str, context: Context, out: Element, target: str) -> None:
-        raw = fields[number]
-        mark = context.separators.repetition
-        if mark not in raw and wanted <= 1:
-            one(raw, (prefix, 1), context, out, target)
-            return
-        for position, rep in _repetitions(raw, source, context.separators, fields[0]):
+        for position, rep in _repetitions(fields[number], source, context.separators, fields[0]):
             one(rep, (prefix, position), context, out, target)
 
     if source.every_segment:
         return _every_segment(source, read, test)
 
     def run(slots: Slots, _level: int, context: Context, out: Element, target: str, _: str) -> None:
-        fields = slots[0][slot]
-        if number >= len(fields):
-            return
+        fields = slots[0][slot]  # `SegmentRows` has looked whether the field is there
         raw = fields[number]
-        if not raw or raw == NULL or (test is not None and not test(slots, context)):
+        if raw == NULL or (test is not None and not test(slots, context)):
             return
-        read(fields, slots[1][slot], context, out, target)
+        if wanted <= 1 and context.separators.repetition not in raw:
+            one(raw, (slots[1][slot], 1), context, out, target)
+        else:
+            read(fields, slots[1][slot], context, out, target)
 
     return run
 
@@ -389,19 +385,26 @@ class SegmentRows:
     __slots__ = ("_constants", "_rows")
 
     def __init__(self) -> None:
-        self._rows: list[RunRow] = []
+        self._rows: list[tuple[int, int, RunRow]] = []
         self._constants: list[RunRow] = []
 
-    def add(self, row: Row, ready: RunRow) -> None:
-        """Add a compiled row."""
-        is_plain = row.value is not None and not row.when
-        (self._constants if is_plain else self._rows).append(ready)
+    def add(self, row: Row, ready: RunRow, field: tuple[int, int] = (-1, 0)) -> None:
+        """Add a compiled row; `field` is the slot and number without which it has no work."""
+        if row.value is not None and not row.when:
+            self._constants.append(ready)
+        else:
+            self._rows.append((*field, ready))
 
     def fill(
         self, parts: Any, level: int, context: Context, out: Element, target: str, source: str
     ) -> None:
-        """Run every row."""
-        for row in self._rows:
+        """Run every row whose field is there."""
+        slots = parts[0]
+        for slot, number, row in self._rows:
+            if slot >= 0:
+                fields = slots[slot]
+                if number >= len(fields) or not fields[number]:
+                    continue
             row(parts, level, context, out, target, source)
 
     def finish(

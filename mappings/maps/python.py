@@ -129,6 +129,7 @@ def _outer(
     system, value = _derived(path, call)
     known = context.by_identity.get(("Location", system, value))
     if known is not None:
+        context.joined += 1
         return known
     outer, source = around
     made = Made(
