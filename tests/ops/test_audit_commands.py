@@ -79,3 +79,38 @@ def test_accesses_are_listed_by_record_and_actor(run, sealed_writes):
     assert [json.loads(line)["action"] for line in listed.stdout.splitlines()] == ["U"]
     assert len(run("list", "--actor", "Practitioner/7").stdout.splitlines()) == 3
     assert run("list", "--action", "read").stdout == ""
+
+
+@pytest.mark.parametrize(("hourly_seconds", "left"), [(0.0, ["young"]), (3600.0, ["old", "young"])])
+def test_answers_kept_for_repeats_are_forgotten_after_a_day(database_url, hourly_seconds, left):
+    async def prune():
+        async with make_pool(database_url) as pool:
+            store = Store(pool)
+            async with pool.connection() as connection:
+                await connection.execute(
+                    "INSERT INTO idempotency (k, request_hash, status, headers, body, created_at)"
+                    " VALUES (1, 'old', 200, '[]', '', now() - interval '25 hours'),"
+                    " (2, 'young', 200, '[]', '', now() - interval '23 hours')"
+                )
+            context = WriteContext(actor="Practitioner/7", at=datetime.now(UTC))
+            upkeep = asyncio.create_task(
+                keep_up(store, seal_seconds=0.01, hourly_seconds=hourly_seconds)
+            )
+            for number in range(2):  # the second seal comes after the first round has ended
+                patient = {"resourceType": "Patient", "id": f"p{number}"}
+                await store.write([Update(resource=patient)], context=context)
+                async with pool.connection() as connection:
+                    while True:
+                        await asyncio.sleep(0.02)
+                        cursor = await connection.execute("SELECT sum(rows) FROM audit_seal")
+                        if ((await cursor.fetchone())[0] or 0) > number:
+                            break
+            async with pool.connection() as connection:
+                cursor = await connection.execute("SELECT request_hash FROM idempotency ORDER BY k")
+                found = [bytes(row[0]).decode() for row in await cursor.fetchall()]
+            upkeep.cancel()
+            with suppress(asyncio.CancelledError):
+                await upkeep
+        return found
+
+    assert asyncio.run(prune()) == left
