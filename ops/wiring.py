@@ -37,6 +37,7 @@ from ops.package import load_package
 from ops.province import choose_province, province_destination, province_sender
 from ops.settings import Settings
 from ops.upkeep import keep_up
+from ops.warm_up import warm_up
 from routes.app import create_app
 from routes.authorize import Authorizer
 from routes.bearer import ANYBODY, Caller, TokenVerifier, not_authenticated
@@ -106,6 +107,7 @@ async def running_hub(
         stack.callback(refreshing.cancel)
         mllp_port = http_port = None
         if "http" in roles:
+            await warm_up()
             await load_package(store)
             http_port = await _start_http(stack, settings, store, metrics)
         if "mllp" in roles:

@@ -1,5 +1,7 @@
 """The wired hub over HTTP: terminology, forms, the package, health and metrics."""
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -234,3 +236,26 @@ def test_a_short_page_secret_is_refused_by_name(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(InvalidContent) as refusal:
         read_settings()
     assert "QIAO_PAGE_SECRET" in refusal.value.issues[0].text_en
+
+
+LOADED = """
+import asyncio, sys
+from ops.settings import Settings
+from ops.wiring import running_hub
+
+async def run():
+    chosen = Settings(auth="off", http_port=0, mllp_port=0)
+    async with running_hub(chosen, sys.argv[1], roles=frozenset({sys.argv[2]})):
+        print("pypinyin" in sys.modules)
+
+asyncio.run(run())
+"""
+
+
+@pytest.mark.parametrize(("role", "is_loaded"), [("http", "True"), ("mllp", "False")])
+def test_the_dictionary_of_names_is_loaded_before_the_http_port_opens(
+    database_url: str, role: str, is_loaded: str
+) -> None:
+    command = [sys.executable, "-c", LOADED, database_url, role]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == is_loaded
