@@ -42,10 +42,13 @@ from routes.app import create_app
 from routes.authorize import Authorizer
 from routes.bearer import ANYBODY, Caller, TokenVerifier, not_authenticated
 from routes.definitions import Definitions
+from routes.export_files import export_router
+from routes.export_jobs import ExportJobs
 from routes.hub import Hub
 from routes.limits import Limits
 from routes.operations.bulk_import import import_operation
 from routes.operations.contracts import contract_operations
+from routes.operations.export import export_operations
 from routes.operations.forms import form_operations
 from routes.operations.terminology import terminology_operations
 from routes.search_terminology import search_terminology
@@ -196,6 +199,9 @@ async def _start_http(
         version=importlib.metadata.version("qiao"),
     )
 
+    exports = ExportJobs(store, settings.home / "exports")
+    stack.push_async_callback(exports.stop)
+
     async def is_ready() -> dict[str, bool]:
         return {"database": await _answers(store.pool)}
 
@@ -206,11 +212,13 @@ async def _start_http(
             *form_operations(definitions),
             *contract_operations(),
             import_operation(),
+            *export_operations(exports),
         ),
         is_ready=is_ready,
         metrics=metrics.render,
         issuer=settings.issuer,
     )
+    app.api.include_router(export_router(hub, exports))
     return await stack.enter_async_context(
         serving(app, host=settings.host, port=settings.http_port, limits=limits)
     )
