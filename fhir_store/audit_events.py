@@ -16,9 +16,9 @@ from fhir_store.failures import not_found
 from fhir_store.resource_types import TYPE_IDS, TYPES
 
 Connection = AsyncConnection[Any]
-_INTERACTIONS = "http://hl7.org/fhir/restful-interaction"
-_EVENT_TYPES = "http://terminology.hl7.org/CodeSystem/audit-event-type"
-_ACTIONS = {"create": "C", "update": "U", "patch": "U", "delete": "D"}  # all else reads: R
+INTERACTIONS = "http://hl7.org/fhir/restful-interaction"
+EVENT_TYPES = "http://terminology.hl7.org/CodeSystem/audit-event-type"
+ACTIONS = {"create": "C", "update": "U", "patch": "U", "delete": "D"}  # all else reads: R
 
 # read_event: one audit row
 READ_EVENT = """
@@ -34,6 +34,9 @@ _FILTERS: dict[str, LiteralString] = {
     "entity": "AND fid = %(fid)s AND tid = %(tid)s",
     "actor": "AND actor = %(actor)s",
     "action": "AND action = %(action)s",
+    "subtypes": "AND action = ANY(%(subtypes)s::text[])",
+    "besides": "AND action <> ALL(%(besides)s::text[])",
+    "outcomes": "AND outcome = ANY(%(outcomes)s::int4[])",
     "since": "AND at >= %(since)s",
     "until": "AND at < %(until)s",
 }
@@ -41,11 +44,17 @@ _FILTERS: dict[str, LiteralString] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditQuery:
-    """Which events: of one resource (type, id), one actor, one action, in a time [since, until)."""
+    """Which events: of one resource (type, id), one actor, one action, in a time [since, until).
+
+    `subtypes` are the actions wanted, `besides` those not wanted, `outcomes` the codes wanted.
+    """
 
     entity: tuple[str, str] | None = None
     actor: str | None = None
     action: str | None = None
+    subtypes: Sequence[str] | None = None
+    besides: Sequence[str] | None = None
+    outcomes: Sequence[int] | None = None
     since: datetime | None = None
     until: datetime | None = None
     count: int = 50
@@ -86,6 +95,9 @@ async def list_events(connection: Connection, query: AuditQuery) -> AuditPage:
             "fid": fid,
             "actor": query.actor,
             "action": query.action,
+            "subtypes": list(query.subtypes or ()),
+            "besides": list(query.besides or ()),
+            "outcomes": list(query.outcomes or ()),
             "since": query.since,
             "until": query.until,
             "limit": query.count + 1,
@@ -106,9 +118,9 @@ def _event(row: tuple[Any, ...]) -> dict[str, Any]:
     return {
         "resourceType": "AuditEvent",
         "id": f"{txid}-{seq}",
-        "type": {"system": _EVENT_TYPES, "code": "rest", "display": "RESTful Operation"},
-        "subtype": [{"system": _INTERACTIONS, "code": action}],
-        "action": _ACTIONS.get(action, "R"),
+        "type": {"system": EVENT_TYPES, "code": "rest", "display": "RESTful Operation"},
+        "subtype": [{"system": INTERACTIONS, "code": action}],
+        "action": ACTIONS.get(action, "R"),
         "recorded": to_instant(at),
         "outcome": str(outcome),
         "agent": [{"who": _who(actor), "requestor": True}],

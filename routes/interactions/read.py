@@ -6,6 +6,7 @@ from fhir_store.operations import Version
 from fhir_store.search_query import IdTest, SearchQuery
 from routes.answer import Answer
 from routes.hub import Hub
+from routes.interactions.audit_events import AUDIT_EVENT, own_event
 from routes.request import Request
 from routes.versions import answer_of
 from routes.writing import require_no_parameters
@@ -17,6 +18,10 @@ async def read(hub: Hub, request: Request) -> Answer:
     https://hl7.org/fhir/R4/http.html#read
     """
     require_no_parameters(request)
+    if request.address.type == AUDIT_EVENT:
+        event = await own_event(hub, request)
+        if event is not None:
+            return Answer(status=200, body=event, kind="resource")
     return answer_of(await version_asked_for(hub, request), request)
 
 

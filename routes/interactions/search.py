@@ -14,6 +14,7 @@ from fhir_store.search_query import QueryRules, SearchQuery, parse_query
 from routes.answer import Answer
 from routes.bundle_bytes import Link, bundle, outcome_entry, search_entry
 from routes.hub import Hub
+from routes.interactions.audit_events import AUDIT_EVENT, audit_page
 from routes.negotiation import media_type_of, unsupported_media_type
 from routes.request import Pairs, Request, parse_form, take_shape
 
@@ -29,7 +30,10 @@ async def search_type(hub: Hub, request: Request) -> Answer:
     type_ = request.address.type
     query = parse_query(type_, request.asked, rules_of(hub, request))
     authorization = await hub.authorize(request.caller, "s", type_)
-    page = await hub.store.search(query, authorization=authorization)
+    if type_ == AUDIT_EVENT:
+        page = await audit_page(hub, request, query, authorization)
+    else:
+        page = await hub.store.search(query, authorization=authorization)
     return page_answer(request, query, page, f"{request.base}/{type_}")
 
 
