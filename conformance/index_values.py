@@ -156,9 +156,10 @@ def _plant(root: _Node, steps: Sequence[Step], code: str, convert: Convert) -> N
 
 def _visit(node: _Node, value: Any, out: IndexValues, context: Context) -> None:
     if isinstance(value, list):
-        for step, below in node.filters.items():
-            if step.kind == "index" and int(step.value) < len(value):
-                _visit(below, value[int(step.value)], out, context)
+        if node.filters:
+            for step, below in node.filters.items():
+                if step.kind == "index" and int(step.value) < len(value):
+                    _visit(below, value[int(step.value)], out, context)
         for item in value:
             if item is not None:
                 _visit_one(node, item, out, context)
@@ -174,6 +175,8 @@ def _visit_one(node: _Node, value: Any, out: IndexValues, context: Context) -> N
         convert(value, into, context)
     if node.children and isinstance(value, dict):
         _visit_children(node.children, value, out, context)
+    if not node.filters:
+        return
     for step, below in node.filters.items():
         if step.kind == "where":
             if isinstance(value, dict) and value.get(step.name) == step.value:
@@ -187,8 +190,13 @@ def _visit_children(
 ) -> None:
     if len(children) > len(value):
         for key, inner in value.items():
-            if key in children and inner is not None:
-                _visit(children[key], inner, out, context)
+            node = children.get(key)
+            if node is None or inner is None:
+                continue
+            if isinstance(inner, list):
+                _visit(node, inner, out, context)
+            else:
+                _visit_one(node, inner, out, context)
         return
     for key, below in children.items():
         inner = value.get(key)

@@ -7,6 +7,7 @@ http://hl7.org/fhir/R4/http.html#ccreate
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
@@ -35,7 +36,7 @@ class Criteria:
 
 def identifier_criteria(type_: str, system: str, value: str) -> Criteria:
     """Return the criteria that name a resource by one identifier."""
-    text = f"identifier={quote(f'{_escape(system)}|{_escape(value)}', safe='')}"
+    text = f"identifier={_quoted_system(system)}%7C{_quoted(value)}"
     return Criteria(type=type_, text=text, identifier=(system, value))
 
 
@@ -78,6 +79,16 @@ def _identifier(value: str) -> tuple[str, str] | None:
         return None
     system, _, code = value.partition("|")
     return (system, code) if code else None
+
+
+def _quoted(text: str) -> str:
+    # Most numbers need neither a backslash nor a percent sign.
+    return text if text.isascii() and text.isalnum() else quote(_escape(text), safe="")
+
+
+@lru_cache(maxsize=4096)
+def _quoted_system(system: str) -> str:
+    return _quoted(system)
 
 
 def _escape(text: str) -> str:

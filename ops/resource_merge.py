@@ -5,6 +5,7 @@ carry stay. Identifiers are joined, because each sender knows only its own.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 Resource = Mapping[str, Any]
@@ -107,23 +108,35 @@ def with_references(value: Any, known: Mapping[str, str]) -> Any:
                     changed[name] = new
         return value if changed is None else changed
     if type(value) is list:
-        parts = [with_references(part, known) for part in value]
-        is_same = all(new is old for new, old in zip(parts, value, strict=True))
-        return value if is_same else parts
+        copied: list[Any] | None = None
+        for at, part in enumerate(value):
+            if type(part) is dict or type(part) is list:
+                new = with_references(part, known)
+                if new is not part:
+                    copied = copied or list(value)
+                    copied[at] = new
+        return value if copied is None else copied
     return value
 
 
 def _rivals(name: str, stored: Mapping[str, Any]) -> list[str]:
+    choice = _choice_of(name)
+    if not choice:
+        return []
+    return [
+        other
+        for other in stored
+        if _choice_of(other.removeprefix("_")) == choice and other.removeprefix("_") != name
+    ]
+
+
+@lru_cache(maxsize=4096)
+def _choice_of(name: str) -> str:
+    """Return the choice element that a name is a form of, or ""."""
     for choice in _CHOICES:
         if name.startswith(choice) and name[len(choice) :][:1].isupper():
-            return [
-                other
-                for other in stored
-                if other.removeprefix("_").startswith(choice)
-                and other.removeprefix("_")[len(choice) :][:1].isupper()
-                and other.removeprefix("_") != name
-            ]
-    return []
+            return choice
+    return ""
 
 
 def _identity(identifier: Mapping[str, Any]) -> tuple[Any, Any]:
