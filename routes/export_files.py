@@ -22,6 +22,8 @@ from routes.statuses import headers_of, status_of
 
 PLACE = "/exports"
 NDJSON = "application/fhir+ndjson"
+# AuditEvent.outcome, as for every other access.
+_DONE, _REFUSED = 0, 4
 Handle = Callable[[Request, str], Awaitable[Response]]
 
 
@@ -31,16 +33,21 @@ def export_router(hub: Hub, jobs: ExportJobs) -> APIRouter:
 
     def add(path: str, method: str, handle: Handle) -> None:
         async def answer(request: Request) -> Response:
+            action = f"$export-{method.lower()}"
+            actor, outcome = "unknown", _REFUSED
             try:
                 caller = await hub.identify(request.headers.get("authorization"))
+                actor = caller.fhir_user or caller.subject
                 response = await handle(request, owner_of(caller))
+                outcome = _DONE
             except Problem as problem:
-                return _refusal(problem)
+                response = _refusal(problem)
             hub.note(
                 Access(
-                    actor=caller.fhir_user or caller.subject,
+                    actor=actor,
                     at=datetime.now(UTC),
-                    action=f"$export-{method.lower()}",
+                    action=action,
+                    outcome=outcome,
                     detail=request.url.path[:200],
                 )
             )

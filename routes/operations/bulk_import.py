@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from conformance.problem import InvalidContent, Issue, NotAllowed, Problem, to_operation_outcome
+from conformance.problem import (
+    EditConflict,
+    InvalidContent,
+    Issue,
+    NotAllowed,
+    Problem,
+    to_operation_outcome,
+)
 from conformance.structure import require_valid
 from fhir_store.import_reading import (
     RefusedLine,
@@ -33,6 +40,8 @@ NDJSON = frozenset({"application/fhir+ndjson", "application/ndjson", "applicatio
 LINES_TOGETHER = 250
 # An answer stays readable; all are counted.
 _TOLD = 200
+# Writers who collide are told to try again; here we do.
+_ATTEMPTS = 3
 
 IMPORT = "https://fhir.qiao.example/cphc/OperationDefinition/import"
 
@@ -121,8 +130,17 @@ async def _write(hub: Hub, requests: Requests) -> tuple[int, list[RefusedLine]]:
     """Write the requests in one commit; return how many resources changed, and what failed."""
     if not requests:
         return 0, []
-    async with hub.store.begin() as transaction:
-        results = await transaction.apply_each([one for _, one in requests])
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            async with hub.store.begin() as transaction:
+                results = await transaction.apply_each([one for _, one in requests])
+            break
+        except EditConflict:
+            if attempt == _ATTEMPTS:
+                raise
+            await asyncio.sleep(0.1 * attempt)
     written = 0
     refused: list[RefusedLine] = []
     for (number, _), result in zip(requests, results, strict=True):
