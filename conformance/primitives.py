@@ -17,6 +17,7 @@ Check = Callable[[Any], str | None]
 _STRING_LIMIT = 1024 * 1024
 # Each of these reads its input once: no two parts of a pattern can match the same text.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_CONTROL_BYTES = bytes(range(9)) + b"\x0b\x0c" + bytes(range(14, 32))
 _BLANK = re.compile(r"\s")
 _CODE = re.compile(r"\S+(?:\s\S+)*")
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
@@ -38,7 +39,8 @@ def check_string(value: Any) -> str | None:
     """Check a string or markdown: not empty, not blank only, no control characters, up to 1 MiB."""
     if type(value) is not str:
         return "not-a-string"
-    if value.isprintable() and value[-1:] > " " and len(value) < _STRING_LIMIT:
+    # Printable and begun with more than a blank: not empty, not blank, no control characters.
+    if value >= "!" and value.isprintable() and len(value) < _STRING_LIMIT:
         return None
     return _check_unusual_string(value)
 
@@ -50,6 +52,9 @@ def _check_unusual_string(value: str) -> str | None:
         return "blank-string"
     if len(value) > _STRING_LIMIT:
         return "string-too-long"
+    if value.isascii():
+        is_clean = len(value.encode().translate(None, _CONTROL_BYTES)) == len(value)
+        return None if is_clean else "control-character"
     return "control-character" if _CONTROL.search(value) else None
 
 

@@ -6,8 +6,10 @@ import pathlib
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from conformance import resource_json, structure
+from conformance import primitives, resource_json, structure
 from conformance.problem import InvalidContent, TooCostly
 
 DIV = '<div xmlns="http://www.w3.org/1999/xhtml">{}</div>'
@@ -289,3 +291,18 @@ def test_official_examples_pass_save_the_named_ones(shared_data: pathlib.Path) -
         if any(issue.severity in {"error", "fatal"} for issue in issues):
             refused.add(file.name)
     assert refused == set(EXCEPTIONS)
+
+
+def _judged_one_character_at_a_time(text: str) -> str | None:
+    if not text:
+        return "empty-string"
+    if all(one.isspace() for one in text):
+        return "blank-string"
+    controls = (one for one in text if ord(one) < 32 and one not in "\t\n\r")
+    return "control-character" if any(controls) else None
+
+
+@given(st.text(st.sampled_from("a! \t\n\x00\x08\x0b\x1f\x7f\x85\u3000桥\ud800"), max_size=5))
+def test_a_string_is_judged_as_its_characters_are(text: str) -> None:
+    assert primitives.check_string(text) == _judged_one_character_at_a_time(text)
+    assert primitives.check_string(text + "a" * 50) != "blank-string"
