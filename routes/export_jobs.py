@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -49,10 +49,11 @@ class ExportLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """One search whose matches belong to the export."""
+    """One search whose matches belong to the export, or only those that `keeps` says yes to."""
 
     query: SearchQuery
     authorization: Authorization
+    keeps: Callable[[bytes], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +235,8 @@ class ExportJobs:
                 while True:
                     page = await store.search(query, search.authorization)
                     for version in page.matches:
+                        if search.keeps is not None and not search.keeps(version.body):
+                            continue
                         if seen is None or version.id not in seen:
                             files.write(version.body)
                         if seen is not None:

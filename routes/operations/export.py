@@ -5,10 +5,11 @@ https://hl7.org/fhir/uv/bulkdata/STU2/export.html
 
 import re
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from conformance import resource_json
+from conformance.index_values import extract
 from conformance.problem import InvalidContent, Issue, Problem
 from conformance.r4.tables import load
 from conformance.search_parameters import parameters_of
@@ -79,9 +80,9 @@ def _handler(jobs: ExportJobs) -> Handler:
             (
                 type_,
                 [
-                    Search(query=query, authorization=narrowed)
+                    Search(query=query, authorization=narrowed, keeps=_keeps(request, type_))
                     for query in _queries(type_, asked, filters, rules)
-                    for narrowed in _narrowed(request, type_, authorization, members)
+                    for narrowed in _narrowed(type_, authorization, members)
                 ],
             )
             for type_ in types
@@ -195,27 +196,49 @@ def _queries(
 
 
 def _narrowed(
-    request: Request, type_: str, authorization: Authorization, members: list[str] | None
+    type_: str, authorization: Authorization, members: list[str] | None
 ) -> list[Authorization]:
-    """Return the rights within the compartments of all patients, or of some at a time."""
-    if not request.address.type or (members is None and type_ == "Patient"):
-        return [authorization]
-    codes = [
-        code
-        for code in load().compartments["Patient"].get(type_, ())
-        if code in parameters_of(type_)
-    ]
+    """Return the rights, within the compartments of some patients at a time if any are named."""
     if members is None:
-        pairs = [(f"{code}:Patient._lastUpdated", "ge0001") for code in codes]
-        return [within(authorization, {type_: any_of(type_, pairs)})]
+        return [authorization]
     found = []
     for start in range(0, len(members), _MEMBERS_TOGETHER):
         part = members[start : start + _MEMBERS_TOGETHER]
-        pairs = [(code, ",".join(f"Patient/{one}" for one in part)) for code in codes]
+        patients = ",".join(f"Patient/{one}" for one in part)
+        pairs = [(code, patients) for code in _codes(type_)]
         if type_ == "Patient":
             pairs.append(("_id", ",".join(part)))
         found.append(within(authorization, {type_: any_of(type_, pairs)}))
     return found
+
+
+def _codes(type_: str) -> list[str]:
+    """Return the parameters by which resources of a type are in a patient's compartment."""
+    named = load().compartments["Patient"].get(type_, ())
+    return [code for code in named if code in parameters_of(type_)]
+
+
+def _keeps(request: Request, type_: str) -> Callable[[bytes], bool] | None:
+    """Return the test that a resource is in some patient's compartment, where that is asked.
+
+    A search for all patients' resources would gather them anew for each page; here each is
+    looked at once.
+    """
+    if request.address.type != "Patient" or type_ == "Patient":
+        return None
+    codes = _codes(type_)
+
+    def keeps(body: bytes) -> bool:
+        if b"Patient/" not in body:
+            return False
+        values = extract(resource_json.parse(body))
+        return any(
+            isinstance(value, tuple) and value[:2] == ("literal", "Patient")
+            for code in codes
+            for value in values.get(code, ())
+        )
+
+    return keeps
 
 
 async def _members(hub: Hub, request: Request) -> list[str]:

@@ -67,7 +67,8 @@ WORLD = [
     *(observation(f"o{n}-{m}", f"Patient/p{n}") for n in range(5) for m in range(300)),
     observation("weight", "Patient/p1", "29463-7"),
     {"resourceType": "Device", "id": "d1"},
-    observation("of-device", "Device/d1"),
+    # A patient who is only its focus does not own it.
+    {**observation("of-device", "Device/d1"), "focus": [{"reference": "Patient/p1"}]},
     {
         "resourceType": "Group",
         "id": "g1",
