@@ -23,7 +23,7 @@ def _fixed_address(path: str) -> Address | None:
 
 def address_of(path: str) -> Address:
     """Return what the path names; raise NotFound where nothing can be."""
-    segments = path.strip("/").split("/")
+    segments = path.removeprefix("/").removesuffix("/").split("/")
     if len(segments) == 1:
         found = _fixed_address(segments[0]) if len(segments[0]) <= 80 else None
     elif segments[0] not in load().resource_types:
