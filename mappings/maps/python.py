@@ -76,7 +76,7 @@ def _detail(call: PythonCall) -> None:
         separators = call.context.separators
         parts = [
             unescape(part, separators, call.context.codec)
-            for part in comprehensive.split(separators.subcomponent)
+            for part in comprehensive.split(separators.subcomponent or "\0")
         ]
         value, namespace, universal, kind = (*parts, "", "", "")[:4]
         identifier = {"value": value}
@@ -268,7 +268,7 @@ def result_components(call: PythonCall) -> None:
     separators = context.separators
     concept = call.compiler.type("CWE-CodeableConcept")
     code = {"text": _words_of(call.out.get("code", {}))}
-    for number, raw in enumerate(fields[5].split(separators.repetition), 1):
+    for number, raw in enumerate(fields[5].split(separators.repetition or "\0"), 1):
         source = f"{call.source}-5[{number}]"
         index = len(call.out.get("component", ()))
         path = f"{call.target}.component[{index}]"

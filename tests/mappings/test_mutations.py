@@ -48,3 +48,18 @@ def test_no_mutation_crashes_the_translation(count: int, shared_data: pathlib.Pa
             translator.translate(data, channel)
         except Problem as refused:
             assert refused.issues[0].expression  # noqa: PT017 - most mutations are translated
+
+
+def test_a_sender_without_subcomponents_or_repetitions_is_translated() -> None:
+    for encoding in ("^", "^~", "^~\\", "^~\\&"):
+        data = "\r".join(
+            (
+                f"MSH|{encoding}|HIS|YY|QIAO|SQ|20260101||ADT^A01^ADT_A01|1|P|2.5",
+                "EVN|A01|20260101",
+                "PID|1||7^^^HIS^MR||QIAO^YI",
+                "PV1|1|I|W1^R2^B3^YY^^C^^^corner^W1&R2",
+                "OBX|1|ST|1^a||x|kg",
+                "",
+            )
+        )
+        Translator(load()).translate(data.encode(), ChannelProfile())
