@@ -1,11 +1,14 @@
 """What tests are given: a real PostgreSQL, fresh databases, and the shared inputs."""
 
+import asyncio
 import contextlib
 import importlib
 import os
 import pathlib
+import queue
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from urllib.parse import urlsplit, urlunsplit
@@ -13,7 +16,14 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 
+from fhir_store.store import Store, make_pool
 from ops.embedded_postgres import running
+from ops.http_server import serving
+from routes.app import create_app
+from routes.authorize import Authorizer
+from routes.bearer import ANYBODY, Caller
+from routes.hub import Hub
+from routes.limits import Limits
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -57,6 +67,34 @@ def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
     """A fresh migrated database for one test."""
     with _database(postgres_url, "test", template=template_database) as (_, url):
         yield url
+
+
+@pytest.fixture
+def hub_url(database_url: str) -> Iterator[str]:
+    """The FHIR address of a hub in a thread of its own, for clients that block; all may do all."""
+    ready: queue.Queue[int] = queue.Queue()
+    stop = threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(database_url, ready, stop)))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{ready.get(timeout=30)}/fhir"
+    finally:
+        stop.set()
+        thread.join()
+
+
+async def _serve(url: str, ready: "queue.Queue[int]", stop: threading.Event) -> None:
+    async with make_pool(url, size=4) as pool:
+        store = Store(pool)
+        rights = Authorizer(store).authorize
+        hub = Hub(store=store, identify=_anybody, authorize=rights, note=lambda _: None)
+        async with serving(create_app(hub), host="127.0.0.1", port=0, limits=Limits()) as port:
+            ready.put(port)
+            await asyncio.to_thread(stop.wait)
+
+
+async def _anybody(_authorization: str | None) -> Caller:
+    return ANYBODY
 
 
 @contextlib.contextmanager

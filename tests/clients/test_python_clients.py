@@ -1,69 +1,13 @@
 """Unmodified clients of other people work with the hub: fhirpy and fhirclient from PyPI."""
 
-import asyncio
-import contextlib
-import queue
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 from fhirpy import SyncFHIRClient
 
-from fhir_store.store import Store, make_pool
-from routes.app import create_app
-from routes.authorize import Authorizer
-from routes.bearer import ANYBODY, Caller
-from routes.hub import Hub
-from routes.limits import Limits
-from routes.receive_deadline import deadline_protocol
 
-
-async def anybody(_authorization: str | None) -> Caller:
-    return ANYBODY
-
-
-async def serve(url: str, ready: "queue.Queue[int]", stop: threading.Event) -> None:
-    async with make_pool(url, size=4) as pool:
-        store = Store(pool)
-        rights = Authorizer(store).authorize
-        hub = Hub(store=store, identify=anybody, authorize=rights, note=lambda _: None)
-        config = uvicorn.Config(
-            create_app(hub),
-            port=0,
-            http=deadline_protocol(Limits()),
-            log_config=None,
-            lifespan="off",
-            ws="none",
-        )
-        server = uvicorn.Server(config)
-        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        ready.put(server.servers[0].sockets[0].getsockname()[1])
-        await asyncio.to_thread(stop.wait)
-        server.should_exit = True
-        await task
-
-
-@pytest.fixture
-def base(database_url: str) -> Iterator[str]:
-    """The address of a hub in a thread of its own; these clients wait."""
-    ready: queue.Queue[int] = queue.Queue()
-    stop = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(serve(database_url, ready, stop)))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{ready.get(timeout=30)}/fhir"
-    finally:
-        stop.set()
-        thread.join()
-
-
-def test_fhirpy_creates_reads_searches_patches_and_deletes(base: str) -> None:
-    client = SyncFHIRClient(base)
+def test_fhirpy_creates_reads_searches_patches_and_deletes(hub_url: str) -> None:
+    client = SyncFHIRClient(hub_url)
     patient = client.resource("Patient", name=[{"family": "王", "given": ["小明"]}])
     patient.save()
     assert patient["meta"]["versionId"] == "1"
@@ -85,11 +29,11 @@ def test_fhirpy_creates_reads_searches_patches_and_deletes(base: str) -> None:
     assert client.resources("Observation").fetch() == []
 
 
-def test_fhirclient_reads_what_it_wrote(base: str) -> None:
+def test_fhirclient_reads_what_it_wrote(hub_url: str) -> None:
     models: Any = pytest.importorskip("fhirclient.models.patient")
     client_module: Any = pytest.importorskip("fhirclient.client")
     names: Any = pytest.importorskip("fhirclient.models.humanname")
-    smart = client_module.FHIRClient(settings={"app_id": "test", "api_base": base})
+    smart = client_module.FHIRClient(settings={"app_id": "test", "api_base": hub_url})
     assert smart.ready or smart.prepare()
     patient = models.Patient()
     patient.name = [names.HumanName({"family": "李", "given": ["雷"]})]

@@ -1,28 +1,15 @@
 """Random requests over real HTTP: no answer is a 5xx, every refusal is an OperationOutcome."""
 
-import asyncio
-import contextlib
 import json
-import queue
 import random
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from fhir_store.store import Store, make_pool
-from routes.app import create_app
-from routes.authorize import Authorizer
-from routes.bearer import ANYBODY, Caller
-from routes.hub import Hub
-from routes.limits import Limits
-from routes.receive_deadline import deadline_protocol
 
 RESOURCES: list[dict[str, Any]] = [
     {
@@ -100,48 +87,11 @@ VALUES = st.one_of(
 )
 
 
-async def anybody(_authorization: str | None) -> Caller:
-    return ANYBODY
-
-
-async def serve(url: str, ready: "queue.Queue[int]", stop: threading.Event) -> None:
-    async with make_pool(url, size=4) as pool:
-        store = Store(pool)
-        rights = Authorizer(store).authorize
-        hub = Hub(store=store, identify=anybody, authorize=rights, note=lambda _: None)
-        config = uvicorn.Config(
-            create_app(hub),
-            port=0,
-            http=deadline_protocol(Limits()),
-            log_config=None,
-            lifespan="off",
-            ws="none",
-        )
-        server = uvicorn.Server(config)
-        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        ready.put(server.servers[0].sockets[0].getsockname()[1])
-        await asyncio.to_thread(stop.wait)
-        server.should_exit = True
-        await task
-
-
 @pytest.fixture
-def client(database_url: str) -> Iterator[httpx.Client]:
-    """A client of a hub in a thread of its own; Hypothesis is not asynchronous."""
-    ready: queue.Queue[int] = queue.Queue()
-    stop = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(serve(database_url, ready, stop)))
-    thread.start()
-    try:
-        base = f"http://127.0.0.1:{ready.get(timeout=30)}/fhir"
-        with httpx.Client(base_url=base, timeout=30) as made:
-            yield made
-    finally:
-        stop.set()
-        thread.join()
+def client(hub_url: str) -> Iterator[httpx.Client]:
+    """A client that blocks, since Hypothesis is not asynchronous."""
+    with httpx.Client(base_url=hub_url, timeout=30) as made:
+        yield made
 
 
 def require_sane(answer: httpx.Response) -> None:
