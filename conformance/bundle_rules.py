@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from conformance.fhirpath import model
 from conformance.problem import Issue
 
 _RESTFUL = re.compile(r"https?://.+/([A-Za-z]+)/([A-Za-z0-9\-.]{1,64})")
@@ -21,8 +22,8 @@ _TEXTS = {
         "Write the whole address, or urn:uuid:….", "请写出完整地址，或使用 urn:uuid:…。",
     ),
     "bundle-id": (
-        "The fullUrl ends with {0}, and the resource has another id or none.",
-        "fullUrl 以 {0} 结尾，而资源的 id 与之不符或缺失。",
+        "The fullUrl ends with {0}, and the resource has another type or id, or none.",
+        "fullUrl 以 {0} 结尾，而资源的类型或 id 与之不符，或缺少 id。",
         "Give the resource this id, or correct the fullUrl.", "请为资源填写该 id，或更正 fullUrl。",
     ),
     "bundle-no-id": (
@@ -87,10 +88,13 @@ def _entries(resource: Mapping[str, Any]) -> Iterator[Issue]:
         if kind in ("transaction", "batch") or not isinstance(full_url, str):
             continue
         match = _RESTFUL.fullmatch(full_url)
-        if match is not None and match[1] == type_name and match[2] != id_:
-            # Some official messages and collections disagree; a document's and a search's
-            # references depend on it.
-            severity = "error" if kind in ("document", "searchset") else "warning"
+        if match is None or not model.is_resource(match[1]):
+            continue
+        if match[1] != type_name or match[2] != id_:
+            # Some official messages and collections disagree in the id; a document's and a
+            # search's references depend on it.
+            is_wrong = match[1] != type_name or kind in ("document", "searchset")
+            severity = "error" if is_wrong else "warning"
             yield _issue("bundle-id", place, f"{match[1]}/{match[2]}", severity=severity)
 
 

@@ -135,7 +135,32 @@ def _has_no_version(entry: Mapping[str, Any]) -> bool:
     return not isinstance(url, str) or "/_history/" not in url
 
 
-# bdl-3, bdl-4 and bdl-8 look at every entry of every Bundle.
+def _has_no_search_entries(value: Mapping[str, Any]) -> bool:
+    is_asked = value.get("type") == "searchset"
+    return is_asked or not any("search" in entry for entry in value.get("entry", ()))
+
+
+def _has_unique_entries(value: Mapping[str, Any]) -> bool:
+    if value.get("type") == "history":
+        return True
+    met: set[str] = set()
+    count = 0
+    for entry in value.get("entry", ()):
+        if "fullUrl" in entry or "_fullUrl" in entry:
+            version = entry.get("resource", {}).get("meta", {}).get("versionId")
+            met.add(f"{entry.get('fullUrl') or ''}{version or ''}")
+            count += 1
+    return len(met) == count
+
+
+def _has_one_preferred_of_a_type(value: Mapping[str, Any]) -> bool:
+    preferred = [one for one in value.get("uniqueId", ()) if one.get("preferred") is True]
+    types = [one["type"] for one in preferred if "type" in one]
+    return len(set(types)) == len(types)
+
+
+# bdl-2, bdl-3, bdl-4, bdl-7 and bdl-8 look at every entry of every Bundle, nsd-2 at every name of
+# every NamingSystem, of which R4 publishes a thousand.
 BY_HAND: Mapping[str, Presence] = MappingProxyType(
     {
         "entry.all(request.exists() = (%resource.type = 'batch' or %resource.type = 'transaction'"
@@ -147,5 +172,9 @@ BY_HAND: Mapping[str, Presence] = MappingProxyType(
             "response", "batch-response", "transaction-response", "history"
         ),
         "fullUrl.exists() implies fullUrl.contains('/_history/').not()": _has_no_version,
+        "entry.search.empty() or (type = 'searchset')": _has_no_search_entries,
+        "(type = 'history') or entry.where(fullUrl.exists())"
+        ".select(fullUrl&resource.meta.versionId).isDistinct()": _has_unique_entries,
+        "uniqueId.where(preferred = true).select(type).isDistinct()": _has_one_preferred_of_a_type,
     }
 )

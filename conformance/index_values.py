@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from conformance import index_converters
+from conformance import index_choice, index_converters
 from conformance.date_ranges import DEFAULT_ZONE
 from conformance.index_converters import Context
 from conformance.search_parameters import SearchParameter, parameters_of
@@ -129,6 +129,8 @@ def compile_walk(parameters: tuple[SearchParameter, ...], *, stored: bool = Fals
     for parameter in parameters:
         if parameter.code == "deceased" and parameter.base == "Patient":
             specials.append(index_converters.patient_deceased)
+        elif parameter.code == "due-team" and parameter.base == "Task":
+            specials.append(index_converters.task_due_team)
         elif parameter.places is None:
             specials.append(_by_engine(parameter))
         elif parameter.type == "composite":
@@ -137,7 +139,7 @@ def compile_walk(parameters: tuple[SearchParameter, ...], *, stored: bool = Fals
         else:
             shared = stored and parameter.stored_as and parameter.type != "reference"
             for place in parameter.places:
-                convert = index_converters.choose(parameter, place)
+                convert = index_choice.choose(parameter, place)
                 if convert is not None:
                     convert = _no_value if shared else convert
                     _plant(root, place.steps, parameter.code, convert)
@@ -212,7 +214,7 @@ def _by_engine(parameter: SearchParameter) -> Callable[[Context, IndexValues], N
         engine = importlib.import_module("conformance.fhirpath")
         found = engine.evaluate(parameter.expression or "{}", context.resource)
         for value in found:
-            convert = index_converters.by_shape(parameter.type, value)
+            convert = index_choice.by_shape(parameter.type, value)
             into = out.setdefault(parameter.code, [])
             if convert is not None:
                 convert(value, into, context)
@@ -232,7 +234,7 @@ def _composite(parameter: SearchParameter) -> Callable[[Context, IndexValues], N
                 place_base = Place(steps=(), datatype=parameter.base, element=parameter.base)
                 expression = expression.removeprefix("%resource.")
             for place in _component_places(expression, place_base):
-                convert = index_converters.choose_for(component.type, component.code, place)
+                convert = index_choice.choose_for(component.type, component.code, place)
                 if convert is not None:
                     _plant(node, place.steps, component.code, convert)
             nodes.append(node)

@@ -14,7 +14,7 @@ from typing import Any
 
 Check = Callable[[Any], str | None]
 
-_STRING_LIMIT = 1024 * 1024
+STRING_LIMIT = 1024 * 1024
 # Each of these reads its input once: no two parts of a pattern can match the same text.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _CONTROL_BYTES = bytes(range(9)) + b"\x0b\x0c" + bytes(range(14, 32))
@@ -40,7 +40,7 @@ def check_string(value: Any) -> str | None:
     if type(value) is not str:
         return "not-a-string"
     # Printable and begun with more than a blank: not empty, not blank, no control characters.
-    if value >= "!" and value.isprintable() and len(value) < _STRING_LIMIT:
+    if value >= "!" and value.isprintable() and len(value) < STRING_LIMIT:
         return None
     return _check_unusual_string(value)
 
@@ -50,7 +50,7 @@ def _check_unusual_string(value: str) -> str | None:
         return "empty-string"
     if value.isspace():
         return "blank-string"
-    if len(value) > _STRING_LIMIT:
+    if len(value) > STRING_LIMIT:
         return "string-too-long"
     if value.isascii():
         is_clean = len(value.encode().translate(None, _CONTROL_BYTES)) == len(value)
@@ -144,28 +144,25 @@ def _is_day(year: str, month: str | None, day: str | None) -> bool:
     return int(day) <= calendar.monthrange(int(year), int(month))[1]
 
 
-def check_date(value: Any) -> str | None:
-    """Check a date of year, year and month, or a day of the calendar."""
-    if type(value) is not str:
-        return "not-a-string"
-    match = _DATE.fullmatch(value)
-    return None if match and _is_day(match[1], match[2], match[3]) else "bad-date"
+def _day_check(pattern: re.Pattern[str], key: str) -> Check:
+    """Return the check of a type whose pattern begins with a day, which the calendar must have."""
+    fullmatch = pattern.fullmatch
+
+    def check(value: Any) -> str | None:
+        if type(value) is not str:
+            return "not-a-string"
+        match = fullmatch(value)
+        return None if match and _is_day(match[1], match[2], match[3]) else key
+
+    return check
 
 
-def check_date_time(value: Any) -> str | None:
-    """Check a date, or a day with time to the second and a zone."""
-    if type(value) is not str:
-        return "not-a-string"
-    match = _DATE_TIME.fullmatch(value)
-    return None if match and _is_day(match[1], match[2], match[3]) else "bad-date-time"
-
-
-def check_instant(value: Any) -> str | None:
-    """Check a day with time to the second at least and a zone."""
-    if type(value) is not str:
-        return "not-a-string"
-    match = _INSTANT.fullmatch(value)
-    return None if match and _is_day(match[1], match[2], match[3]) else "bad-instant"
+check_date = _day_check(_DATE, "bad-date")
+"""Check a date of year, year and month, or a day of the calendar."""
+check_date_time = _day_check(_DATE_TIME, "bad-date-time")
+"""Check a date, or a day with time to the second and a zone."""
+check_instant = _day_check(_INSTANT, "bad-instant")
+"""Check a day with time to the second at least and a zone."""
 
 
 def check_time(value: Any) -> str | None:

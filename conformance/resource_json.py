@@ -5,22 +5,24 @@ section 8.1 allows.
 """
 
 import codecs
+import functools
 import re
+import threading
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Self
 
 import msgspec
+import orjson
 
 from conformance import json_scan
 from conformance.problem import InvalidStructure, Issue
 
 _BYTE_POSITION = re.compile(r"\(byte (\d+)\)")
-_has_null_character = re.compile(rb"\\u0000").search
 # A string; the group is the colon behind it if it is a name. The text is known to be JSON.
 _NAME_OR_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"[ \t\r\n]*(:?)', re.DOTALL)
-# Laying out indents a line by its depth: for longer texts that could cost too much memory.
-_SMALL = 65536
+# Colons, and what tells whether \\u0000 or \\u003a may be there.
+_NO_MARKS = bytes(set(range(256)) - set(b":\\u0"))
 
 
 class JsonDecimal(Decimal):
@@ -84,19 +86,18 @@ def parse(data: bytes, *, max_depth: int = 64) -> dict[str, Any]:
     """
     if data.startswith(codecs.BOM_UTF8):
         data = data[3:]
-    laid_out = None
     try:
         value = _decode(data)
-        if len(data) <= _SMALL:
-            laid_out = msgspec.json.format(data, indent=1)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, NumberTooLong) as error:
         raise _refusal(data, max_depth, error) from None
     if not isinstance(value, dict):
         raise InvalidStructure(_issue("json-not-object", data, 0, ""))
-    if not _is_shallow(laid_out, value, max_depth):
+    written = _NESTS.of_depth(max_depth).written(value)
+    if written is None and not _is_shallow(value, max_depth):
         raise _refusal(data, max_depth)
-    if _has_null_character(data) or not _has_unique_names(data, laid_out, value):
-        fault = json_scan.find_fault(data, max_depth)
+    if not _is_plainly_unique(data, written):
+        is_suspect = b"\\u0000" in data or _names_of_text(data) != _names_in(value)
+        fault = json_scan.find_fault(data, max_depth) if is_suspect else None
         if fault is not None:
             raise InvalidStructure(_issue(fault.key, data, fault.offset, fault.path))
     return value
@@ -107,13 +108,60 @@ def dump(resource: Mapping[str, Any]) -> bytes:
     return _encode(resource)
 
 
-def _is_shallow(laid_out: bytes | None, value: dict[str, Any], max_depth: int) -> bool:
-    """Say whether the nesting of objects and arrays is within the limit.
+class _Nest:
+    """Lists inside lists, so deep that orjson writes a value inside only if that is shallow.
 
-    Laid out, each line is indented by its depth, and no string holds a line break.
+    A walk over the value in Python takes longer than all the reading.
     """
-    if laid_out is not None and b"\n" + b" " * max_depth not in laid_out:
-        return True
+
+    def __init__(self, depth: int) -> None:
+        self._innermost: list[Any] = [None]
+        self._outermost = self._innermost
+        for _ in range(depth - 1):
+            self._outermost = [self._outermost]
+
+    def written(self, value: dict[str, Any]) -> bytes | None:
+        """Return the value as JSON of a kind, or None where it is too deep or not writable."""
+        self._innermost[0] = value
+        try:
+            return orjson.dumps(self._outermost, default=str)
+        except TypeError:
+            return None
+        finally:
+            self._innermost[0] = None
+
+
+class _Nests(threading.local):
+    """A nest for each limit of depth, of this thread."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, _Nest] = {}
+
+    def of_depth(self, max_depth: int) -> _Nest:
+        """Return the nest in which a value of this depth is written, and no deeper one."""
+        if max_depth not in self._made:
+            self._made[max_depth] = _Nest(_written_depth() - max_depth)
+        return self._made[max_depth]
+
+
+_NESTS = _Nests()
+
+
+@functools.cache
+def _written_depth() -> int:
+    """Return how many lists inside lists orjson writes."""
+    lists: list[Any] = []
+    for depth in range(1, 1000):
+        try:
+            orjson.dumps(lists)
+        except TypeError:
+            return depth - 1
+        lists = [lists]
+    raise RuntimeError("orjson has no limit of depth")
+
+
+def _is_shallow(value: dict[str, Any], max_depth: int) -> bool:
+    """Say whether the nesting of objects and arrays is within the limit."""
     level: list[Any] = [value]
     for _ in range(max_depth):
         level = [
@@ -127,21 +175,21 @@ def _is_shallow(laid_out: bytes | None, value: dict[str, Any], max_depth: int) -
     return False
 
 
-def _has_unique_names(data: bytes, laid_out: bytes | None, value: dict[str, Any]) -> bool:
-    """Say whether no member has been overwritten by another of the same name.
+def _is_plainly_unique(data: bytes, written: bytes | None) -> bool:
+    """Say whether certainly no member has been overwritten by another of the same name.
 
-    What we write has unique names, so bytes that we would write again have them too. Others,
-    with escapes of another kind, must have as many names as the value.
+    A colon stands behind a name or in a string, and none is written in another way, so a member
+    that was overwritten took at least one away. Text with escapes of colons or of U+0000 is left
+    to the exact count.
     """
-    written = _encode(value)
-    if data == written:
-        return True
-    if laid_out is not None:
-        if laid_out == msgspec.json.format(written, indent=1):
-            return True
-    elif msgspec.json.format(data, indent=-1) == written:
-        return True
-    return _NAME_OR_TEXT.findall(data).count(b":") == _names_in(value)
+    marks = data.translate(None, _NO_MARKS)
+    if written is None or (b"\\u0" in marks and b"\\u00" in data):
+        return False
+    return marks.count(b":") == written.count(b":")
+
+
+def _names_of_text(data: bytes) -> int:
+    return _NAME_OR_TEXT.findall(data).count(b":")
 
 
 def _names_in(value: dict[str, Any]) -> int:

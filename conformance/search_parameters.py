@@ -61,6 +61,22 @@ class SearchParameter:
         return bool(places) and all(place.datatype == "Identifier" for place in places)
 
 
+# Rules of a Consent at both levels; a refusal that names purposes counts where treatment is one.
+_RULES = "(Consent.provision | Consent.provision.provision)"
+_DENIALS = (
+    f"{_RULES}.where(type = 'deny')"
+    ".where(purpose.empty() or purpose.where(code = 'TREAT').exists())"
+)
+_PERMITS = f"{_RULES}.where(type = 'permit')"
+# A team's worklist is read by month, so its key holds only services that are still to be done.
+_TO_DO = " or ".join(
+    f"status = '{status}'"
+    for status in ("requested", "received", "accepted", "ready", "in-progress", "on-hold")
+)
+_DUE_TEAM = (
+    f"Task.where({_TO_DO})"
+    ".select(owner.reference & '/' & restriction.period.end.toString().substring(0, 7))"
+)
 # Ours: (code, type, base, expression). Append only; the order gives the numbers.
 _OWN = (
     ("name-pinyin", "string", "Patient", "Patient.name"),
@@ -69,6 +85,11 @@ _OWN = (
     ("name-pinyin", "string", "Person", "Person.name"),
     ("name-pinyin", "string", "Organization", "Organization.name"),
     ("name-pinyin", "string", "Location", "Location.name"),
+    ("denied-actor", "reference", "Consent", f"{_DENIALS}.actor.reference"),
+    ("denies", "token", "Consent", f"{_DENIALS}.where(actor.empty()).type"),
+    ("permitted-actor", "reference", "Consent", f"{_PERMITS}.actor.reference"),
+    ("due", "date", "Task", "Task.restriction.period"),
+    ("due-team", "token", "Task", _DUE_TEAM),
 )
 _OWN_URL = "https://fhir.qiao.example/cphc/SearchParameter/"
 # Answered by the store itself or by the query parser, never by index rows.

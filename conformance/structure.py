@@ -42,12 +42,13 @@ def check(
     on bad content. Expressions are FHIRPath from the resource's type. At most 200 issues are told.
     """
     value = resource if type(resource) is dict else dict(resource)
+    compiler = _compiler(narratives=narratives)
     try:
-        found = _compiler(narratives=narratives).whole_resource(value)
+        found = None if compiler.whole_fits(value) else compiler.whole_resource(value)
+        if not found:
+            return _check_constraints(value) if constraints else []
     except RecursionError:
         return [_TOO_DEEP]
-    if not found:
-        return _check_constraints(value) if constraints else []
     name = value.get("resourceType")
     root = name if type(name) is str and name.isidentifier() else "Resource"
     return [issue_of(root, one) for one in found[:_MOST_ISSUES]]

@@ -1,15 +1,17 @@
 """Structural checks, built once for each type from the R4 tables as closures over plain values.
 
 A check takes a value and the list of local references (`#id`) met so far in the resource, and
-returns None or what it found: path below the value, key, arguments of the message.
+returns None or what it found: path below the value, key, arguments of the message. Beside each
+stands its quick twin of `conformance.structure_quick`, which only says whether all is well.
 """
 
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from conformance import bindings, narrative, primitives
 from conformance.contained import check_contained
-from conformance.findings import Check, Found
+from conformance.findings import Check, Found, below, joined, kind_of
 from conformance.near_names import nearest, printable
 from conformance.r4 import tables
 from conformance.structure_additions import (
@@ -18,6 +20,14 @@ from conformance.structure_additions import (
     reference_check,
     simple_quantity_check,
     top_extension_check,
+)
+from conformance.structure_quick import (
+    Part,
+    QuickObject,
+    list_of,
+    list_of_primitives,
+    one_of,
+    primitive,
 )
 
 # path, JSON names with and without underscore, minimum
@@ -35,6 +45,7 @@ class _Shape:
         "display",
         "lists",
         "members",
+        "quick",
         "required",
         "shadows",
         "tests",
@@ -43,6 +54,7 @@ class _Shape:
     def __init__(self) -> None:
         self.tests: dict[str, primitives.Check] = {}
         self.members: dict[str, Check] = {}
+        self.quick = QuickObject()
         self.lists: set[str] = set()
         self.shadows: set[str] = set()
         self.display: dict[str, str] = {}
@@ -59,24 +71,41 @@ class Compiler:
         self._test_of_narrative = (
             narrative.check_narrative if narratives else primitives.check_string
         )
-        self._built: dict[str, Check] = {}
-        self._building: set[str] = set()
-        self._resources: dict[str, Check] = {}
-        self._check_of_path("Element", "")
+        self._built: dict[str, Part] = {}
+        self._building: dict[str, _Shape] = {}
+        self._resources: dict[str, Part] = {}
+        # What one thread is building stands for a later look-up, and another must not use it yet.
+        self._lock = threading.Lock()
+        # What stands under `_name`: id and extensions of a primitive.
+        self._shadow = QuickObject()
+        self._shadow.members = self._part_of_path("Element", "").of_object.members
 
     def resource(self, value: Any, local: list[str]) -> list[Found] | None:
         """Check a resource of any type, contained ones included, as part of its container."""
         if type(value) is not dict:
-            return [("", _kind_of(value, "not-an-object"), ())]
+            return [("", kind_of(value, "not-an-object"), ())]
         name = value.get("resourceType")
-        check = self._resources.get(name) if type(name) is str else None
-        if check is None:
-            if type(name) is not str:
-                return [("", "resource-type-missing", ())]
-            if name not in self.tables.resource_types:
-                return [("", "resource-type-unknown", (printable(name),))]
-            check = self._resources[name] = self._check_of_path(name, "")
-        return check(value, local)
+        if type(name) is not str:
+            return [("", "resource-type-missing", ())]
+        if name not in self.tables.resource_types:
+            return [("", "resource-type-unknown", (printable(name),))]
+        return self._part_of_resource(name).check(value, local)
+
+    def resource_fits(self, value: Any, local: list[str]) -> bool:
+        """Say whether a resource is certainly sound as part of its container."""
+        if type(value) is not dict:
+            return False
+        name = value.get("resourceType")
+        if type(name) is not str or name not in self.tables.resource_types:
+            return False
+        return self._part_of_resource(name).of_object.fits(value, local)
+
+    def _part_of_resource(self, name: str) -> Part:
+        part = self._resources.get(name)
+        if part is None:
+            with self._lock:
+                part = self._resources[name] = self._part_of_path(name, "")
+        return part
 
     def whole_resource(self, value: Any, _: list[str] | None = None) -> list[Found] | None:
         """Check a resource that stands for itself: contained and referring parts must fit."""
@@ -86,31 +115,44 @@ class Compiler:
             found = [*(found or ()), *check_contained(value, local)]
         return found
 
+    def whole_fits(self, value: Any, _: list[str] | None = None) -> bool:
+        """Say whether a resource that stands for itself is certainly sound."""
+        local: list[str] = []
+        if not self.resource_fits(value, local):
+            return False
+        return not (local or "contained" in value) or not any(check_contained(value, local))
+
     def _check_shadow(self, value: Any, local: list[str]) -> list[Found] | None:
         """Check what stands under `_name`: id and extensions of a primitive."""
-        return self._built["Element."](value, local)
+        return self._built["Element."].check(value, local)
 
-    def _check_of_path(self, name: str, path: str) -> Check:
-        """Return the check of a type, or of the nested element at a path inside it."""
+    def _part_of_path(self, name: str, path: str) -> Part:
+        """Return the checks of a type, or of the nested element at a path inside it."""
         key = f"{name}.{path}"
         if key in self._built:
             return self._built[key]
         if key in self._building:
-            return lambda value, local: self._built[key](value, local)
-        self._building.add(key)
+            in_work = self._building[key]
+            return Part(lambda value, local: self._built[key].check(value, local), in_work.quick)
         info = self.tables.types[name]
-        shape = _Shape()
+        shape = self._building[key] = _Shape()
         for element in info.children[path]:
             self._add(shape, info, element)
         is_resource = info.kind == "resource" and not path
         if is_resource:
             shape.tests["resourceType"] = primitives.check_string
+            shape.quick.members["resourceType"] = primitive(primitives.check_string)
+        facts = shape.quick.facts
+        facts.is_resource = is_resource
+        facts.needed = [name for name, _ in shape.required]
+        facts.choices = [(names, minimum) for _, names, minimum in shape.choices]
         check = _object_check(shape, self._check_shadow, is_resource=is_resource)
+        part = Part(check, shape.quick)
         if key == "Extension.":
-            check = extension_check(check)
-        self._built[key] = check
-        self._building.discard(key)
-        return check
+            part = extension_check(part)
+        self._built[key] = part
+        del self._building[key]
+        return part
 
     def _add(self, shape: _Shape, info: tables.TypeInfo, element: tables.Element) -> None:
         if not element.is_choice:
@@ -137,7 +179,9 @@ class Compiler:
         of_type: tables.ElementType | None,
     ) -> None:
         shape.display[name] = display
-        test = self._test_of(element, of_type)
+        members = shape.quick.members
+        codes = _codes_of(element, of_type)
+        test = self._test_of(codes, of_type)
         if test is not None:
             if of_type is not None and of_type.code != "xhtml" and not element.is_xml_attribute:
                 shape.shadows.add(name)
@@ -146,56 +190,62 @@ class Compiler:
             if element.is_list:
                 shape.lists.add(name)
                 shape.members[name] = _list_of_primitives(test, element.max)
+                members[name] = list_of_primitives(test, element.max)
             else:
                 shape.tests[name] = test
+                members[name] = primitive(test, codes)
+                if name in shape.shadows:
+                    members["_" + name] = one_of(self._shadow)
             return
-        check = self._check_of_member(info, element, of_type)
-        shape.members[name] = _list_check(check, element.max) if element.is_list else check
+        part = self._part_of_member(info, element, of_type)
+        if element.is_list:
+            shape.members[name] = _list_check(part.check, element.max)
+            members[name] = list_of(part.quick, element.max)
+        else:
+            shape.members[name] = part.check
+            members[name] = one_of(part.quick)
 
     def _test_of(
-        self, element: tables.Element, of_type: tables.ElementType | None
+        self, codes: frozenset[str] | None, of_type: tables.ElementType | None
     ) -> primitives.Check | None:
         if of_type is None:
             return None
         if of_type.code == "xhtml":
             return self._test_of_narrative
-        if of_type.code == "code" and element.binding and element.binding.strength == "required":
-            codes = bindings.codes_of(element.binding.value_set)
-            if codes is not None:
-                return _test_of_codes(codes)
+        if codes is not None:
+            return _test_of_codes(codes)
         return primitives.CHECKS.get(of_type.code)
 
-    def _check_of_member(
+    def _part_of_member(
         self, info: tables.TypeInfo, element: tables.Element, of_type: tables.ElementType | None
-    ) -> Check:
+    ) -> Part:
         if of_type is None:
             name, _, path = (element.content or "").partition(".")
-            return self._check_of_path(name, path)
+            return self._part_of_path(name, path)
         if of_type.code in _NESTED:
-            return self._check_of_path(info.name, element.path.partition(".")[2])
+            return self._part_of_path(info.name, element.path.partition(".")[2])
         if of_type.code == "Resource":
-            return self.resource if element.name == "contained" else self.whole_resource
-        check = self._check_of_path(of_type.code, "")
+            if element.name == "contained":
+                return Part(self.resource, self.resource_fits)
+            return Part(self.whole_resource, self.whole_fits)
+        part = self._part_of_path(of_type.code, "")
         if of_type.code == "Reference":
-            return reference_check(check, of_type.targets)
+            return reference_check(part, of_type.targets)
         if of_type.code == "Extension" and info.name != "Extension":
-            return top_extension_check(check)
+            return top_extension_check(part)
         if of_type.code == "CodeableConcept" and element.binding:
-            return concept_check(check, element.binding)
+            return concept_check(part, element.binding)
         if "SimpleQuantity" in of_type.profiles:
-            return simple_quantity_check(check)
-        return check
+            return simple_quantity_check(part)
+        return part
 
 
-def _kind_of(value: Any, otherwise: str) -> str:
-    """Name what stands where something else should; null and lists are the common cases."""
-    if value is None:
-        return "null-value"
-    return "list-not-expected" if type(value) is list else otherwise
-
-
-def _below(prefix: str, inner: Iterable[Found]) -> list[Found]:
-    return [(prefix + path, key, arguments) for path, key, arguments in inner]
+def _codes_of(element: tables.Element, of_type: tables.ElementType | None) -> frozenset[str] | None:
+    """Return the codes that a required binding allows, where they can be listed."""
+    binding = element.binding
+    if of_type is None or of_type.code != "code" or not binding or binding.strength != "required":
+        return None
+    return bindings.codes_of(binding.value_set)
 
 
 def _test_of_codes(codes: frozenset[str]) -> primitives.Check:
@@ -217,9 +267,9 @@ def _list_check(one: Check, maximum: int | None) -> Check:
         for index, item in enumerate(value):
             inner = one(item, local)
             if inner:
-                found = _joined(found, _below(f"[{index}]", inner))
+                found = joined(found, below(f"[{index}]", inner))
         if maximum is not None and len(value) > maximum:
-            found = _joined(found, [("", "too-many", (str(maximum),))])
+            found = joined(found, [("", "too-many", (str(maximum),))])
         return found
 
     return check
@@ -230,7 +280,7 @@ def _list_of_primitives(test: primitives.Check, maximum: int | None) -> Check:
         key = test(value)
         if key is None:
             return None
-        return [("", "null-item" if value is None else _kind_of(value, key), ())]
+        return [("", "null-item" if value is None else kind_of(value, key), ())]
 
     return _list_check(one, maximum)
 
@@ -242,42 +292,34 @@ def _object_check(shape: _Shape, shadow: Check, *, is_resource: bool) -> Check:
 
     def check(value: Any, local: list[str]) -> list[Found] | None:
         if type(value) is not dict:
-            return [("", _kind_of(value, "not-an-object"), ())]
+            return [("", kind_of(value, "not-an-object"), ())]
         found: list[Found] | None = None
         for name, item in value.items():
             test = test_of(name)
             if test is not None:
                 key = test(item)
                 if key is not None:
-                    found = _joined(found, _failed(shape, name, item, key))
+                    found = joined(found, _failed(shape, name, item, key))
                 continue
             member = member_of(name)
             if member is None:
-                found = _joined(found, _irregular(shape, shadow, value, name, local))
+                found = joined(found, _irregular(shape, shadow, value, name, local))
             elif inner := member(item, local):
-                found = _joined(found, _found_in_member(shape, value, name, inner))
+                found = joined(found, _found_in_member(shape, value, name, inner))
         for name in needed:
             if name not in value:
-                found = _joined(found, _missing(shape, value, name))
+                found = joined(found, _missing(shape, value, name))
         if choices:
-            found = _joined(found, _check_choices(choices, value))
+            found = joined(found, _check_choices(choices, value))
         if is_part and len(value) < 2 and (not value or "id" in value):
-            found = _joined(found, [("", "ele-1", ())])
+            found = joined(found, [("", "ele-1", ())])
         return found
 
     return check
 
 
-def _joined(found: list[Found] | None, more: Iterable[Found]) -> list[Found] | None:
-    """Add findings; the list is made when the first one comes."""
-    if found is None:
-        return list(more) or None
-    found.extend(more)
-    return found
-
-
 def _failed(shape: _Shape, name: str, item: Any, key: str) -> Iterable[Found]:
-    yield shape.display.get(name, ""), _kind_of(item, key), shape.arguments.get(name, ())
+    yield shape.display.get(name, ""), kind_of(item, key), shape.arguments.get(name, ())
 
 
 def _missing(shape: _Shape, value: Mapping[str, Any], name: str) -> Iterable[Found]:
@@ -301,7 +343,7 @@ def _found_in_member(
             or type(beside) is not list
             or beside[index] is None
         ]
-    return _below(shape.display[name], inner)
+    return below(shape.display[name], inner)
 
 
 def _check_choices(choices: Iterable[Choice], value: Mapping[str, Any]) -> list[Found]:
@@ -329,7 +371,7 @@ def _irregular(
     path = shape.display[plain]
     item = value[name]
     if plain not in shape.lists:
-        return _below(path, _check_shadow(shadow, item, has_value=plain in value, local=local))
+        return below(path, _check_shadow(shadow, item, has_value=plain in value, local=local))
     if type(item) is not list or not item:
         return [(path, "empty-list" if item == [] else "not-a-list", ())]
     beside = value.get(plain)
@@ -341,7 +383,7 @@ def _irregular(
         has_value = index < len(values) and values[index] is not None
         if extended is not None:
             inner = _check_shadow(shadow, extended, has_value=has_value, local=local)
-            found += _below(f"{path}[{index}]", inner)
+            found += below(f"{path}[{index}]", inner)
         elif not has_value and beside is None:
             found.append((f"{path}[{index}]", "null-item", ()))
     return found

@@ -28,15 +28,16 @@ class Validator:
 
     `claimed` is the policy for `meta.profile`: enforce, warn (errors become warnings) or off.
     `implied` are profiles that apply to every resource of a type, as ImplementationGuide.global
-    says. `requires_targets` asks that what a literal reference points to can be found: inside, or
-    by the resolver.
+    says. `refused_extensions` are beginnings of addresses whose extensions must have a definition,
+    "" for all; others without one are told. `requires_targets` asks that what a literal reference
+    points to can be found: inside, or by the resolver.
     """
 
     profiles: Profiles = field(default_factory=Profiles)
     ports: Ports = NO_PORTS
     claimed: str = ENFORCE
     implied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    refuses_unknown_extensions: bool = False
+    refused_extensions: tuple[str, ...] = ()
     requires_targets: bool = False
 
     def check(self, resource: Mapping[str, Any], *, profiles: Sequence[str] = ()) -> list[Issue]:
@@ -58,30 +59,30 @@ class Validator:
         found = check_bundle(resource)
         if root.type == "StructureDefinition":
             found += check_definition(resource, self.profiles)
-        run = CheckRun(self.profiles, root, self._ports(root))
-        if self.refuses_unknown_extensions:
-            run.unknown_extension = "extension-refused"
+        ports = self._ports(root)
+        run = CheckRun(self.profiles, root, ports)
+        run.refused_extensions = self.refused_extensions
         check_extensions(root, run)
         if self.requires_targets:
             check_targets(root, run)
         found += run.issues
         for canonical in (*profiles, *self.implied.get(root.type, ())):
-            found += self._named(root, canonical)
+            found += self._named(root, canonical, ports)
         if self.claimed != OFF:
-            found += self._claims(root)
+            found += self._claims(root, ports)
         return _once(found)
 
-    def _named(self, root: Node, canonical: str) -> list[Issue]:
+    def _named(self, root: Node, canonical: str, ports: Ports) -> list[Issue]:
         if not is_core(canonical) and self.profiles.find(canonical) is None:
             return [issue("profile-missing", root.type, canonical)]
         if is_core(canonical) and not model.is_kind_of(root.type, name_of(canonical)):
             return [issue("profile-type", root.type, canonical, name_of(canonical))]
-        run = CheckRun(self.profiles, root, self._ports(root))
+        run = CheckRun(self.profiles, root, ports)
         self.profiles.check_node(root, canonical, run)
         return run.issues
 
-    def _claims(self, root: Node) -> list[Issue]:
-        run = CheckRun(self.profiles, root, self._ports(root))
+    def _claims(self, root: Node, ports: Ports) -> list[Issue]:
+        run = CheckRun(self.profiles, root, ports)
         for node in _resources(root):
             meta = node.value.get("meta")
             for canonical in (meta or {}).get("profile") or ():
@@ -92,7 +93,7 @@ class Validator:
         return run.issues
 
     def _ports(self, root: Node) -> Ports:
-        """Return the ports with `conformsTo()` answered by these profiles."""
+        """Return the ports with `conformsTo()` and `slice()` answered by these profiles."""
         if self.ports.conforms_to is not None:
             return self.ports
 
@@ -103,10 +104,15 @@ class Validator:
             run = CheckRun(self.profiles, root, self.ports)
             return self.profiles.conforms(node, canonical, run)
 
+        def slices(nodes: list[Node], canonical: str, name: str) -> list[Node] | None:
+            run = CheckRun(self.profiles, root, self.ports)
+            return self.profiles.in_slice(nodes, canonical, name, run)
+
         return Ports(
             resolver=self.ports.resolver,
             terminology=self.ports.terminology,
             conforms_to=conforms_to,
+            slices=slices,
             trace=self.ports.trace,
         )
 

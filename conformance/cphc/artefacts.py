@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from conformance.cphc import BASE, VERSION
+from conformance.cphc.agreement_template import agreement_template
 from conformance.cphc.code_systems import code_systems, sources, value_sets
+from conformance.cphc.service_packages import service_packages
 from conformance.forms.questionnaires import option_value_sets, questionnaires
 from conformance.yaml_text import read_yaml
 
@@ -23,6 +25,8 @@ def package() -> Iterator[dict[str, Any]]:
     yield from search_parameters()
     yield from operation_definitions()
     yield from questionnaires().values()
+    yield from service_packages()
+    yield agreement_template()
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from conformance.fhirpath.evaluation import (
     single_integer,
     truth,
 )
-from conformance.fhirpath.faults import invalid_use, no_port, unknown_name
+from conformance.fhirpath.faults import invalid_use, unknown_name
 from conformance.fhirpath.functions import FUNCTIONS
 from conformance.fhirpath.functions_fhir import reference_of, resolve, type_of_reference
 from conformance.fhirpath.nodes import Node, TypeName, children, root_of
@@ -107,8 +107,6 @@ class Compiler:
         name = call.name
         if name in _TYPE_FUNCTIONS and len(call.arguments) == 1:
             return self.type_function(call)
-        if name in ("elementDefinition", "slice", "checkModifiers"):
-            raise no_port(name, "profile")
         function = FUNCTIONS.get(name)
         if function is None:
             raise unknown_name("function", name)

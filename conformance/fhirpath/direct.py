@@ -116,6 +116,8 @@ class DirectCompiler:
             parts.append(self.values(operand))
         if not parts:
             return _constant(None)
+        if any(len(part.types) > 1 for part in parts) and not all(map(steps.is_plain, parts)):
+            raise NotDirect  # whether two dates are equal needs the type of each item
         found_types = tuple(dict.fromkeys(name for part in parts for name in part.types))
         return Values(steps.joined(parts), found_types)
 

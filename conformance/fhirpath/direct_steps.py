@@ -188,7 +188,7 @@ def projected(run: Run, inner: Run) -> Run:
 
 def joined(parts: list[Values]) -> Run:
     """Join alternatives, equal items once."""
-    if all(part.types and _is_plain(part) for part in parts):
+    if all(part.types and is_plain(part) for part in parts):
         runs = [part.run for part in parts]
         return lambda value, scope: _distinct([one for run in runs for one in run(value, scope)])
 
@@ -203,7 +203,7 @@ def joined(parts: list[Values]) -> Run:
     return run
 
 
-def _is_plain(values: Values) -> bool:
+def is_plain(values: Values) -> bool:
     """Say whether equal items are equal JSON, and nothing else is."""
     return not any(name in MOMENTS or name in QUANTITIES for name in values.types)
 

@@ -31,12 +31,14 @@ class Ports:
     """The outside helpers of an evaluation, each optional.
 
     `conforms_to(resource, canonical)` says whether it conforms, None where the profile is unknown;
-    `trace(name, values)` receives what `trace()` sees.
+    `slices(nodes, canonical, name)` returns those that belong to a slice of a profile, None where
+    either is unknown; `trace(name, values)` receives what `trace()` sees.
     """
 
     resolver: Resolver | None = None
     terminology: Terminology | None = None
     conforms_to: Callable[[Mapping[str, Any], str], bool | None] | None = None
+    slices: Callable[[list[Node], str, str], list[Node] | None] | None = None
     trace: Callable[[str, list[Any]], None] | None = None
 
 

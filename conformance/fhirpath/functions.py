@@ -7,6 +7,7 @@ from conformance.fhirpath import functions_collections as collections
 from conformance.fhirpath import functions_conversion as conversion
 from conformance.fhirpath import functions_fhir as fhir
 from conformance.fhirpath import functions_numbers as numbers
+from conformance.fhirpath import functions_profiles as profiles
 from conformance.fhirpath import functions_text as text
 from conformance.fhirpath.evaluation import Collection
 
@@ -138,4 +139,7 @@ FUNCTIONS: dict[str, Function] = {
     "subsumedBy": _plain(fhir.subsumed_by, 1),
     "conformsTo": _plain(fhir.conforms_to, 1),
     "htmlChecks": _plain(fhir.html_checks),
+    "elementDefinition": _plain(profiles.element_definition),
+    "slice": _plain(profiles.slice_, 2),
+    "checkModifiers": _plain(profiles.check_modifiers, 0, 64),
 }

@@ -76,7 +76,7 @@ def children(node: Node, name: str) -> list[Node]:
     child = model.children_of(node.type).get(name)
     if child is None:
         return []
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         return _companion_children(node, name)
     found: list[Node] = []
     for slot in child.slots:
@@ -100,6 +100,12 @@ def _companion_children(node: Node, name: str) -> list[Node]:
 def _collect(node: Node, value: Mapping[str, Any], slot: model.Slot, found: list[Node]) -> None:
     content = value.get(slot.key)
     companion = value.get(slot.companion) if slot.is_primitive else None
+    if companion is None and type(content) is list:
+        for index, item in enumerate(content):
+            if item is not None:
+                type_name = _type_of(item, slot) if slot.is_resource else slot.type
+                found.append(Node(item, type_name, None, node, slot.key, index))
+        return
     if isinstance(content, list) or isinstance(companion, list):
         contents = content if isinstance(content, list) else []
         companions = companion if isinstance(companion, list) else []
@@ -123,7 +129,7 @@ def all_children(node: Node) -> list[Node]:
     """Return every child, in the order the type defines them."""
     value = node.value
     found: list[Node] = []
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         slots = model.slots_of(node.type)
         for key in value:
             known = slots.get(key)

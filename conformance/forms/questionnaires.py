@@ -17,7 +17,7 @@ from conformance.cphc import BASE
 from conformance.yaml_text import read_yaml
 
 VERSION = "3.0"  # third edition of the national specification, 2017
-FILES = ("records", "programmes", "mother-and-child", "scales")
+FILES = ("records", "programmes", "mother-and-child", "scales", "activities")
 LOINC = "http://loinc.org"
 ORDINAL = "http://hl7.org/fhir/StructureDefinition/ordinalValue"
 CALCULATED = "http://hl7.org/fhir/uv/sdc/StructureDefinition/sdc-questionnaire-calculatedExpression"
@@ -131,7 +131,7 @@ class _Form:
             "title": title["zh"],
             "_title": _translated(title["en"]),
             "status": "active",
-            "subjectType": ["Patient"],
+            "subjectType": [self.source.get("subject", "Patient")],
             "item": [item for row in rows for item in self._items(row)],
         }
 

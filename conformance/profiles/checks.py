@@ -78,7 +78,14 @@ class ProfileCompiler:
                 return
             if len(wanted) == 1:
                 run.profiles.check_node(node, wanted[0], run)
-            elif all(conforms(node, profile, run) is False for profile in wanted):
+                return
+            verdicts = {profile: conforms(node, profile, run) for profile in wanted}
+            if True in verdicts.values():
+                return
+            for profile, verdict in verdicts.items():
+                if verdict is None:
+                    run.add("profile-unchecked", node, profile)
+            if None not in verdicts.values():
                 run.add("type-profile", node, url, ", ".join(wanted))
 
         return check

@@ -26,13 +26,26 @@ _WIDER_CONTEXTS = {
 
 def check_extensions(root: Node, run: CheckRun) -> None:
     """Check every extension of a resource and of what it contains."""
-    marked: set[int] = set()
-    if not _mark(root.value, marked):
+    if not _has_any(root.value):
         return
+    marked: set[int] = set()
+    _mark(root.value, marked)
     for parent, extension in _extensions(root, marked):
         url = extension.value.get("url") if isinstance(extension.value, Mapping) else None
         if isinstance(url, str):
             _check(parent, extension, url, run)
+
+
+def _has_any(value: Any) -> bool:
+    """Say whether an extension stands anywhere; most resources have none."""
+    open_ones: list[Any] = [value]
+    for node in open_ones:
+        if type(node) is dict:
+            if "extension" in node or "modifierExtension" in node:
+                return True
+            node = node.values()
+        open_ones += [one for one in node if type(one) is dict or type(one) is list]
+    return False
 
 
 def _mark(value: Any, marked: set[int]) -> bool:
@@ -70,8 +83,9 @@ def _check(parent: Node, extension: Node, url: str, run: CheckRun) -> None:
             _check_part(parent, extension, url, run)
             return
         is_modifier = extension.key == "modifierExtension"
-        is_refused = run.unknown_extension == "extension-refused"
-        key = "modifier-unknown" if is_modifier and not is_refused else run.unknown_extension
+        key = "modifier-unknown" if is_modifier else "extension-unknown"
+        if url.startswith(run.refused_extensions):
+            key = "extension-refused"
         run.add(key, extension, url)
         return
     _check_context(parent, extension, url, definition, run)

@@ -9,9 +9,9 @@ from conformance.fhirpath.nodes import Node
 from conformance.problem import InvalidContent, Issue
 from conformance.profiles.checks import ProfileCompiler
 from conformance.profiles.differential import apply
-from conformance.profiles.run import MAX_DEPTH, CheckRun
+from conformance.profiles.run import MAX_DEPTH, CheckRun, element_id_of
 from conformance.profiles.shapes import Shape, core_root, is_core, name_of, shape_at
-from conformance.profiles.slicing import NodeCheck
+from conformance.profiles.slicing import NodeCheck, sorts_of
 from conformance.profiles.texts import fault, issue
 from conformance.profiles.written import elements_of
 from conformance.r4 import tables
@@ -152,15 +152,38 @@ class Profiles:
     def conforms(self, node: Node, canonical: str, run: CheckRun) -> bool | None:
         """Say whether a node conforms to a profile, without keeping what is found.
 
-        None where the profile is unknown.
+        None where the profile is unknown, or too faulty to be used.
         """
         if is_core(canonical):
             return model.is_kind_of(node.type, name_of(canonical))
-        if self.find(canonical) is None:
+        try:
+            if self.check_of(canonical) is None:
+                return None
+        except InvalidContent:
             return None
         with run.trial() as trial:
             self.check_node(node, canonical, run)
         return not trial.failed
+
+    def in_slice(
+        self, nodes: list[Node], canonical: str, name: str, run: CheckRun
+    ) -> list[Node] | None:
+        """Return the nodes that belong to a slice of a profile by its discriminators.
+
+        None where the profile, or a slice of that name where a node stands, is unknown.
+        """
+        root = self.known_root(canonical)
+        if root is None:
+            return None
+        found = []
+        for node in nodes:
+            shape = shape_at(root, element_id_of(node))
+            sorts = sorts_of(shape, name, self.known_root, self.conforms, canonical)
+            if sorts is None:
+                return None
+            if all(sort(node, run) for sort in sorts):
+                found.append(node)
+        return found
 
     def check(
         self,

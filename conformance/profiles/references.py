@@ -21,9 +21,11 @@ def target_check(
     plain = {name_of(target) for target in targets if is_core(target)}
     names = ", ".join(targets)
 
-    def allowed() -> set[str]:
+    def is_allowed(type_name: str) -> bool:
+        """Say whether a target of this type may be meant: a profile nobody knows may allow any."""
         roots = [root_of(target) for target in profiled]
-        return plain | {root.name for root in roots if root is not None}
+        known = plain | {root.name for root in roots if root is not None}
+        return None in roots or any(model.is_kind_of(type_name, name) for name in known)
 
     def check(node: Node, run: CheckRun) -> None:
         if not isinstance(node.value, Mapping):
@@ -32,7 +34,7 @@ def target_check(
         type_name = found.type if found is not None else _written_type(node.value)
         if type_name is None:
             return
-        if not any(model.is_kind_of(type_name, name) for name in allowed()):
+        if not is_allowed(type_name):
             run.add("target", node, url, names)
             return
         if found is None or any(model.is_kind_of(type_name, name) for name in plain):

@@ -22,7 +22,14 @@ class CheckRun:
     """The state of one check: issues found, scopes of resources, profiles being judged."""
 
     __slots__ = (
-        "_scopes", "depth", "issues", "judging", "ports", "profiles", "root", "unknown_extension",
+        "_scopes",
+        "depth",
+        "issues",
+        "judging",
+        "ports",
+        "profiles",
+        "refused_extensions",
+        "root",
     )  # fmt: skip
 
     def __init__(self, profiles: "Profiles", root: Node, ports: Ports) -> None:
@@ -32,7 +39,7 @@ class CheckRun:
         self.issues: list[Issue] = []
         self.judging: dict[tuple[int, str], bool] = {}
         self.depth = 0
-        self.unknown_extension = "extension-unknown"
+        self.refused_extensions: tuple[str, ...] = ()
         self._scopes: dict[int, Scope] = {}
 
     def add(self, key: str, node: Node, *arguments: object) -> None:
@@ -89,6 +96,18 @@ def owner_of(node: Node) -> Node:
     ):
         found = found.parent
     return found
+
+
+def element_id_of(node: Node) -> str:
+    """Return the id of a node's element in its resource: `Observation.value[x]`."""
+    steps: list[str] = []
+    owner = owner_of(node)
+    while node is not owner and node.parent is not None:
+        known = model.slots_of(node.parent.type).get(node.key)
+        is_choice = known is not None and known[0].is_choice
+        steps.append((known[0].name if known else node.key) + ("[x]" if is_choice else ""))
+        node = node.parent
+    return ".".join([owner.type, *reversed(steps)])
 
 
 def expression_of(node: Node) -> str:

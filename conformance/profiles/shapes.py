@@ -5,6 +5,7 @@ children (made when first asked for) and its slices.
 """
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ def name_of(canonical: str) -> str:
     return bare.removeprefix(_CORE) if bare.startswith(_CORE) else bare
 
 
+@functools.lru_cache(maxsize=4096)
 def is_core(canonical: str) -> bool:
     """Say whether a canonical address is that of a type of R4, not of a profile on one."""
     info = tables.load().types.get(name_of(canonical))

@@ -85,6 +85,24 @@ def _sorts(
     return tuple(found)
 
 
+def sorts_of(
+    shape: Shape | None,
+    name: str,
+    root_of: RootOf,
+    conforms: Callable[..., object],
+    url: str,
+) -> tuple[Sort, ...] | None:
+    """Return the tests of an element's slice, a slice of a slice as `outer/inner`; None if none."""
+    found: tuple[Sort, ...] = ()
+    for part in name.split("/"):
+        inner = shape.slices.get(part) if shape is not None else None
+        if shape is None or inner is None:
+            return None
+        found += _sorts(shape, inner, root_of, conforms, url)
+        shape = inner
+    return found or None
+
+
 def _url_sort(urls: set[str]) -> Sort:
     return lambda node, _run: isinstance(node.value, dict) and node.value.get("url") in urls
 

@@ -234,7 +234,11 @@ def subsumes_code(
 def translate_code(
     parameters: Mapping[str, Any], library: Library, _now: datetime.datetime
 ) -> dict[str, Any]:
-    """Carry out ConceptMap/$translate, also backwards (`reverse`, or R5's `targetCode`)."""
+    """Carry out ConceptMap/$translate, also backwards (`reverse`, or R5's `targetCode`).
+
+    With `reverse`, the code and its system are those of the target, and `source` and `target`
+    change places; with `targetCode` every name keeps its meaning.
+    """
     arguments = Arguments(parameters)
     coding = arguments.one("coding", "sourceCoding", "targetCoding") or {}
     concept = arguments.one("codeableConcept", "sourceCodeableConcept")
@@ -242,6 +246,10 @@ def translate_code(
     reverse = arguments.one("reverse") is True or bool(arguments.one("targetCode", "targetCoding"))
     system = arguments.one("system", "sourceSystem")
     target_system = arguments.one("targetsystem", "targetSystem")
+    source = arguments.one("source", "sourceScope")
+    target = arguments.one("target", "targetScope")
+    if arguments.one("reverse") is True:
+        system, target_system, source, target = target_system, system, target, source
     if not codings:
         code = arguments.require("code", "sourceCode", "targetCode", "coding", "codeableConcept")
         codings = [{"code": code}]
@@ -253,8 +261,8 @@ def translate_code(
             code=one["code"],
             system=(system if reverse else own or system),
             target_system=(own or target_system) if reverse else target_system,
-            source=arguments.one("source", "sourceScope"),
-            target=arguments.one("target", "targetScope"),
+            source=source,
+            target=target,
             reverse=reverse,
         )
         matches += translation.translate(question, maps)

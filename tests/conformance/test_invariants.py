@@ -112,6 +112,17 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         },
         "Bundle",
     ),
+    "bdl-2": (
+        {"resourceType": "Bundle", "type": "collection", "entry": [{"search": {"mode": "match"}}]},
+        "Bundle",
+    ),
+    "nsd-2": (
+        {
+            "resourceType": "NamingSystem",
+            "uniqueId": [{"type": "oid", "value": v, "preferred": True} for v in ("1", "2")],
+        },
+        "NamingSystem",
+    ),
     "bdl-8": (
         {"resourceType": "Bundle", "entry": [{"fullUrl": "http://x/Basic/1/_history/2"}]},
         "Bundle.entry[0]",

@@ -1,16 +1,26 @@
 """Structural validation: each rule with an example that breaks it."""
 
+import concurrent.futures
+import contextlib
 import copy
 import json
 import pathlib
+import threading
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance import primitives, resource_json, structure
+from conformance import (
+    primitives,
+    resource_json,
+    structure,
+    structure_compile,
+    structure_quick,
+)
 from conformance.problem import InvalidContent, TooCostly
+from conformance.structure_compile import Compiler
 
 DIV = '<div xmlns="http://www.w3.org/1999/xhtml">{}</div>'
 PATIENT: dict[str, Any] = {
@@ -278,6 +288,70 @@ def test_too_deep_content_is_refused_and_not_a_crash() -> None:
         structure.require_valid(form)
 
 
+# Lists of extensions beside lists of values are left to the exact check.
+PLAIN = changed("name.0._given", ...)
+ODD = [None, "", " ", "a\x02", "x y", -1, 1.5, True, [], {}, [None], [[]], {"id": "x"}, "#o1", "#"]
+PLACES = st.lists(st.integers(0, 40), min_size=1, max_size=6)
+
+
+def odd_one_out(resource: Any, place: list[int], odd: Any, *, name: str | None) -> None:
+    """Put an odd value somewhere: in place of another, or under a name of its own."""
+    node, inner = resource, resource
+    step: Any = None
+    for index in place:
+        if not isinstance(inner, dict | list) or not inner:
+            break
+        node = inner
+        step = list(node)[index % len(node)] if isinstance(node, dict) else index % len(node)
+        inner = node[step]
+    if name is not None and isinstance(inner, dict):
+        inner[name] = odd
+    else:
+        node[step] = odd
+
+
+@given(PLACES, st.sampled_from(ODD), st.sampled_from([None, "id", "_id", "foo", "valueCode"]))
+def test_the_quick_verdict_passes_nothing_that_the_exact_one_refuses(
+    place: list[int], odd: Any, name: str | None
+) -> None:
+    compiler = structure._compiler(narratives=True)
+    resource = copy.deepcopy(PLAIN)
+    odd_one_out(resource, place, odd, name=name)
+    if compiler.whole_fits(resource):
+        assert not compiler.whole_resource(resource)
+
+
+def test_the_quick_verdict_passes_none_of_the_known_faults() -> None:
+    compiler = structure._compiler(narratives=True)
+    assert compiler.whole_fits(PLAIN)
+    for path, value, *_ in BAD:
+        if "given" not in path:
+            assert not compiler.whole_fits(changed(path, value, PLAIN)), path
+
+
+def test_nearly_all_official_examples_pass_the_quick_way(shared_data: pathlib.Path) -> None:
+    compiler = structure._compiler(narratives=True)
+    files = sorted((shared_data / "r4-examples").glob("*.json"))
+    resources = [resource_json.parse(file.read_bytes()) for file in files]
+    passed = [one for one in resources if compiler.whole_fits(one)]
+    assert not [one["id"] for one in passed if compiler.whole_resource(one)]
+    assert len(passed) > 0.95 * len(resources)
+
+
+def test_checks_of_sets_of_names_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(structure_quick, "MOST_OF_TYPE", 3)
+    compiler = structure_compile.Compiler(narratives=False)
+    names = ["active", "gender", "birthDate", "id", "language", "implicitRules"]
+    values = [True, "male", "1990", "x", "zh", "http://example.org/rules"]
+    for first, value in zip(names, values, strict=True):
+        resource = {"resourceType": "Patient", first: value}
+        assert compiler.whole_resource(resource) is None
+        compiler.whole_fits(resource)
+    quick = compiler._resources["Patient"].quick
+    assert isinstance(quick, structure_quick.QuickObject)
+    assert len(quick.of_names) == 3
+
+
 EXCEPTIONS = json.loads(
     pathlib.Path(__file__).with_name("r4_example_exceptions.json").read_text(encoding="utf-8")
 )["exceptions"]
@@ -306,3 +380,35 @@ def _judged_one_character_at_a_time(text: str) -> str | None:
 def test_a_string_is_judged_as_its_characters_are(text: str) -> None:
     assert primitives.check_string(text) == _judged_one_character_at_a_time(text)
     assert primitives.check_string(text + "a" * 50) != "blank-string"
+
+
+class _Halting(Compiler):
+    """Stops while it builds the check of a Patient until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        super().__init__(narratives=False)
+
+    def _add(self, shape: Any, info: Any, element: Any) -> None:
+        if info.name == "Patient":
+            self.begun.set()
+            assert self.go_on.wait(20)
+        super()._add(shape, info, element)
+
+
+@pytest.mark.parametrize("is_guarded", [True, False])
+def test_a_thread_waits_for_the_check_that_another_is_building(is_guarded: bool) -> None:
+    compiler = _Halting()
+    if not is_guarded:
+        compiler._lock = contextlib.nullcontext()  # type: ignore[assignment]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(compiler.whole_resource, PATIENT)
+        assert compiler.begun.wait(20)
+        second = pool.submit(compiler.whole_resource, PATIENT)
+        concurrent.futures.wait([second], timeout=0.2)
+        compiler.go_on.set()
+        assert not first.result(20)
+        if is_guarded:
+            assert not second.result(20)
+        else:
+            assert isinstance(second.exception(20), KeyError)

@@ -141,8 +141,13 @@ def test_a_context_invariant_must_hold() -> None:
 def test_unknown_extensions_are_told_or_refused() -> None:
     assert keys(Validator(), patient(extension=[ONE])) == [("information", "extension-unknown")]
     assert keys(Validator(), patient(modifierExtension=[ONE])) == [("warning", "modifier-unknown")]
-    strict = Validator(refuses_unknown_extensions=True)
+    strict = Validator(refused_extensions=("",))
     assert keys(strict, patient(extension=[ONE])) == [("error", "extension-refused")]
+    assert keys(strict, patient(modifierExtension=[ONE])) == [("error", "extension-refused")]
+    elsewhere = Validator(refused_extensions=(CORE,))
+    assert keys(elsewhere, patient(extension=[ONE])) == [("information", "extension-unknown")]
+    misspelt = {"url": CORE + "patient-animl", "valueString": "x"}
+    assert keys(elsewhere, patient(extension=[misspelt])) == [("error", "extension-refused")]
 
 
 def test_a_part_that_a_complex_extension_does_not_have_is_refused() -> None:
@@ -159,6 +164,8 @@ def test_a_part_that_a_complex_extension_does_not_have_is_refused() -> None:
          "bundle-full-url"),
         ({"type": "searchset", "entry": [{"fullUrl": "http://x/Patient/1",
                                           "resource": patient(id="2")}]}, "bundle-id"),
+        ({"type": "collection", "entry": [{"fullUrl": "http://x/Person/1",
+                                           "resource": patient(id="1")}]}, "bundle-id"),
         ({"type": "searchset", "entry": [{"resource": patient()}]}, "bundle-no-id"),
         ({"type": "searchset", "link": [{"relation": "self", "url": "a"}] * 2}, "bundle-link"),
         ({"type": "message", "entry": [

@@ -54,6 +54,12 @@ def test_contained_and_given_resources_are_resolved() -> None:
     assert fhirpath.evaluate(expression, PATIENT) == ["卫生院"]
 
 
+def test_a_date_in_an_inner_union_is_met_once() -> None:
+    patient = {"resourceType": "Patient", "birthDate": "1980-02", "name": [{"text": "张"}]}
+    found = fhirpath.evaluate("birthDate | (name | birthDate)", patient)
+    assert found == ["1980-02", {"text": "张"}]
+
+
 def test_a_reference_nobody_resolves_is_judged_by_its_text() -> None:
     expression = "generalPractitioner.where(resolve() is Practitioner).reference"
     assert fhirpath.evaluate(expression, PATIENT) == ["Practitioner/d"]
@@ -202,3 +208,35 @@ def test_messages_carry_no_patient_values() -> None:
     with pytest.raises(InvalidContent) as caught:
         fhirpath.evaluate("Patient.name + 1", {**PATIENT, "name": [{"family": "秘密"}]})
     assert "秘密" not in str(caught.value)
+
+
+def test_an_element_knows_what_r4_says_of_it() -> None:
+    patient = {"resourceType": "Patient", "gender": "male", "deceasedBoolean": False}
+
+    def found(expression: str) -> list[Any]:
+        return fhirpath.evaluate(expression, patient)
+
+    assert found("gender.elementDefinition().path") == ["Patient.gender"]
+    assert found("gender.elementDefinition().binding.strength") == ["required"]
+    assert found("deceased.elementDefinition().type.code") == ["boolean", "dateTime"]
+    assert found("Patient.elementDefinition().id") == ["Patient"]
+    assert found("Patient.elementDefinition().constraint.key contains 'dom-2'") == [True]
+    assert found("('x').elementDefinition()") == []
+
+
+def test_a_modifier_extension_that_is_not_named_stops_the_evaluation() -> None:
+    known = {"url": "http://example.org/known", "valueBoolean": True}
+    patient = {"resourceType": "Patient", "modifierExtension": [known], "active": True}
+    expression = "Patient.checkModifiers('http://example.org/known').active"
+    assert fhirpath.evaluate(expression, patient) == [True]
+    both = "Patient.checkModifiers('http://example.org/a, http://example.org/known').active"
+    assert fhirpath.evaluate(both, patient) == [True]
+    with pytest.raises(InvalidContent):
+        fhirpath.evaluate("Patient.checkModifiers('http://example.org/a').active", patient)
+    with pytest.raises(InvalidContent):
+        fhirpath.evaluate("Patient.checkModifiers().active", patient)
+
+
+def test_a_slice_needs_the_profile_that_defines_it() -> None:
+    with pytest.raises(NotSupported):
+        fhirpath.evaluate("name.slice('http://example.org/p', 's')", PATIENT)

@@ -1,6 +1,8 @@
 """The national forms: fields and options as listed, scores at their boundaries."""
 
+import pathlib
 import random
+import re
 from typing import Any
 
 import pytest
@@ -58,6 +60,26 @@ OPTIONS = {  # form, question → codes, as the paper forms have them
     ("phs3-child-1-8m", "rickets-symptoms"): "1 2 3 4",
     ("phs3-postpartum-42d", "class"): "1 2",
     ("phs3-postpartum-42d", "handling"): "1 2",
+    ("phs3-info-card", "chronic-illness"): "1 2 3 4 5 6 7 8",
+    ("phs3-tcm-child", "age-month"): "6 12 18 24 30 36",
+    ("phs3-tcm-child", "service"): "1 2 3 4 5 6",
+    ("phs3-vaccination-card", "vaccine"): " ".join(map(str, range(1, 17))),
+    ("phs3-health-edu-activity", "archive"): "1 2 3 4 5 6",
+    ("phs3-supervision-report", "kind"): "1 2 3 4 5 6",
+    ("phs3-boy-growth-curve", "weight-grade"): "1 2 3",
+}
+# Fields and options of the records, counted on paper; texts of options and headings are not fields.
+COUNTS = {
+    "phs3-encounter-note": (8, 0),
+    "phs3-consultation": (8, 0),
+    "phs3-info-card": (17, 4 + 5 + 3 + 8),
+    "phs3-boy-growth-curve": (3 + 8, 3 + 3),
+    "phs3-girl-growth-curve": (3 + 8, 3 + 3),
+    "phs3-tcm-child": (7, 6 + 6),
+    "phs3-vaccination-card": (18 + 9, 4 + 2 + 16),
+    "phs3-health-edu-activity": (15, 6),
+    "phs3-supervision-report": (1 + 5, 6),
+    "phs3-supervision-inspection": (2 + 5, 0),
 }
 REQUIRED_FORMS = [
     "phs3-cover",
@@ -85,7 +107,10 @@ REQUIRED_FORMS = [
     "psych-gad7",
     "psych-sds",
     "psych-sas",
+    *COUNTS,
 ]
+# The list leaves the names of the two open, and the text of the last is not in hand.
+NAMED_OTHERWISE = {"phs3-supervision-", "phs3-copd-followup"}
 
 
 def walk(items: list[dict]) -> list[dict]:
@@ -98,6 +123,32 @@ def question(form: str, link_id: str) -> dict:
 
 def test_every_form_of_the_list_is_there() -> None:
     assert sorted(FORMS) == sorted(REQUIRED_FORMS)
+
+
+def test_the_inventory_of_the_requirements_is_covered(shared_data: pathlib.Path) -> None:
+    source = shared_data.parent / "domain" / "public-health-forms.md"
+    if not source.exists():
+        pytest.skip("the requirements are not here")
+    inventory = source.read_text(encoding="utf-8").partition("## 2.")[0]
+    named = set(re.findall(r"`(phs3-[a-z0-9-]+)", inventory)) - NAMED_OTHERWISE
+    assert len(named) > 25
+    assert named <= set(FORMS)
+
+
+@pytest.mark.parametrize("form", COUNTS)
+def test_fields_and_options_are_as_many_as_on_paper(form: str) -> None:
+    fields = [
+        item
+        for item in walk(FORMS[form]["item"])
+        if item["type"] != "group" and not item["linkId"].endswith("-text")
+    ]
+    options = sum(len(item.get("answerOption", ())) for item in fields)
+    assert (len(fields), options) == COUNTS[form]
+
+
+def test_a_record_of_an_activity_is_of_an_institution() -> None:
+    assert FORMS["phs3-health-edu-activity"]["subjectType"] == ["Organization"]
+    assert FORMS["phs3-tcm-child"]["subjectType"] == ["Patient"]
 
 
 @pytest.mark.parametrize(("form", "link_id"), OPTIONS)

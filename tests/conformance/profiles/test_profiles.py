@@ -10,6 +10,7 @@ from conformance.problem import InvalidContent
 from conformance.profiles import Profiles, snapshot
 from conformance.profiles.definitions import check_definition
 from conformance.r4 import tables
+from conformance.validation import Validator
 
 CORE = "http://hl7.org/fhir/StructureDefinition/"
 OWN = "http://example.com/StructureDefinition/"
@@ -292,6 +293,29 @@ def test_one_of_several_type_profiles_is_enough() -> None:
     assert keys(patient(address=[{"text": "x"}]), definition, city, line) == ["type-profile"]
 
 
+def test_a_faulty_profile_among_several_leaves_the_question_open() -> None:
+    city = profile({"path": "Address.city", "min": 1}, type_="Address", name="a")
+    faulty = profile({"path": "Address.town", "min": 1}, type_="Address", name="b")
+    definition = profile(
+        {"path": "Patient.address", "type": [
+            {"code": "Address", "profile": [city["url"], faulty["url"]]}]}
+    )  # fmt: skip
+    found = keys(patient(address=[{"text": "x"}]), definition, city, faulty)
+    assert found == ["profile-unchecked"]
+    assert keys(patient(address=[{"city": "x"}]), definition, city, faulty) == []
+
+
+def test_a_target_profile_that_nobody_knows_refuses_no_type() -> None:
+    doctor = profile({"path": "Practitioner.active", "min": 1}, type_="Practitioner", name="d")
+    definition = profile(
+        {"path": "Patient.generalPractitioner", "type": [
+            {"code": "Reference", "targetProfile": [doctor["url"]]}]}
+    )  # fmt: skip
+    sent = patient(generalPractitioner=[{"reference": "Organization/1"}])
+    assert keys(sent, definition, doctor) == ["target"]
+    assert keys(sent, definition) == []
+
+
 def test_extension_slices_go_by_their_url() -> None:
     extension = profile(
         {"path": "Extension.url", "fixedUri": OWN + "x"},
@@ -455,3 +479,32 @@ def test_patients_that_refer_to_each_other_are_checked_once() -> None:
     bad = {**good, "Patient/b": linked("Patient/a")}
     found = keys(good["Patient/a"], definition, ports=Ports(resolver=bad.get))
     assert found == ["target-profile"]
+
+
+def test_a_rule_of_a_profile_may_ask_for_its_slices() -> None:
+    phone = {"system": "phone", "value": "1"}
+    mail = {"system": "email", "value": "a@example.org"}
+
+    def sliced(expression: str) -> dict[str, Any]:
+        return profile(
+            {"path": "Patient", "constraint": [
+                {"key": "x-1", "severity": "error", "human": "x", "expression": expression}]},
+            {"path": "Patient.telecom", "slicing": {
+                "discriminator": [{"type": "value", "path": "system"}], "rules": "open"}},
+            {"id": "Patient.telecom:phone", "path": "Patient.telecom", "sliceName": "phone"},
+            {"id": "Patient.telecom:phone.system", "path": "Patient.telecom.system",
+             "fixedCode": "phone"},
+        )  # fmt: skip
+
+    def judged(expression: str) -> list[str]:
+        definition = sliced(expression)
+        validator = Validator(profiles=Profiles([definition]))
+        sent = {"resourceType": "Patient", "telecom": [phone, mail]}
+        found = validator.check(sent, profiles=[definition["url"]])
+        return [one.key for one in found if one.severity == "error" or one.code == "incomplete"]
+
+    name = f"telecom.slice('{OWN}p', 'phone')"
+    assert judged(f"{name}.value = '1'") == []
+    assert judged(f"{name}.value = 'a@example.org'") == ["constraint"]
+    assert judged(f"telecom.slice('{OWN}p', 'fax').empty()") != []
+    assert judged(f"telecom.slice('{OWN}q', 'phone').empty()") != []

@@ -2,22 +2,70 @@
 
 import json
 import pathlib
+import re
 from typing import Any
 
 import pytest
+import yaml
 
 from conformance import documents
 from conformance.fhirpath import Ports
 from conformance.forms.answers import check_response
 from conformance.problem import Issue, Problem
 from conformance.profiles import Profiles
+from conformance.r4 import tables
 from conformance.terminology.library import Library
 from conformance.terminology.port import terminology_of
 from conformance.validation import Validator
 
-NAMED = json.loads(
+_REASONS = json.loads(
     pathlib.Path(__file__).with_name("validator_disagreements.json").read_text(encoding="utf-8")
-)["disagreements"]
+)
+NAMED, NOT_JUDGED = _REASONS["disagreements"], _REASONS["not_judged"]
+
+
+# Profiles that the cases name and the folder lacks, written down as facts of their differentials.
+WRITTEN = yaml.safe_load(
+    pathlib.Path(__file__).with_name("validator_profiles.yaml").read_text(encoding="utf-8")
+)
+HL7 = "http://hl7.org/fhir/StructureDefinition/"
+PART = "http://hl7.org/fhir/StructureDefinition/elementdefinition-profile-element"
+
+
+def written_profile(name: str) -> dict[str, Any]:
+    facts = WRITTEN[name]
+    if "value_set" in facts:
+        compose = {"include": [facts["value_set"]]}
+        return {
+            "resourceType": "ValueSet", "url": facts["url"], "status": "active", "compose": compose,
+        }  # fmt: skip
+    elements = []
+    for identifier, demands in facts["elements"].items():
+        element = {"id": identifier, "path": re.sub(r":[^.]+", "", identifier), **demands}
+        if ":" in identifier.rpartition(".")[2]:
+            element["sliceName"] = identifier.rpartition(":")[2]
+        if "part_of" in element:
+            profile, part = element.pop("part_of")
+            extension = {"extension": [{"url": PART, "valueString": part}]}
+            element["type"] = [
+                {"code": "BackboneElement", "profile": [profile], "_profile": [extension]}
+            ]
+        elements.append(element)
+    is_resource = tables.load().types[facts["type"]].kind == "resource"
+    return {
+        "resourceType": "StructureDefinition",
+        "url": facts["url"],
+        "name": name.partition(".")[0],
+        "status": "draft",
+        "fhirVersion": "4.0.1",
+        "kind": "resource" if is_resource else "complex-type",
+        "abstract": False,
+        "type": facts["type"],
+        "baseDefinition": f"http://hl7.org/fhir/StructureDefinition/{facts['type']}",
+        "derivation": "constraint",
+        **({"context": facts["context"]} if "context" in facts else {}),
+        "differential": {"element": elements},
+    }
 
 
 def inputs_of(case: dict[str, Any]) -> list[str]:
@@ -36,6 +84,8 @@ def implied_by(supporting: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
 
 def issues_of(case: dict[str, Any], folder: pathlib.Path) -> list[Issue]:
     def read(name: str) -> dict[str, Any]:
+        if name in WRITTEN:
+            return written_profile(name)
         return documents.read((folder / name).read_bytes()).resource
 
     supporting = [read(name) for name in inputs_of(case)]
@@ -47,7 +97,8 @@ def issues_of(case: dict[str, Any], folder: pathlib.Path) -> list[Issue]:
         profiles=profiles,
         ports=Ports(terminology=terminology_of(library), resolver=by_name.get),
         implied=implied_by(supporting),
-        refuses_unknown_extensions=flags.get("examples") is False,
+        # As the reference does: what HL7 did not define in its own namespace, nobody did.
+        refused_extensions=("",) if flags.get("examples") is False else (HL7,),
         requires_targets="validateReference" in flags,
     )
     resource = read(case["file"])
@@ -83,15 +134,17 @@ def verdicts(shared_data: pathlib.Path) -> dict[str, bool]:
     return {
         case["name"]: is_valid(case, folder) == case["valid"]
         for case in cases
-        if all((folder / name).exists() for name in inputs_of(case))
+        if all(name in WRITTEN or (folder / name).exists() for name in inputs_of(case))
     }
 
 
 def test_the_verdict_agrees_on_all_but_the_named_cases(verdicts: dict[str, bool]) -> None:
-    assert len(verdicts) >= 62
+    assert len(verdicts) == 92 - len(NOT_JUDGED)
     assert {name for name, agrees in verdicts.items() if not agrees} == set(NAMED)
+    assert sum(verdicts.values()) >= 85
 
 
 def test_every_disagreement_has_its_reason() -> None:
     assert all(NAMED.values())
-    assert len(NAMED) <= 7
+    assert all(NOT_JUDGED.values())
+    assert len(NAMED) + len(NOT_JUDGED) <= 7

@@ -171,6 +171,17 @@ def test_a_map_is_read_both_ways() -> None:
     assert match["equivalence"]["valueCode"] == "narrower"
 
 
+def test_backwards_the_system_given_is_that_of_the_code_given() -> None:
+    library = Library([MAP])
+    target = MAP["group"][0]["target"]
+    asked = {"url": "urn:map", "code": "male", "reverse": True}
+    back = run("ConceptMap", "translate", library, system=target, **asked)
+    match = {p["name"]: p for p in back["parameter"][1]["part"]}
+    assert match["source"]["valueCoding"] == {"system": "urn:his-sex", "code": "1"}
+    other = run("ConceptMap", "translate", library, system="urn:his-sex", **asked)
+    assert other["parameter"][0]["valueBoolean"] is False
+
+
 def test_an_unmapped_code_takes_the_fixed_one() -> None:
     answer = run(
         "ConceptMap", "translate", Library([MAP]), url="urn:map", code="7", system="urn:his-sex"

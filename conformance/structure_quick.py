@@ -1,0 +1,223 @@
+"""The quick verdict: whether a value certainly has the form of its type.
+
+Most resources are sound, and for those a yes is all that is asked. A quick check says yes only
+where the exact one (`conformance.structure_compile`) finds nothing; where it says no the exact
+one decides and explains. So rare lawful forms may be left to the exact check.
+
+Much depends on the names of an object alone: unknown, missing and conflicting members. That is
+judged once for each set of names, and a function is written that looks at the values only. A call
+of an inner function costs as much as a whole check, so the common checks stand in its text.
+"""
+
+import functools
+from collections.abc import Callable, Sequence, Set
+from types import CodeType
+from typing import Any, NamedTuple
+
+from conformance import primitives
+from conformance.findings import Check
+
+# (value, local references seen so far) -> whether it is certainly sound
+Fits = Callable[[Any, list[str]], bool]
+
+
+class Part(NamedTuple):
+    """The two checks of one type: exact with findings, and quick."""
+
+    check: Check
+    quick: "Fits | QuickObject"
+
+    @property
+    def of_object(self) -> "QuickObject":
+        """The quick check of what is known to be a type of objects."""
+        assert isinstance(self.quick, QuickObject)
+        return self.quick
+
+
+TEXT, TOKEN, CODES, BOOLEAN, DECIMAL, TEST, TARGET, OBJECT, ANY, TESTS, OBJECTS, ANIES = range(12)
+# Functions we keep for one type and for all; objects with further sets of names are left to the
+# exact check, so that nobody can fill the memory with combinations of names.
+MOST_OF_TYPE = 256
+_MOST = 10_000
+_UNBOUNDED = 1 << 62
+
+
+class Member(NamedTuple):
+    """How a JSON name is judged quickly.
+
+    kind, argument: TEXT, TOKEN, DECIMAL, TEST and TESTS with a primitive's check; CODES with a
+    set; BOOLEAN; TARGET with a check of references; OBJECT and OBJECTS with a QuickObject, ANY
+    and ANIES with a quick check; lists have at most `most` items.
+    """
+
+    kind: int
+    argument: Any
+    most: int = 1
+
+
+def primitive(test: primitives.Check, codes: Set[str] | None = None) -> Member:
+    """Return how a single primitive is judged; `codes` are those of a required binding."""
+    if codes is not None:
+        return Member(CODES, codes)
+    if test in (primitives.check_uri, primitives.check_code):
+        return Member(TOKEN, test)
+    kinds: dict[primitives.Check, int] = {
+        primitives.check_string: TEXT,
+        primitives.check_boolean: BOOLEAN,
+        primitives.check_decimal: DECIMAL,
+    }
+    return Member(kinds.get(test, TEST), test)
+
+
+def list_of_primitives(test: primitives.Check, maximum: int | None) -> Member:
+    """Return how a list of primitives is judged; nulls are left to the exact check."""
+    return Member(TESTS, test, _UNBOUNDED if maximum is None else maximum)
+
+
+def one_of(fits: "Fits | QuickObject") -> Member:
+    """Return how a single object is judged."""
+    return Member(OBJECT if isinstance(fits, QuickObject) else ANY, fits)
+
+
+def list_of(fits: "Fits | QuickObject", maximum: int | None) -> Member:
+    """Return how a list of objects is judged."""
+    kind = OBJECTS if isinstance(fits, QuickObject) else ANIES
+    return Member(kind, fits, _UNBOUNDED if maximum is None else maximum)
+
+
+class Facts:
+    """What is said of the names of an object: `rule` is an addition of its type."""
+
+    __slots__ = ("choices", "is_resource", "needed", "rule")
+
+    def __init__(self) -> None:
+        self.needed: Sequence[str] = ()
+        self.choices: Sequence[tuple[frozenset[str], int]] = ()
+        self.is_resource = False
+        self.rule: Callable[[Sequence[str]], bool] | None = None
+
+    def allow(self, names: Sequence[str]) -> bool:
+        """Say whether an object may have these names, all of which its type knows."""
+        if not names or (names == ("id",) and not self.is_resource):
+            return False
+        if any(name not in names for name in self.needed):
+            return False
+        if self.rule is not None and not self.rule(names):
+            return False
+        there = [(len(choice.intersection(names)), minimum) for choice, minimum in self.choices]
+        return all(minimum <= count <= 1 for count, minimum in there)
+
+
+class QuickObject:
+    """The quick check of a type of objects; members and facts are filled while it is read."""
+
+    __slots__ = ("facts", "members", "of_names")
+    kept = 0
+
+    def __init__(self, members: dict[str, Member] | None = None, facts: Facts | None = None):
+        self.members: dict[str, Member] = {} if members is None else members
+        self.facts = facts or Facts()
+        self.of_names: dict[tuple[str, ...], Fits] = {}
+
+    def fits(self, value: Any, local: list[str]) -> bool:
+        """Say whether a value is certainly sound."""
+        if type(value) is not dict:
+            return False
+        fits = self.of_names.get(tuple(value))
+        return self.learn(value, local) if fits is None else fits(value, local)
+
+    def learn(self, value: dict[str, Any], local: list[str]) -> bool:
+        """Say whether an object with names not met before is certainly sound; remember them."""
+        names = tuple(value)
+        if any(name not in self.members for name in names) or not self.facts.allow(names):
+            return False
+        if len(self.of_names) >= MOST_OF_TYPE or QuickObject.kept >= _MOST:
+            return False
+        QuickObject.kept += 1
+        fits = self.of_names[names] = _written([self.members[name] for name in names])
+        return fits(value, local)
+
+    def varied(self, **members: Member | None) -> "QuickObject":
+        """Return the check of the same type with some members judged otherwise, or refused."""
+        return QuickObject(_Overlay(self.members, members), self.facts)
+
+
+class _Overlay(dict[str, Member]):
+    """Members of a type that may still be read, with some replaced; None takes a member out."""
+
+    def __init__(self, below: dict[str, Member], above: dict[str, Member | None]) -> None:
+        super().__init__({name: member for name, member in above.items() if member is not None})
+        self._below, self._gone = below, {name for name, one in above.items() if one is None}
+
+    def __missing__(self, name: str) -> Member:
+        return self._below[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self._gone and (super().__contains__(name) or name in self._below)
+
+
+_LINES = {
+    TEXT: """
+    if type({v}) is str and {v} >= "!" and {v}.isprintable():
+        if len({v}) > longest: return False
+    elif {a}({v}) is not None: return False""",
+    TOKEN: """
+    if not (type({v}) is str and {v} and " " not in {v} and {v}.isprintable()):
+        if {a}({v}) is not None: return False""",
+    CODES: """
+    if type({v}) is not str or {v} not in {a}: return False""",
+    BOOLEAN: """
+    if {v} is not True and {v} is not False: return False""",
+    DECIMAL: """
+    if type({v}) is not int and {a}({v}) is not None: return False""",
+    TEST: """
+    if {a}({v}) is not None: return False""",
+    TARGET: """
+    if type({v}) is not str or not {v}.isprintable() or {v} < "!": return False
+    if {a}({v}, local) is not None or len({v}) > longest: return False""",
+    OBJECT: """
+    if type({v}) is not dict: return False
+    fits = {a}(tuple({v}))
+    if not ({a}_learn({v}, local) if fits is None else fits({v}, local)): return False""",
+    ANY: """
+    if not {a}({v}, local): return False""",
+    TESTS: """
+    if type({v}) is not list or not 0 < len({v}) <= {a}_most: return False
+    for part in {v}:
+        if {a}(part) is not None: return False""",
+    OBJECTS: """
+    if type({v}) is not list or not 0 < len({v}) <= {a}_most: return False
+    for part in {v}:
+        if type(part) is not dict: return False
+        fits = {a}(tuple(part))
+        if not ({a}_learn(part, local) if fits is None else fits(part, local)): return False""",
+    ANIES: """
+    if type({v}) is not list or not 0 < len({v}) <= {a}_most: return False
+    for part in {v}:
+        if not {a}(part, local): return False""",
+}
+
+
+@functools.lru_cache(maxsize=_MOST)
+def _code_of(kinds: tuple[int, ...]) -> CodeType:
+    """Return the check of members of these kinds, compiled; their names are not in its text."""
+    values = [f"v{index}" for index in range(len(kinds))]
+    lines = [_LINES[kind].format(v=f"v{index}", a=f"a{index}") for index, kind in enumerate(kinds)]
+    head = f"def check(value, local):\n    {', '.join(values)}, = value.values()"
+    return compile("".join([head, *lines, "\n    return True"]), "<quick check>", "exec")
+
+
+def _written(members: Sequence[Member]) -> Fits:
+    """Return the check of an object with these members in this order."""
+    names: dict[str, Any] = {"longest": primitives.STRING_LIMIT}
+    for index, member in enumerate(members):
+        argument = member.argument
+        names[f"a{index}_most"] = member.most
+        if isinstance(argument, QuickObject):
+            names[f"a{index}"] = argument.of_names.get
+            names[f"a{index}_learn"] = argument.learn
+        else:
+            names[f"a{index}"] = argument
+    exec(_code_of(tuple(member.kind for member in members)), names)  # noqa: S102 - our own words
+    check: Fits = names["check"]
+    return check
