@@ -12,19 +12,28 @@ Resource = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write this resource under its id."""
+    """Write this resource under its id.
+
+    `is_new` says that the id was made for it, so that nothing can be there; `is_sound` that rules
+    made it whole from parts that were checked, so that it needs no check of its own.
+    """
 
     resource: Resource
+    is_new: bool = False
+    is_sound: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Claim `key` of `kind` for `holder` in the period; nobody else may overlap."""
+    """Claim `key` of `kind` for `holder` in the period; nobody else may overlap.
+
+    A bound that is None is open.
+    """
 
     kind: str
     key: str
     holder: str
-    start: datetime.datetime
+    start: datetime.datetime | None
     end: datetime.datetime | None
 
 
@@ -41,11 +50,20 @@ Effect = Put | Hold | LetGo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A contract after an event, and all effects in the order they are to be written."""
+    """A contract after an event, and all effects in the order they are to be written.
+
+    `begun` are the packages (`PlanDefinition/id`) whose services begin now, `ended` those whose
+    open services end now; `closes_messages` stops everything still to be said to the resident.
+    """
 
     contract: Resource
     effects: tuple[Effect, ...]
     topics: tuple[str, ...] = ()
+    begun: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+    reason: str = ""
+    new_team: str | None = None
+    closes_messages: bool = False
 
 
 def refuse(

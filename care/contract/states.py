@@ -1,7 +1,7 @@
 """The states of a contract, the events that move it, and which moves are lawful.
 
 The business state is read from what any FHIR client sees: `Contract.status`, whether somebody has
-signed, and whether a new version is being negotiated.
+signed, and whether it is a new version of another.
 """
 
 import enum
@@ -24,6 +24,7 @@ class State(enum.StrEnum):
     SIGNED = "已签未生效 (signed, not in effect)"
     EFFECTIVE = "履约中 (in effect)"
     AMENDING = "变更中 (being amended)"
+    AMENDED = "已变更 (taken over by its contract)"
     DISPUTED = "争议 (disputed)"
     ENDED = "期满解约 (ended)"
     REVOKED = "中途解约 (revoked)"
@@ -39,7 +40,7 @@ class Event(enum.StrEnum):
     REJECT = "$review reject"
     RESUBMIT = "$submit-application"
     SIGN = "$sign"
-    PAY = "payment"
+    PAY = "$confirm-payment"
     START = "start"
     AMEND = "$amend"
     DELEGATE = "$delegate"
@@ -52,14 +53,18 @@ class Event(enum.StrEnum):
     VOID = "$void"
 
 
-FINAL = frozenset({State.REJECTED, State.ENDED, State.REVOKED, State.CANCELLED, State.VOID})
+FINAL = frozenset(
+    {State.REJECTED, State.AMENDED, State.ENDED, State.REVOKED, State.CANCELLED, State.VOID}
+)
 
 _REVIEW = (Event.APPROVE, Event.ASK_SUPPLEMENT, Event.REJECT)
 LAWFUL: Mapping[State, frozenset[Event]] = {
     State.APPLIED: frozenset({*_REVIEW, Event.TERMINATE, Event.VOID}),
     State.SUPPLEMENT: frozenset({Event.RESUBMIT, Event.REJECT, Event.TERMINATE, Event.VOID}),
     State.APPROVED: frozenset({Event.SIGN, Event.REJECT, Event.TERMINATE, Event.VOID}),
-    State.SIGNED: frozenset({Event.PAY, Event.START, Event.TERMINATE, Event.VOID}),
+    State.SIGNED: frozenset(
+        {Event.PAY, Event.START, Event.EXPIRE, Event.TERMINATE, Event.VOID}
+    ),
     State.EFFECTIVE: frozenset(
         {Event.AMEND, Event.DELEGATE, Event.REASSIGN, Event.RENEW, Event.EXPIRE, Event.TERMINATE,
          Event.DISPUTE, Event.VOID}
@@ -73,7 +78,6 @@ _BY_STATUS: Mapping[str, State] = {
     "offered": State.APPLIED,
     "rejected": State.REJECTED,
     "executed": State.EFFECTIVE,
-    "amended": State.EFFECTIVE,
     "renewed": State.EFFECTIVE,
     "disputed": State.DISPUTED,
     "resolved": State.EFFECTIVE,
@@ -85,13 +89,34 @@ _BY_STATUS: Mapping[str, State] = {
 
 
 def state_of(contract: Resource) -> State:
-    """Return the business state of a contract."""
-    status = contract.get("status", "")
+    """Return the business state of a contract; a template or unknown status is refused."""
+    status = str(contract.get("status", ""))
     if status == "negotiable":
         return State.AMENDING if amended_by(contract) else State.SUPPLEMENT
     if status == "executable":
         return State.SIGNED if contract.get("signer") else State.APPROVED
+    if status in ("amended", "appended"):
+        return State.AMENDED if amended_by(contract) else State.EFFECTIVE
+    if status not in _BY_STATUS:
+        raise not_an_agreement()
     return _BY_STATUS[status]
+
+
+def not_an_agreement() -> BusinessRule:
+    """Return the refusal of a Contract that is no agreement of a resident with a team."""
+    return refuse(
+        "contract-not-an-agreement",
+        "The resource is no agreement of a resident with a family-doctor team",
+        "该资源不是居民与家庭医生团队的签约协议",
+        "Name a contract made with Contract/$submit-application.",
+        "请指定由 Contract/$submit-application 产生的协议。",
+        "Contract",
+    )
+
+
+def is_over(contract: Resource) -> bool:
+    """Say whether nothing more can happen to a contract."""
+    return state_of(contract) in FINAL
 
 
 def amended_by(contract: Resource) -> str | None:

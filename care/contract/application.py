@@ -1,0 +1,221 @@
+"""From the wish to sign to the first review: submit, review, supplement."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from care.agreement.text import Agreement, archived
+from care.contract import content
+from care.contract.states import Event, State, require_lawful
+from care.contract.steps import AMENDMENT, decide, require_reason, require_term
+from care.contract.surroundings import (
+    Surroundings,
+    require_alive,
+    require_packages_valid,
+    require_prices,
+    require_staff,
+    require_team,
+)
+from care.effects import Decision, LetGo, Put, Resource, refuse
+from care.package.content import canonical_of, is_paid_first
+from conformance.cphc import BASE
+
+READ_CONFIRM = f"{BASE}/Questionnaire/contract-read-confirm"
+_HEX = frozenset("0123456789abcdef")
+_VERDICTS = {
+    "approve": Event.APPROVE,
+    "supplement": Event.ASK_SUPPLEMENT,
+    "reject": Event.REJECT,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """A wish to sign: who, with which team, which packages at which price, from when to when.
+
+    `agreement_hash` is the SM3 of the agreement that `reader` has read at `read_at`; `agreement`
+    is that text where the hub made it, `edits` what was agreed beside the clauses, by package.
+    """
+
+    contract_id: str
+    number: str
+    resident: str
+    team: str
+    packages: Mapping[str, Decimal]
+    start: datetime.date
+    end: datetime.date
+    agreement_hash: str
+    mode: str = "consulting-room"
+    pay_first: bool = False
+    agreement: Agreement | None = None
+    edits: Mapping[str, str] | None = None
+    reader: str = ""
+    read_at: datetime.datetime | None = None
+
+
+def submit(around: Surroundings, application: Application) -> Decision:
+    """Take an application: 申请中."""
+    contract = drafted(around, application)
+    contract, confirmation = with_read_confirmation(around, contract, application)
+    contract, text = with_agreement(around, contract, application.agreement)
+    task = content.task(around, "review-contract", contract, "requested")
+    return decide(around, contract, "application", [task], more=[*confirmation, *text])
+
+
+def drafted(around: Surroundings, application: Application) -> dict[str, Any]:
+    """Return the contract of an application that may be made."""
+    require_alive(around.resident)
+    require_term(application.start, application.end, around.today)
+    require_packages_valid(around, list(application.packages), application.start)
+    require_prices(around, application.packages)
+    require_team(around)
+    require_hash(application.agreement_hash)
+    edits = application.edits or {}
+    contract: dict[str, Any] = {
+        "resourceType": "Contract",
+        "id": application.contract_id,
+        "extension": [
+            content.extension("sign-mode", "valueCode", application.mode),
+            content.extension("contract-agreement-hash", "valueString", application.agreement_hash),
+        ],
+        "identifier": [{"system": content.NUMBER, "value": application.number}],
+        "issued": around.now.isoformat(),
+        "applies": {
+            "start": application.start.isoformat(),
+            "end": application.end.isoformat(),
+        },
+        "subject": [{"reference": application.resident}],
+        "term": [
+            content.term(
+                package,
+                application.team,
+                price,
+                canonical_of(around.packages[package]),
+                edits.get(package, ""),
+            )
+            for package, price in application.packages.items()
+        ],
+    }
+    if application.pay_first or any(map(is_paid_first, around.packages.values())):
+        contract["extension"].append(
+            content.extension("effective-on-payment", "valueBoolean", True)
+        )
+    return content.with_status(contract, "offered")
+
+
+def with_read_confirmation(
+    around: Surroundings, contract: dict[str, Any], application: Application
+) -> tuple[dict[str, Any], list[Put]]:
+    """Return the contract with the confirmation that the agreement was read, if it was given."""
+    if application.read_at is None:
+        return contract, []
+    answers: list[dict[str, Any]] = [
+        {"linkId": "agreement-hash", "answer": [{"valueString": application.agreement_hash}]},
+        {"linkId": "confirmed", "answer": [{"valueBoolean": True}]},
+    ]
+    if application.agreement is not None:
+        template = application.agreement.template
+        answers.insert(0, {"linkId": "template", "answer": [{"valueString": template}]})
+    response: dict[str, Any] = {
+        "resourceType": "QuestionnaireResponse",
+        "id": around.new_id(),
+        "questionnaire": READ_CONFIRM,
+        "status": "completed",
+        "subject": {"reference": application.resident},
+        "authored": application.read_at.isoformat(),
+        "author": {"reference": application.reader or application.resident},
+        "item": answers,
+    }
+    contract = {**contract, "supportingInfo": [{"reference": content.reference_to(response)}]}
+    return contract, [Put(response, is_new=True)]
+
+
+def with_agreement(
+    around: Surroundings, contract: Resource, agreement: Agreement | None
+) -> tuple[dict[str, Any], list[Put]]:
+    """Return the contract with the text it is about; refuse a text other than the one read."""
+    bare = {k: v for k, v in contract.items() if k not in ("legal", "instantiatesCanonical")}
+    if agreement is None:
+        return bare, []
+    if agreement.digest != content.extension_value(contract, "contract-agreement-hash"):
+        raise refuse(
+            "agreement-changed",
+            "The digest is not that of the agreement as it stands now",
+            "协议摘要值与当前协议文本不一致",
+            "Show the agreement again (Contract/$agreement), confirm it, and send its digest.",
+            "请重新展示协议（Contract/$agreement），确认后发送其摘要值。",
+            "Contract.extension",
+        )
+    named, document = archived(around, bare, agreement)
+    return named, [document]
+
+
+def review(around: Surroundings, contract: Resource, verdict: str, reason: str = "") -> Decision:
+    """Approve, reject, or ask for more; `verdict` is approve, supplement or reject."""
+    event = _VERDICTS.get(verdict)
+    if event is None:
+        raise refuse(
+            "review-verdict",
+            "The verdict is none of approve, supplement, reject",
+            "审核结论不是 approve、supplement 或 reject",
+            "Give approve, supplement or reject.",
+            "请给出 approve、supplement 或 reject。",
+        )
+    state = require_lawful(contract, event)
+    require_staff(around, "$review")
+    if event is Event.APPROVE:
+        require_alive(around.resident)
+        changed = content.with_status(contract, "executable")
+        tasks = [
+            content.task(around, "review-contract", contract, "accepted"),
+            content.task(around, "sign-contract", contract, "requested"),
+        ]
+        return decide(around, changed, "review", tasks)
+    require_reason(reason, "A refusal or a request for more", "拒绝或要求补充")
+    if event is Event.ASK_SUPPLEMENT:
+        changed = content.with_status(contract, "negotiable")
+        task = content.task(around, "review-contract", contract, "on-hold", reason)
+        return decide(around, changed, "review", [task])
+    changed = content.with_status(contract, "rejected")
+    if state is State.AMENDING:
+        task = content.task(around, "amend-contract", contract, "rejected", reason)
+        own = content.reference_to(contract)
+        free = LetGo(kind=AMENDMENT, holder=own)
+        return decide(around, changed, "review", [task], more=[free])
+    code = "sign-contract" if state is State.APPROVED else "review-contract"
+    task = content.task(around, code, contract, "rejected", reason)
+    return decide(around, changed, "review", [task])
+
+
+def resubmit(
+    around: Surroundings,
+    contract: Resource,
+    agreement_hash: str,
+    agreement: Agreement | None = None,
+) -> Decision:
+    """Take up an application again after it was supplemented."""
+    require_lawful(contract, Event.RESUBMIT)
+    require_alive(around.resident)
+    require_hash(agreement_hash)
+    changed = content.with_extension(
+        contract, "contract-agreement-hash", "valueString", agreement_hash
+    )
+    changed = content.with_status(changed, "offered")
+    changed, text = with_agreement(around, changed, agreement)
+    task = content.task(around, "review-contract", contract, "requested")
+    return decide(around, changed, "application", [task], more=text)
+
+
+def require_hash(text: str) -> None:
+    """Refuse what is no SM3 digest: 64 small hexadecimal digits."""
+    if len(text) != 64 or not set(text) <= _HEX:
+        raise refuse(
+            "agreement-hash",
+            "The digest of the agreement is not 64 small hexadecimal digits (SM3)",
+            "协议摘要值不是64位小写十六进制（SM3）",
+            "Take it from Contract/$agreement.",
+            "请使用 Contract/$agreement 返回的摘要值。",
+            "Contract.extension",
+        )

@@ -1,0 +1,102 @@
+"""What all steps share: how a decision is put together, and the claims of a contract."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from care.contract import content
+from care.contract.surroundings import LONGEST_YEARS, Surroundings
+from care.effects import Decision, Effect, Hold, LetGo, Put, Resource, refuse
+from care.periods import end_of, start_of
+
+SERVICE = "family-doctor"
+"""The claim that a resident has one active contract at a time; it ends with the term."""
+START = "contract-start"
+"""The claim of a signed contract on the day from which it can take effect."""
+AMENDMENT = "contract-amendment"
+"""The claim that a contract has one new version at a time."""
+PAYMENT = "contract-payment"
+"""The claim that an invoice pays for one contract."""
+
+
+def decide(
+    around: Surroundings,
+    contract: Resource,
+    activity: str,
+    tasks: Sequence[Put],
+    *,
+    more: Sequence[Effect] = (),
+    evidence: Mapping[str, Any] | None = None,
+    **facts: Any,
+) -> Decision:
+    """Return the decision on a contract with its Tasks and who did it."""
+    who = content.provenance(around, activity, [contract], more=evidence)
+    return Decision(
+        contract=contract,
+        effects=(*more, Put(contract), *tasks, who),
+        topics=("contract-state-changed",),
+        **facts,
+    )
+
+
+def hold(contract: Resource) -> Hold:
+    """Return the claim of the term, to local midnight after its last day."""
+    begin, end = content.period_of(contract)
+    return Hold(
+        kind=SERVICE,
+        key=content.resident_of(contract),
+        holder=content.reference_to(contract),
+        start=start_of(begin),
+        end=end_of(end),
+    )
+
+
+def hold_start(contract: Resource) -> Hold:
+    """Return the claim by which the contract is found on its first day."""
+    own = content.reference_to(contract)
+    begin, _ = content.period_of(contract)
+    return Hold(kind=START, key=own, holder=own, start=start_of(begin), end=None)
+
+
+def let_go(contract: Resource) -> tuple[LetGo, ...]:
+    """Return the end of all claims of a contract on its resident."""
+    own = content.reference_to(contract)
+    return tuple(LetGo(kind=kind, holder=own) for kind in (SERVICE, START, AMENDMENT))
+
+
+def is_due(around: Surroundings, contract: Resource) -> bool:
+    """Say whether the contract can be in effect today: its first day has come, and it is paid."""
+    begin, _ = content.period_of(contract)
+    return begin <= around.today and not awaits_payment(contract)
+
+
+def awaits_payment(contract: Resource) -> bool:
+    """Say whether the contract takes effect only after a payment that has not come."""
+    return content.extension_value(contract, "effective-on-payment") is True
+
+
+def require_term(start: datetime.date, end: datetime.date, today: datetime.date) -> None:
+    """Refuse a term that is over, runs backwards or is too long."""
+    longest = start.replace(year=start.year + LONGEST_YEARS, day=min(start.day, 28))
+    if end < start or end > longest or end < today:
+        raise refuse(
+            "contract-term",
+            f"The term must end on or after its start and today, and last {LONGEST_YEARS} years at "
+            "most",
+            f"协议期限应不早于开始日和今天结束，且不超过 {LONGEST_YEARS} 年",
+            "Correct applies.start and applies.end.",
+            "请更正协议起止日期。",
+            "Contract.applies",
+        )
+
+
+def require_reason(reason: str, en: str, zh: str) -> None:
+    """Refuse a step that needs its reason in words."""
+    if not reason.strip():
+        raise refuse(
+            "reason-missing",
+            f"{en} needs its reason",
+            f"{zh}须说明原因",
+            "Give the reason in words the resident understands.",
+            "请用居民能理解的话说明原因。",
+        )

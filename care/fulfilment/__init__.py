@@ -1,0 +1,1 @@
+"""履约: the services that a contract promises, as Tasks that fall due and are done."""

@@ -1,0 +1,103 @@
+"""What a package promises: its items, how often each, and what a service must leave as proof.
+
+PlanDefinition (`cphc-service-package`): one `action` for each item, `definitionCanonical` names the
+ActivityDefinition (`url` or `url|version`). ActivityDefinition (`cphc-service-item`): `code`,
+`title`, extension `service-quota` (services in a year of the contract), `timingTiming.repeat`
+(`frequency`, `period`, `periodUnit`), extensions `evidence-rule`. An action may carry quota and
+timing of its own, which go before those of the definition.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from care.effects import Resource
+from conformance.cphc import BASE
+
+SERVICE_ITEM = f"{BASE}/CodeSystem/cphc-service-item"
+QUOTA = f"{BASE}/StructureDefinition/cphc-service-quota"
+EVIDENCE = f"{BASE}/StructureDefinition/cphc-evidence-rule"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceItem:
+    """One item of a package.
+
+    `frequency` services in each `every` (number, unit d, wk, mo or a); None spreads the quota over
+    the year. `quota` None is no limit beyond the timing. `evidence` are codes of
+    `cphc-evidence-rule`.
+    """
+
+    canonical: str
+    code: Mapping[str, Any]
+    title: str
+    quota: int | None
+    every: tuple[int, str] | None
+    frequency: int = 1
+    evidence: frozenset[str] = frozenset()
+
+
+def canonicals_of(package: Resource) -> list[str]:
+    """Return the definitions that a package names, in its order."""
+    return [
+        str(action["definitionCanonical"])
+        for action in package.get("action", ())
+        if "definitionCanonical" in action
+    ]
+
+
+def items_of(package: Resource, activities: Iterable[Resource]) -> list[ServiceItem]:
+    """Return the items of a package; a definition that is not among `activities` is left out."""
+    known: dict[str, Resource] = {}
+    for activity in activities:
+        url = str(activity.get("url", ""))
+        known[f"{url}|{activity.get('version', '')}"] = activity
+        known.setdefault(url, activity)
+    return [
+        _item(action, known[canonical])
+        for action in package.get("action", ())
+        if (canonical := str(action.get("definitionCanonical", ""))) in known
+    ]
+
+
+def evidence_of(activity: Resource) -> frozenset[str]:
+    """Return what a service of this definition must leave as proof."""
+    return frozenset(
+        str(one["valueCode"])
+        for one in activity.get("extension", ())
+        if one.get("url") == EVIDENCE and "valueCode" in one
+    )
+
+
+def _item(action: Resource, activity: Resource) -> ServiceItem:
+    repeat = _repeat(action) or _repeat(activity)
+    every = None
+    if repeat.get("period") is not None and repeat.get("periodUnit") in ("d", "wk", "mo", "a"):
+        every = (max(1, int(repeat["period"])), str(repeat["periodUnit"]))
+    own = _quota(action)
+    quota = own if own is not None else _quota(activity)
+    if quota is None and every is None:
+        quota = 1
+    url, version = str(activity.get("url", "")), activity.get("version")
+    title = str(action.get("title") or activity.get("title") or activity.get("name") or "")
+    return ServiceItem(
+        canonical=f"{url}|{version}" if version else url,
+        code=activity.get("code", {"text": title}),
+        title=title,
+        quota=quota,
+        every=every,
+        frequency=max(1, int(repeat.get("frequency", 1))),
+        evidence=evidence_of(activity),
+    )
+
+
+def _repeat(definition: Resource) -> Mapping[str, Any]:
+    repeat: Mapping[str, Any] = definition.get("timingTiming", {}).get("repeat", {})
+    return repeat
+
+
+def _quota(definition: Resource) -> int | None:
+    for one in definition.get("extension", ()):
+        if one.get("url") == QUOTA and "valueInteger" in one:
+            return int(one["valueInteger"])
+    return None

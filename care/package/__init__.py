@@ -1,0 +1,1 @@
+"""服务包: packages of services, their items, whom they are for, publishing and retiring."""

@@ -1,0 +1,96 @@
+"""Publishing and retiring a package: what is published is whole, and one version is in force."""
+
+import datetime
+from collections.abc import Iterable, Sequence
+
+from care.effects import Effect, Hold, Put, Resource, refuse
+from care.package.content import PRICE, canonical_of, item_canonicals, populations_of
+from care.package.population import rules
+from care.periods import day_of, end_of, start_of
+
+VERSION = "package-version"
+"""The claim that a `url|version` is published once."""
+
+
+def publish(
+    plan: Resource,
+    activities: Iterable[Resource],
+    others: Iterable[Resource],
+    now: datetime.datetime,
+) -> list[Effect]:
+    """Return what publishing a draft writes: it is in force, an earlier version retires.
+
+    `activities` are the definitions its items name, `others` the active plans of the same url.
+    Contracts go on with the version they pinned.
+    """
+    if plan.get("status") != "draft":
+        raise refuse(
+            "package-not-draft",
+            "Only a draft can be published",
+            "只有草稿（draft）可以发布",
+            "Copy the package under another id with a higher version and status draft.",
+            "请以新的 id、更高的 version 复制为草稿后发布。",
+            "PlanDefinition.status",
+        )
+    missing = _missing(plan, list(activities), day_of(now))
+    if missing:
+        raise refuse(
+            "package-not-whole",
+            f"The package cannot be published: {'; '.join(en for en, _ in missing)}",
+            f"服务包不能发布：{'；'.join(zh for _, zh in missing)}",
+            "Complete these and publish again.",
+            "请补全后重新发布。",
+            "PlanDefinition",
+        )
+    own = f"PlanDefinition/{plan['id']}"
+    claim = Hold(kind=VERSION, key=canonical_of(plan), holder=own, start=None, end=None)
+    retired = [Put(_as(other, "retired", now)) for other in others if other["id"] != plan["id"]]
+    return [claim, *retired, Put(_as(plan, "active", now))]
+
+
+def retire(plan: Resource, now: datetime.datetime) -> list[Effect]:
+    """Return what retiring a published package writes; contracts on it go on to their end."""
+    if plan.get("status") != "active":
+        raise refuse(
+            "package-not-active",
+            "Only a published package can be retired",
+            "只有已发布的服务包可以停用",
+            "Read PlanDefinition.status.",
+            "请查看 PlanDefinition.status。",
+            "PlanDefinition.status",
+        )
+    return [Put(_as(plan, "retired", now))]
+
+
+def _as(plan: Resource, status: str, now: datetime.datetime) -> Resource:
+    kept = {k: v for k, v in plan.items() if k != "meta"}
+    return {**kept, "status": status, "date": now.isoformat()}
+
+
+def _missing(
+    plan: Resource, activities: Sequence[Resource], today: datetime.date
+) -> list[tuple[str, str]]:
+    found = []
+    for name, zh in (("url", "规范地址"), ("version", "版本"), ("title", "名称")):
+        if not plan.get(name):
+            found.append((f"{name} is absent", f"缺少{zh}（{name}）"))
+    if not any(one.get("url") == PRICE for one in plan.get("extension", ())):
+        found.append(("package-price is absent (0 for a free one)", "缺少价格（免费请填 0）"))
+    known = {canonical_of(one): one for one in activities if one.get("status") == "active"}
+    known |= {str(one.get("url")): one for one in known.values()}
+    items = item_canonicals(plan)
+    if not items:
+        found.append(("it has no items (action.definitionCanonical)", "没有服务项目"))
+    found += [
+        (f"item {item} is not an active ActivityDefinition", f"服务项目 {item} 未启用或不存在")
+        for item in items
+        if item not in known
+    ]
+    found += [
+        (f"population {code} is not known", f"重点人群 {code} 未定义")
+        for code in sorted(populations_of(plan) - rules().keys())
+    ]
+    end = plan.get("effectivePeriod", {}).get("end")
+    if end and end_of(datetime.date.fromisoformat(str(end)[:10])) <= start_of(today):
+        found.append(("effectivePeriod is over", "有效期已过"))
+    return found
