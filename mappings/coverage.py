@@ -1,12 +1,12 @@
 """What a message says that its map does not read, and which rows, conditions and codes were met."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mappings.channels.profile import ChannelProfile
 from mappings.engine.library import Library
+from mappings.engine.rows import MessageMap
 from mappings.hl7.message import Message, parse
 from mappings.translate import Translator, Watch
 from mappings.translated import Unmapped
@@ -35,38 +35,24 @@ class Coverage:
         return self.ignored.total() / self.populated if self.populated else 0.0
 
 
-def ignores_of(library: Library) -> Mapping[str, str]:
-    """Return every declared `SEG-F` (or whole `SEG`) with its reason."""
+def ignores_of(library: Library, message: MessageMap) -> Mapping[str, str]:
+    """Return every `SEG-F` (or whole `SEG`) that the maps of a message declare, with its reason."""
+    names = {making.map for making in message.makes}
+    names |= {into.element for making in message.makes for into in making.into.values()}
     found: dict[str, str] = {}
-    for row_map in library.maps.values():
-        for row in row_map.rows:
+    for name in names - {""}:
+        for row in library.maps[name].rows:
             if row.ignore and "-" in row.source:
                 found.setdefault(row.source, row.ignore)
-    for message in library.messages.values():
-        found.update(message.ignores)
+    found.update(message.ignores)
     return found
-
-
-_FIELD = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[\*\])?-(\d+)")
-
-
-def read_fields(library: Library) -> frozenset[str]:
-    """Return every `SEG-F` that some row reads or asks about in its condition."""
-    found: set[str] = set()
-    for row_map in library.maps.values():
-        for row in row_map.rows:
-            if row.ignore:
-                continue
-            for text in (row.source, row.when, *row.reads):
-                found.update(f"{name}-{number}" for name, number in _FIELD.findall(text))
-    return frozenset(found)
 
 
 def cover(messages: Iterable[bytes], translator: Translator, channel: ChannelProfile) -> Coverage:
     """Run messages through a watched translator and count."""
     coverage = Coverage()
-    ignores = ignores_of(translator.library)
-    known = read_fields(translator.library)
+    library = translator.library
+    ignores: dict[str, Mapping[str, str]] = {}
     for data in messages:
         coverage.messages += 1
         message = parse(data, channel.charset)
@@ -74,13 +60,11 @@ def cover(messages: Iterable[bytes], translator: Translator, channel: ChannelPro
         if isinstance(result, Unmapped):
             coverage.unmapped[result.event] += 1
             continue
-        read = {
-            source.split("[", 2)[0] + "[" + source.split("[", 2)[1].split("[")[0]
-            for one in result.resources
-            for _, source, _ in one.trace
-            if source.count("[") >= 1
-        }
-        _count_fields(message, (read, known), ignores, coverage)
+        message_map = library.message_map(result.event)
+        assert message_map is not None
+        if message_map.name not in ignores:
+            ignores[message_map.name] = ignores_of(library, message_map)
+        _count_fields(message, coverage.watch.looked, ignores[message_map.name], coverage)
         for note in result.notes:
             if note.key == "map-code":
                 coverage.codes[f"{(note.expression or '').split('[')[0]}: {note.text_en}"] += 1
@@ -89,11 +73,10 @@ def cover(messages: Iterable[bytes], translator: Translator, channel: ChannelPro
 
 def _count_fields(
     message: Message,
-    reads: tuple[set[str], frozenset[str]],
+    looked: set[str],
     ignores: Mapping[str, str],
     coverage: Coverage,
 ) -> None:
-    traced, known = reads
     for segment in message.segments:
         place = f"{segment.name}[{segment.sequence}]"
         for number, raw in enumerate(segment.fields):
@@ -101,7 +84,7 @@ def _count_fields(
                 continue
             coverage.populated += 1
             name = f"{segment.name}-{number}"
-            if f"{place}-{number}" in traced or name in known:
+            if f"{place}-{number}" in looked:
                 coverage.read += 1
             elif name in ignores or segment.name in ignores:
                 coverage.ignored[name] += 1

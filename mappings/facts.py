@@ -14,8 +14,12 @@ from typing import Any
 Fact = tuple[str, str, str]
 # Systems that the two converters make of names: only the name is a fact.
 _MADE_UP = re.compile(
-    r"http://example\.com/v2-to-fhir-converter/(?:Identifier|CodeSystem)/(.+)"
+    r"http://example\.com/v2-to-fhir-converter/(?:Identifier|CodeSystem|sid)/(.+)"
     r"|https://fhir\.qiao\.example/cphc/sid/(?:code-system/)?(.+)"
+)
+# An extension is a step of the path; of its url only what tells it apart is kept.
+_EXTENSIONS = re.compile(
+    r"http://hl7\.org/fhir/StructureDefinition/|http://example\.com/v2-to-fhir-converter/"
 )
 _DROPPED = frozenset({"id", "resourceType", "text", "fullUrl", "lastUpdated", "versionId"})
 
@@ -35,7 +39,12 @@ def facts_of(resources: Iterable[Mapping[str, Any]]) -> Counter[Fact]:
 
 def _leaves(value: Any, path: str, kind: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
+        url = value.get("url")
+        if path.endswith("extension") and isinstance(url, str):
+            path = f"{path}({_EXTENSIONS.sub('', url)})"
         for name, item in value.items():
+            if name == "url" and path.endswith(")"):
+                continue
             if name == "text" and isinstance(item, Mapping) and "div" in item:
                 continue
             if name in _DROPPED and not (name == "text" and isinstance(item, str)):

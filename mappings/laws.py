@@ -77,6 +77,7 @@ class Bench:
         self._compiler: Compiler = library.compile()
         self._back = PutBack(library)
         self.sender = Sender()
+        self._resources: dict[str, Mapping[str, Any]] = {}
 
     def forward(self, map_name: str, fields: Fields) -> dict[str, Any] | None:
         """Return the resource that a map makes of these fields."""
@@ -96,8 +97,9 @@ class Bench:
             return None
         context = Context(sender=self.sender, separators=STANDARD, facility="H1")
         made = self._compiler.map(map_name).run(scope, segments[0], context, {})
+        self._resources = {f"urn:uuid:{one.key}": one.resource for one in context.made}
         return None if made is None else made.resource
 
     def backward(self, map_name: str, resource: Mapping[str, Any]) -> Fields:
-        """Return the fields that the map makes of a resource."""
-        return self._back.fields(map_name, resource, self.sender)
+        """Return the fields that the map makes of the resource made last."""
+        return self._back.fields(map_name, resource, self.sender, resources=self._resources)

@@ -11,6 +11,7 @@ from mappings.engine.backward import Backward
 from mappings.engine.context import Context, Sender
 from mappings.engine.library import Library
 from mappings.engine.sinks import SegmentSink
+from mappings.engine.targets import parse_target, values_at
 from mappings.hl7.escape import STANDARD, Separators
 from mappings.hl7.message import Message, Segment, parse_location
 from mappings.translated import DERIVED_KEY, TranslatedResource
@@ -31,12 +32,18 @@ class PutBack:
         resource: Mapping[str, Any],
         sender: Sender | None = None,
         separators: Separators = STANDARD,
+        resources: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Fields:
-        """Return the raw fields that a map makes of a resource, by (segment, field)."""
+        """Return the raw fields that a map makes of a resource, by (segment, field).
+
+        References are followed into `resources`, by reference.
+        """
         if self._library.maps[map_name].reads_parts:
             return {}
         sink = SegmentSink()
-        context = Context(sender=sender or Sender(), separators=separators)
+        context = Context(
+            sender=sender or Sender(), separators=separators, resources=resources or {}
+        )
         self._backward.run(map_name, _without_derived_keys(resource), sink, context)
         return sink.encode(separators)
 
@@ -85,14 +92,35 @@ class PutBack:
         Resources of one origin share a segment.
         """
         segments: dict[tuple[str, str], Fields] = {}
+        by_reference = {
+            f"urn:uuid:{one.key}": _without_derived_keys(one.resource) for one in resources
+        }
         for one in resources:
-            for (name, number), raw in self.fields(
-                one.map_name, one.resource, sender, separators
-            ).items():
-                place = parse_location(one.origin)
-                own = one.origin if place is not None and place.segment == name else f"{name}[1]"
-                segments.setdefault((name, own), {}).setdefault((name, number), raw)
+            made = [(one.map_name, one.resource, one.origin)]
+            for map_name, path, origin in one.parts:
+                for element in values_at(one.resource, parse_target(path)):
+                    made.append((map_name, element, origin))
+            beside = _beside(one)
+            for number, (map_name, element, origin) in enumerate(made):
+                fields = self.fields(map_name, element, sender, separators, by_reference)
+                for (name, field), raw in fields.items():
+                    own = origin
+                    if not origin.startswith(f"{name}["):
+                        places = beside.get(name, [f"{name}[1]"])
+                        own = places[min(number, len(places) - 1)]
+                    segments.setdefault((name, own), {}).setdefault((name, field), raw)
         return [(own, fields) for (_, own), fields in segments.items()]
+
+
+def _beside(one: TranslatedResource) -> dict[str, list[str]]:
+    """Return the segments that a resource's rows read, by name in the order they were read."""
+    found: dict[str, list[str]] = {}
+    for _, source, _ in one.trace:
+        place = source.partition("-")[0]
+        places = found.setdefault(place[:3], [])
+        if place not in places:
+            places.append(place)
+    return found
 
 
 def _without_derived_keys(resource: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """One HL7 v2 message as FHIR resources, by the message map of its event."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,11 +9,11 @@ from mappings.channels.profile import ChannelProfile
 from mappings.engine.context import Context, Made, Recall, Sender
 from mappings.engine.forward import Compiler, made_by_id
 from mappings.engine.library import Library
-from mappings.engine.places import Place
+from mappings.engine.places import IntoPlace
 from mappings.engine.row_runs import RowCondition
-from mappings.engine.rows import Making, MessageMap
+from mappings.engine.rows import Into, Making, MessageMap
 from mappings.engine.scopes import Scope, SlotNames, scopes_of
-from mappings.engine.targets import parse_target, values_at
+from mappings.engine.targets import values_at
 from mappings.hl7.escape import Separators, unescape
 from mappings.hl7.message import Message, Segment, parse
 from mappings.translated import Match, Merge, TranslatedMessage, TranslatedResource, Unmapped
@@ -23,19 +23,36 @@ _MOST_SENDERS = 64
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Watch:
-    """What a watched run saw: rows that fired, and the truths each condition had."""
+    """What a watched run saw: rows that fired, fields they looked at, truths of conditions.
+
+    `looked` is of the last message, the others of all.
+    """
 
     fired: set[str] = field(default_factory=set)
+    looked: set[str] = field(default_factory=set)
     conditions: dict[str, set[bool]] = field(default_factory=dict)
 
 
 class Translator:
-    """A library of maps compiled once; `translate` is a pure function of message and channel."""
+    """A library of maps compiled once; `translate` is a pure function of message and channel.
 
-    def __init__(self, library: Library, *, traced: bool = True, watched: bool = False) -> None:
+    `without` names resource types that the lines of message maps shall not make.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        *,
+        traced: bool = True,
+        watched: bool = False,
+        without: Collection[str] = (),
+    ) -> None:
         self.library = library
+        self._without = frozenset(without)
+        self._lines: dict[str, Mapping[str, Sequence[Making]]] = {}
         self._compiler: Compiler = library.compile(traced=traced, watched=watched)
         self._conditions: dict[str, tuple[SlotNames, RowCondition]] = {}
+        self._intos: dict[int, IntoPlace] = {}
         self._recalls: dict[tuple[int, Separators, str, str], tuple[Sender, Recall]] = {}
 
     def translate(
@@ -65,7 +82,9 @@ class Translator:
             seed=f"{msh.field(3)}\x1f{msh.field(4)}\x1f{control_id}\x1f{msh.field(7)}",
         )
         if watch is not None:
+            watch.looked.clear()
             context.fired, context.conditions = watch.fired, watch.conditions
+            context.looked = watch.looked
         else:
             context.recall = self._recall_of(context)
         root = scopes_of(message.segments, message_map.groups)
@@ -96,21 +115,81 @@ class Translator:
     def _make_all(self, message_map: MessageMap, root: Scope, context: Context) -> dict[str, Made]:
         """Run every line of the message map, outer groups first."""
         by_key: dict[str, Made] = {}
-        by_group: dict[str, list[Making]] = {}
-        for making in message_map.makes:
-            by_group.setdefault(making.within, []).append(making)
+        by_group = self._lines_of(message_map)
         for scope in root.all():
             for making in by_group.get(scope.group, ()):
                 for segment in scope.segments.get(making.each, ()):
                     if making.when and not self._holds(making, scope, segment, context):
                         continue
-                    made = self._make(making, scope, segment, context)
-                    if made is None:
-                        continue
-                    by_key[made.key] = made
-                    scope.made.setdefault(making.id, made.key)
-                    _put_into(making, scope, made, by_key)
+                    self._run_line(making, scope, segment, context, by_key)
         return by_key
+
+    def _lines_of(self, message_map: MessageMap) -> Mapping[str, Sequence[Making]]:
+        """Return the lines of a message map by their group, put together once."""
+        lines = self._lines.get(message_map.name)
+        if lines is None:
+            by_group: dict[str, list[Making]] = {}
+            for making in message_map.makes:
+                if self.library.maps[making.map].to not in self._without:
+                    by_group.setdefault(making.within, []).append(making)
+            lines = self._lines[message_map.name] = by_group
+        return lines
+
+    def _run_line(
+        self,
+        making: Making,
+        scope: Scope,
+        segment: Segment,
+        context: Context,
+        by_key: dict[str, Made],
+    ) -> None:
+        """Run one line for one segment: make a resource, or fill an element of another."""
+        made = None
+        if not self.library.maps[making.map].is_element:
+            made = self._make(making, scope, segment, context)
+            if made is None:
+                return
+            by_key[made.key] = made
+            scope.made.setdefault(making.id, made.key)
+        for name, into in making.into.items():
+            key = made_by_id(scope, name)
+            if key is None or key not in by_key or (made is not None and key == made.key):
+                continue
+            self._put_into(into, making, (scope, segment, made), by_key[key], context)
+
+    def _put_into(
+        self,
+        into: Into,
+        making: Making,
+        given: tuple[Scope, Segment, Made | None],
+        holder: Made,
+        context: Context,
+    ) -> None:
+        """Let an outer resource refer to what was made, with the element around the reference."""
+        scope, segment, made = given
+        reference = None if made is None else {"reference": f"urn:uuid:{made.key}"}
+        place = self._intos.get(id(into))
+        if place is None:
+            place = self._intos[id(into)] = IntoPlace(into, is_element=made is None)
+        # Two rows of a message may name one person.
+        if reference is not None and reference in values_at(holder.resource, place.steps):
+            return
+        element: dict[str, Any] = {}
+        trace: list[tuple[str, str, str]] = []
+        name = into.element or ("" if made is not None else making.map)
+        path = ""
+        if name:
+            path = place.path(holder.resource)
+            target = f"{holder.type}.{path}"
+            element, trace = self._compiler.map(name).element(scope, segment, context, target)
+            if reference is None and not element:
+                return
+        if holder.is_shared:
+            holder.resource, holder.is_shared = copy.deepcopy(holder.resource), False
+        place.put(holder.resource, element, reference)
+        if name:
+            holder.trace.extend(trace)
+            holder.parts.append((name, path, f"{segment.name}[{segment.sequence}]"))
 
     def _holds(self, making: Making, scope: Scope, segment: Segment, context: Context) -> bool:
         """Whether the condition of a line of the message map is true."""
@@ -130,22 +209,6 @@ class Translator:
             if key is not None:
                 links[path] = {"reference": f"urn:uuid:{key}"}
         return self._compiler.map(making.map).run(scope, segment, context, links)
-
-
-def _put_into(making: Making, scope: Scope, made: Made, by_key: Mapping[str, Made]) -> None:
-    """Let an outer resource refer to this one."""
-    for name, (path, defaults) in making.into.items():
-        key = made_by_id(scope, name)
-        if key is None or key not in by_key or key == made.key:
-            continue
-        holder = by_key[key]
-        if holder.is_shared:
-            holder.resource, holder.is_shared = copy.deepcopy(holder.resource), False
-        outer = holder.resource
-        steps = parse_target(path)
-        reference = {"reference": f"urn:uuid:{made.key}"}
-        if reference not in values_at(outer, steps):  # two rows of a message may name one person
-            Place(steps, defaults).put(outer, reference)
 
 
 def _event(message: Message, msh: Segment) -> str:
@@ -186,6 +249,7 @@ def _handed(made: Made) -> TranslatedResource:
         trace=tuple(made.trace),
         map_name=made.map_name,
         origin=made.origin,
+        parts=tuple(made.parts),
     )
 
 

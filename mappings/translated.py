@@ -33,7 +33,8 @@ class TranslatedResource:
     `urn:uuid:<key>` (a UUID), which the writer replaces by the id it finds or makes.
     `identity` holds (system, value) pairs: business identifiers, the strongest first. It is empty
     where `match` is `create`. `origin` is the segment (or field) it was made of, such as `NK1[2]`,
-    by the map `map_name`.
+    by the map `map_name`. `parts` are elements that rows of other maps filled: map, path in the
+    resource (`diagnosis[0]`), origin.
     """
 
     key: str
@@ -43,6 +44,7 @@ class TranslatedResource:
     trace: tuple[TraceEntry, ...] = ()
     map_name: str = ""
     origin: str = ""
+    parts: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def type(self) -> str:

@@ -20,7 +20,12 @@ class ChannelProfile:
 
     `order` names the fields of the order key; empty takes the message map's own.
     `acknowledge` is `stored` (AA says the message is kept) or `applied` (AA says it took effect).
-    `reused_id` is `process` or `hold`, for a control id that comes with another body.
+    `reused_id` is `process` or `hold`, for a control id that comes with another body. `reply` is
+    `always`, or `as-asked` where MSH-15 = NE is obeyed. `maps` is a folder with maps/ and tables/
+    that this channel is read by; empty takes the hub's own. `senders` (MSH-3^MSH-4) are the only
+    ones let in, `destinations` the only partners that get what came; empty lets all. An answer of
+    `applied` is waited for `applied_seconds`. `application_acks` is the `host:port` (MLLP) that
+    gets what MSH-16 asks for. A limit that is None is the hub's.
     """
 
     name: str = "default"
@@ -34,7 +39,14 @@ class ChannelProfile:
     give_up_on: tuple[str, ...] = ("AR", "CR")
     events: Mapping[str, str] = field(default_factory=dict)
     destinations: tuple[str, ...] = ()
-    max_bytes: int = 16 * 1024 * 1024
+    applied_seconds: int = 20
+    application_acks: str = ""
+    max_bytes: int | None = None
+    frame_seconds: int | None = None
+    idle_seconds: int | None = None
+    connections: int | None = None
+    reply: str = "always"
+    maps: str = ""
     senders: tuple[str, ...] = ()
     sender: Sender = field(
         default_factory=lambda: Sender(

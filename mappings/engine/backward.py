@@ -1,5 +1,6 @@
 """The same rows on the way back: from FHIR into segments, fields or a partner's document."""
 
+import importlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -73,7 +74,10 @@ class Backward:
             ready = inherited + [
                 _BackRow(row)
                 for row in row_map.rows
-                if not row.ignore and row.only != "forward" and not row.refer and row.target
+                if not row.ignore
+                and row.only != "forward"
+                and row.value is None
+                and (row.target or row.py_back)
             ]
             self._rows[name] = ready
         return ready
@@ -82,37 +86,55 @@ class Backward:
         self, back: "_BackRow", element: Mapping[str, Any], sink: Sink, context: Context
     ) -> None:
         row = back.row
+        if back.function is not None:
+            back.function(element, sink, context)
+            return
+        is_list = isinstance(sink, NodeSink) or "[*]" in row.source
         repetition = 0
         if not isinstance(sink, PartsSink) and "[*]" in row.source:
             repetition = sink.count(row.source)
         for value in back.values(element):
-            if row.use:
-                held = self._table_back(row, value) if row.table else None
-                if row.table and held is None:
-                    value = self._without_mapped(row, value)
-                inner = sink.enter(row.source, repetition)
-                if isinstance(inner, NodeSink) and row.use in self._maps:
-                    self.run(row.use, value, inner, context)
-                    if self._lacks(row.use, inner):
-                        sink.leave(row.source)  # type: ignore[union-attr]
-                        context.note(row.id, row.target, "lacks what the partner requires")
-                    else:
-                        repetition += 1
-                    continue
-                if held is not None:
-                    inner.put("1", held)
-                else:
-                    self.run(row.use, value, inner, context)
-                repetition += 1
-                continue
-            text = self._text_of(row, value, context)
-            if not text:
-                continue
-            if "\x1f" in text:
-                sink.put_parts(row.source, text.split("\x1f"), repetition)
-            else:
-                sink.put(row.source, text, repetition)
-            repetition += 1
+            if repetition and not is_list:
+                break  # the field holds one value
+            repetition += self._write(row, value, sink, repetition, context)
+
+    def _write(self, row: Row, value: Any, sink: Sink, repetition: int, context: Context) -> int:
+        """Write one value; return how many repetitions that made."""
+        if row.refer:
+            named = context.resources.get(str(value.get("reference", "")))
+            if named is None or named.get("resourceType") != self._maps[row.refer].to:
+                return 0  # another row's kind of resource
+            self.run(row.refer, named, sink.enter(row.source, repetition), context)
+            return 1
+        if row.use:
+            return self._write_type(row, value, sink, repetition, context)
+        text = self._text_of(row, value, context)
+        if not text:
+            return 0
+        if "\x1f" in text:
+            sink.put_parts(row.source, text.split("\x1f"), repetition)
+        else:
+            sink.put(row.source, text, repetition)
+        return 1
+
+    def _write_type(
+        self, row: Row, value: Any, sink: Sink, repetition: int, context: Context
+    ) -> int:
+        held = self._table_back(row, value) if row.table else None
+        if row.table and held is None:
+            value = self._without_mapped(row, value)
+        inner = sink.enter(row.source, repetition)
+        if isinstance(inner, NodeSink) and row.use in self._maps:
+            self.run(row.use, value, inner, context)
+            if self._lacks(row.use, inner):
+                sink.leave(row.source)  # type: ignore[union-attr]
+                context.note(row.id, row.target, "lacks what the partner requires")
+                return 0
+        elif held is not None:
+            inner.put("1", held)
+        else:
+            self.run(row.use, value, inner, context)
+        return 1
 
     def _lacks(self, name: str, sink: NodeSink) -> bool:
         return any(not sink.has(path) for path in self._maps[name].require)
@@ -172,10 +194,14 @@ class Backward:
 class _BackRow:
     """One row with its paths read."""
 
-    __slots__ = ("_defaults", "_filters", "_rest", "_star", "row")
+    __slots__ = ("_defaults", "_filters", "_rest", "_star", "function", "row")
 
     def __init__(self, row: Row) -> None:
-        steps = parse_target(row.target)
+        self.function: Any = None
+        if row.py_back:
+            module, _, name = row.py_back.rpartition(".")
+            self.function = getattr(importlib.import_module(module), name)
+        steps = parse_target(row.target or "$this")
         star = next((at for at, step in enumerate(steps) if step.index == -1), None)
         self.row = row
         self._star: tuple[Step, ...]

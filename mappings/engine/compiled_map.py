@@ -1,10 +1,11 @@
 """A compiled map: it makes resources, knows them by their identity and never twice."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mappings.engine.context import Context, Made, Recalled
-from mappings.engine.row_runs import Parts, SegmentRows
+from mappings.engine.part_rows import Parts
+from mappings.engine.row_runs import SegmentRows
 from mappings.engine.rows import RowMap
 from mappings.engine.scopes import Scope, SlotNames
 from mappings.engine.targets import Element, Put, compile_put, parse_target, values_at
@@ -17,16 +18,31 @@ MOST_RECALLED = 5000
 class CompiledMap:
     """A map that makes resources, from segments or (by `refer:`) from a part of one."""
 
-    __slots__ = ("_identity", "_key", "_puts", "_rows", "_slots", "row_map")
+    __slots__ = (
+        "_by_identifier",
+        "_identity",
+        "_key",
+        "_maps",
+        "_puts",
+        "_rows",
+        "_slots",
+        "row_map",
+    )
 
     def __init__(
-        self, row_map: RowMap, slots: SlotNames | None, rows: "Parts | SegmentRows"
+        self,
+        row_map: RowMap,
+        slots: SlotNames | None,
+        rows: "Parts | SegmentRows",
+        maps: "Callable[[str], CompiledMap]",
     ) -> None:
         self.row_map = row_map
+        self._maps = maps
         self._slots = slots or SlotNames()
         self._rows = rows
         self._puts: dict[str, Put] = {}
         self._identity = [parse_target(path) for path in row_map.identity]
+        self._by_identifier = row_map.identity in {(), ("identifier[*]",)}
         self._key = [parse_target(path) for path in row_map.key if path != "facility"]
 
     def run(
@@ -37,21 +53,35 @@ class CompiledMap:
         prefix = f"{segment.name}[{segment.sequence}]"
         return self._make(slots, 0, context, prefix, links)
 
+    def element(
+        self, scope: Scope, segment: Segment, context: Context, target: str
+    ) -> tuple[Element, list[tuple[str, str, str]]]:
+        """Return the element that a segment fills (empty where no row found a value), its trace."""
+        slots = self._slots.fill(scope, segment)
+        return self._filled(slots, 0, context, f"{segment.name}[{segment.sequence}]", target)
+
     def run_part(self, raw: str, level: int, context: Context, source: str) -> Made | None:
         """Make the resource that a field or component describes.
 
         A ward or doctor that an earlier message named in the same words is not read again.
         """
+        if self.row_map.once:
+            return self._once(raw, level, context, source)
+        return self._recalled(raw, level, context, source)
+
+    def _recalled(self, raw: str, level: int, context: Context, source: str) -> Made | None:
         recall = context.recall
         if recall is None:
             return self._part(raw, level, context, source)
         key = (self.row_map.name, raw, level, source)
         kept = recall.get(key)
         if kept is not None and context.by_identity.keys().isdisjoint(kept.keys):
+            for name, text, depth, place in kept.named:
+                self._maps(name).run_part(text, depth, context, place)
             return _made_again(kept, context)
-        count, found = len(context.made), _findings(context)
+        count, found, named = len(context.made), _findings(context), len(context.named)
         made = self._part(raw, level, context, source)
-        new = context.made[count:]
+        new = [one for one in context.made[count:] if not one.is_once]
         # What depends on the rest of the message (or tells of a fault) is read each time.
         if kept is None and found == _findings(context) and all(one.identity for one in new):
             for one in new:
@@ -62,7 +92,22 @@ class CompiledMap:
                 made=tuple(one.again() for one in new),
                 own=next((at for at, one in enumerate(new) if one is made), -1),
                 keys=tuple((one.type, *pair) for one in new for pair in one.identity),
+                named=tuple(context.named[named:]),
             )
+        return made
+
+    def _once(self, raw: str, level: int, context: Context, source: str) -> Made | None:
+        """Make the resource of a part that the message has not named in these words yet."""
+        name = self.row_map.name
+        context.named.append((name, raw, level, source))
+        made = context.once.get((name, raw, level))
+        if made is None:
+            joined = context.joined
+            made = self._recalled(raw, level, context, source)
+            context.joined = joined
+            if made is not None:
+                made.is_once = True
+                context.once[name, raw, level] = made
         return made
 
     def _part(self, raw: str, level: int, context: Context, source: str) -> Made | None:
@@ -75,12 +120,7 @@ class CompiledMap:
         self, parts: Any, level: int, context: Context, source: str, links: Mapping[str, Any]
     ) -> Made | None:
         kind = self.row_map.to
-        outer, context.trace = context.trace, []
-        out: Element = {}
-        self._rows.fill(parts, level, context, out, kind, source)
-        if out:
-            self._rows.finish(parts, level, context, out, kind, source)
-        trace, context.trace = context.trace, outer
+        out, trace = self._filled(parts, level, context, source, kind)
         if not out:
             return None
         resource: dict[str, Any] = {"resourceType": kind, **out}
@@ -90,6 +130,17 @@ class CompiledMap:
                 put = self._puts[path] = compile_put(parse_target(path))
             put(resource, value)
         return self._identify(resource, trace, context, source)
+
+    def _filled(
+        self, parts: Any, level: int, context: Context, source: str, target: str
+    ) -> tuple[Element, list[tuple[str, str, str]]]:
+        outer, context.trace = context.trace, []
+        out: Element = {}
+        self._rows.fill(parts, level, context, out, target, source)
+        if out:
+            self._rows.finish(parts, level, context, out, target, source)
+        trace, context.trace = context.trace, outer
+        return out, trace
 
     def _identify(
         self,
@@ -108,6 +159,8 @@ class CompiledMap:
                 context.joined += 1
                 known.resource = _filled(known.resource, resource)
                 known.trace.extend(trace)
+                if source != known.origin and "-" not in source:
+                    known.parts.append((row_map.name, "$this", source))
                 return known
         key = (
             key_of(row_map.to, *identity[0])
@@ -129,6 +182,8 @@ class CompiledMap:
         return made
 
     def _business_identity(self, resource: dict[str, Any]) -> list[tuple[str, str]]:
+        if "identifier" not in resource and self._by_identifier:
+            return []
         identifiers = [
             identifier
             for steps in self._identity

@@ -34,7 +34,10 @@ class Sender:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Made:
-    """A resource under construction, with the keys it is known by."""
+    """A resource under construction, with the keys it is known by.
+
+    `parts` are the elements that other maps filled: map, path in the resource, origin.
+    """
 
     key: str
     resource: dict[str, Any]
@@ -43,6 +46,8 @@ class Made:
     match: str = "merge"
     trace: list[tuple[str, str, str]] = field(default_factory=list)
     origin: str = ""
+    parts: list[tuple[str, str, str]] = field(default_factory=list)
+    is_once: bool = False  # of a map with `once`, which what is recalled names anew
     is_shared: bool = False  # later messages get this `resource` too: copy before a change
 
     @property
@@ -71,8 +76,11 @@ class Recalled:
     made: tuple[Made, ...]
     own: int
     keys: tuple[tuple[str, str, str], ...]
+    named: tuple["Naming", ...] = ()
 
 
+# A part that named a resource made once a message: its map, raw text, level and source.
+Naming = tuple[str, str, int, str]
 # map, raw text, level and source of a part -> what it made
 Recall = dict[tuple[str, str, int, str], Recalled]
 
@@ -82,7 +90,10 @@ class Context:
     """One run over one message; `trace` is the list of the resource being filled.
 
     `recall` keeps what parts of earlier messages of this sender made; None where a run is watched.
-    `joined` counts the resources found again in this message.
+    `looked` are the fields (`PID[1]-3`) that rows of a watched run read or asked about.
+    `joined` counts the resources found again in this message, `once` holds those made once of the
+    same words, `named` where parts named them. On the way back `resources` holds
+    those that references may mean, by their reference.
     """
 
     sender: Sender = field(default_factory=Sender)
@@ -97,8 +108,12 @@ class Context:
     notes: list[Issue] = field(default_factory=list)
     conditions: dict[str, set[bool]] | None = None
     fired: set[str] | None = None
+    looked: set[str] | None = None
     recall: Recall | None = None
     joined: int = 0
+    once: dict[tuple[str, str, int], Made] = field(default_factory=dict)
+    named: list[Naming] = field(default_factory=list)
+    resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def fire(self, row: str) -> None:
         """Remember that a row wrote a value, where a run is watched."""

@@ -21,7 +21,9 @@ NULL = '""'  # HL7's "delete this value" is no value in a resource
 def leaf_converter(row: Row, codec: Codec, traced: bool) -> Convert:
     """Return the converter of a single value."""
     identifier = row.id
-    forward = _strip if codec.name == "text" else codec.forward
+    if codec.name == "text":
+        return _text_leaf(identifier, traced)
+    forward = codec.forward
     read = _joined if codec.is_composite else first_text
 
     def leaf(raw: str, level: int, context: Context, target: str, source: str) -> Any:
@@ -40,8 +42,16 @@ def leaf_converter(row: Row, codec: Codec, traced: bool) -> Convert:
     return leaf
 
 
-def _strip(text: str, _context: Context) -> str | None:
-    return text  # first_text has stripped it
+def _text_leaf(identifier: str, traced: bool) -> Convert:
+    def text_leaf(raw: str, level: int, context: Context, target: str, source: str) -> Any:
+        text = first_text(raw, level, context)
+        if not text:
+            return None
+        if traced:
+            context.trace.append((target, source, identifier))
+        return text
+
+    return text_leaf
 
 
 def _joined(raw: str, level: int, context: Context) -> str:

@@ -5,6 +5,7 @@ for each value where it came from. Nothing of the YAML is looked at while a mess
 """
 
 import importlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,16 +19,14 @@ from mappings.engine.converters import (
     coded_converter,
     leaf_converter,
 )
+from mappings.engine.part_rows import Parts, part_row, type_converter
 from mappings.engine.places import Place
 from mappings.engine.row_runs import (
-    Parts,
     RowCondition,
     RunRow,
     SegmentRows,
     constant_row,
     field_row,
-    part_row,
-    type_converter,
 )
 from mappings.engine.rows import Row, RowMap
 from mappings.engine.scopes import Scope, SlotNames, parse_source
@@ -78,14 +77,16 @@ class Compiler:
 
     def _compile_map(self, row_map: RowMap) -> "CompiledMap":
         if row_map.reads_parts:
-            return CompiledMap(row_map, None, self._parts(row_map))
+            return CompiledMap(row_map, None, self._parts(row_map), self.map)
         slots = SlotNames()
         rows = SegmentRows()
         for row in self.rows_of(row_map):
             if not row.ignore and row.only != "backward":
                 ready = self._segment_row(row, row_map, slots)
+                if self._watched:
+                    ready = _looking(row, ready, slots)
                 rows.add(row, ready, _field_of(row, slots))
-        return CompiledMap(row_map, slots, rows)
+        return CompiledMap(row_map, slots, rows, self.map)
 
     def _compile_type(self, name: str) -> Convert:
         return type_converter(self._parts(self._maps[name]))
@@ -189,6 +190,30 @@ class Compiler:
                 function(PythonCall(compiler, row, parts, level, context, out, target, source))
 
         return run
+
+
+_FIELD = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[\*\])?-(\d+)")
+
+
+def _looking(row: Row, ready: RunRow, slots: SlotNames) -> RunRow:
+    """Let a watched run remember which fields a row reads or asks about."""
+    places = [
+        (slots.number(name), name, number)
+        for text in (row.source, row.when, *row.reads)
+        for name, number in _FIELD.findall(text)
+    ]
+
+    def look(
+        parts: Any, level: int, context: Context, out: Element, target: str, source: str
+    ) -> None:
+        if context.looked is not None:
+            for slot, name, number in places:
+                segments = parts[2].segments.get(name, ()) if "[*]-" in row.source else ()
+                for prefix in (parts[1][slot], *(f"{name}[{one.sequence}]" for one in segments)):
+                    context.looked.add(f"{prefix}-{number}")
+        ready(parts, level, context, out, target, source)
+
+    return look
 
 
 def _field_of(row: Row, slots: SlotNames) -> tuple[int, int]:

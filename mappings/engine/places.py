@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mappings.engine.rows import Into
 from mappings.engine.targets import (
     Element,
     Put,
@@ -84,6 +85,37 @@ class Place:
             out.setdefault(name, []).append(element)
 
         return put_new
+
+
+class IntoPlace:
+    """Where a line of a message map puts what it made: a reference, an element, or both in one."""
+
+    def __init__(self, into: Into, *, is_element: bool) -> None:
+        self.steps = parse_target(into.path)
+        star = next((at for at, step in enumerate(self.steps) if step.index == -1), None)
+        end = len(self.steps) - (0 if is_element else 1) if star is None else star + 1
+        self._outer, self._rest = self.steps[:end], self.steps[end:]
+        self._whole = Place(self._outer, into.defaults) if self._outer else None
+        self._at = compile_put(self._rest) if self._rest else None
+        self._single = None if star is not None else Place(self.steps, into.defaults)
+
+    def path(self, resource: Element) -> str:
+        """Return the path of the element that is written next, without a leading dot."""
+        if self._whole is None:
+            return ""
+        return self._whole.path(resource).removeprefix(".")
+
+    def put(self, resource: Element, element: Element, reference: Element | None) -> None:
+        """Write the element with the reference in it."""
+        if reference is not None and self._at is not None and self._single is None:
+            self._at(element, reference)
+        elif reference is not None and self._single is not None:
+            self._single.put(resource, reference)
+            return
+        elif reference is not None:
+            element = {**reference, **element}
+        if self._whole is not None:
+            self._whole.put(resource, element)
 
 
 def _default_puts(defaults: Mapping[str, Any]) -> list[Callable[[Element], None]]:

@@ -1,39 +1,42 @@
 """Rows as closures over the fields of segments or the components of a data type."""
 
 import copy
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mappings.engine.codecs import own_system
 from mappings.engine.conditions import compile_condition
 from mappings.engine.context import Context
-from mappings.engine.converters import NULL, Convert, clean
+from mappings.engine.converters import NULL, Convert
+from mappings.engine.naming import own_system
 from mappings.engine.places import Place
 from mappings.engine.rows import Row
 from mappings.engine.scopes import SlotNames, Slots, Source, cut, parse_source
-from mappings.engine.targets import Element, parse_target
+from mappings.engine.targets import Element
 from mappings.hl7.escape import Separators, unescape
 
 # slots or parts, level, context, element, target path, source path
 RunRow = Callable[[Any, int, Context, Element, str, str], None]
 
 
-# the component's raw text first, then as RunRow
-PartRow = Callable[[str, list[str], int, Context, Element, str, str], None]
-
-
 class RowCondition:
-    """A `when:` over the slots of a map or the parts of a data type."""
+    """A `when:` over the slots of a map or the parts of a data type.
+
+    `test` returns its truth for slots or parts and a context.
+    """
+
+    test: Callable[[Any, Context], bool]
 
     def __init__(self, text: str, slots: SlotNames | None) -> None:
         self._slots = slots
-        self._test = compile_condition(
+        simple = _SIMPLE.match(text) if slots is None else None
+        if simple is not None:
+            self.test = _plain_part_test(int(simple.group(1)) - 1, is_valued=not simple.group(2))
+            return
+        whole = compile_condition(
             text, self._getter, _part_valued if slots is None else self._field_valued
         )
-
-    def test(self, parts: Any, context: Context) -> bool:
-        """Return the truth for these slots or parts."""
-        return self._test((parts, context))
+        self.test = lambda parts, context: whole((parts, context))
 
     def _field_valued(self, path: str) -> Callable[[Any], bool]:
         source = parse_source(path, is_type=False)
@@ -82,6 +85,15 @@ class RowCondition:
 
 
 _NOTHING = ("", NULL)
+# The most frequent condition of data types: one component alone.
+_SIMPLE = re.compile(r"(\d+) (NOT )?VALUED\Z")
+
+
+def _plain_part_test(index: int, *, is_valued: bool) -> Callable[[Any, Context], bool]:
+    def valued(parts: Any, _context: Context) -> bool:
+        return (index < len(parts) and parts[index] not in _NOTHING) is is_valued
+
+    return valued
 
 
 def _part_valued(path: str) -> Callable[[Any], bool]:
@@ -141,42 +153,42 @@ def field_row(
     row: Row, source: Source, slot: int, convert: Convert, place: Place, test: Any
 ) -> RunRow:
     """Return the closure of a row that reads a field of a segment."""
-    number = source.field
+    number, identifier = source.field, row.id
     component, subcomponent = source.component, source.subcomponent
     level = 2 if subcomponent else 1 if component else 0
     suffix, label = source.suffix, f"-{source.field}"
-    identifier = row.id
+    first = f"{label}[1]{suffix}"
     fixed = None if place.suffix == "" else place.suffix
     put = place.put
-    wanted = source.repetition
 
-    def one(rep: str, where: tuple[str, int], context: Context, out: Element, target: str) -> None:
-        separators = context.separators
+    def one(rep: str, where: str, context: Context, out: Element, target: str) -> None:
         if component:
+            separators = context.separators
             rep = cut(rep, component, subcomponent, (separators.component, separators.subcomponent))
         if not rep or rep == NULL:
             return
         path = target + (place.path(out) if fixed is None else fixed)
-        prefix, position = where
-        value = convert(rep, level, context, path, f"{prefix}{label}[{position}]{suffix}")
+        value = convert(rep, level, context, path, where)
         if value is not None:
             put(out, value)
-            context.fire(identifier)
+            if context.fired is not None:
+                context.fired.add(identifier)
 
     def read(fields: list[str], prefix: str, context: Context, out: Element, target: str) -> None:
         for position, rep in _repetitions(fields[number], source, context.separators, fields[0]):
-            one(rep, (prefix, position), context, out, target)
+            one(rep, f"{prefix}{label}[{position}]{suffix}", context, out, target)
 
     if source.every_segment:
         return _every_segment(source, read, test)
+    is_first = source.repetition <= 1
 
     def run(slots: Slots, _level: int, context: Context, out: Element, target: str, _: str) -> None:
         fields = slots[0][slot]  # `SegmentRows` has looked whether the field is there
         raw = fields[number]
         if raw == NULL or (test is not None and not test(slots, context)):
             return
-        if wanted <= 1 and context.separators.repetition not in raw:
-            one(raw, (slots[1][slot], 1), context, out, target)
+        if is_first and context.separators.repetition not in raw:
+            one(raw, f"{slots[1][slot]}{first}", context, out, target)
         else:
             read(fields, slots[1][slot], context, out, target)
 
@@ -213,179 +225,13 @@ def _repetitions(
     return ((wanted, reps[wanted - 1]),) if wanted <= len(reps) else ()
 
 
-def part_row(
-    row: Row, source: Source, convert: Convert, place: Place, test: Any, *, traced: bool
-) -> PartRow:
-    """Return the closure of a row that reads a component of a data type."""
-    part = source.component
-    if test is None and not part and place.suffix and _is_plain(row):
-        return _plain_part(row, source, place, traced)
-    fixed = None if place.suffix == "" else place.suffix
-    suffix = f".{source.field}" + (f".{part}" if part else "")
-    put = place.put
-    deeper = 2 if part else 1
-
-    def run(
-        raw: str,
-        parts: list[str],
-        level: int,
-        context: Context,
-        out: Element,
-        target: str,
-        source: str,
-    ) -> None:
-        if test is not None and not test(parts, context):
-            return
-        if part:
-            if level:
-                return  # a subcomponent has no parts of its own
-            raw = cut(raw, 0, part, ("", context.separators.subcomponent))
-            if not raw:
-                return
-        path = target + (place.path(out) if fixed is None else fixed)
-        depth = level + deeper
-        value = convert(raw, depth if depth < 2 else 2, context, path, source + suffix)
-        if value is not None:
-            put(out, value)
-
-    return run
-
-
-def _is_plain(row: Row) -> bool:
-    return not (row.use or row.refer or row.table) and row.codec in {"", "text"}
-
-
-def _plain_part(row: Row, source: Source, place: Place, traced: bool) -> PartRow:
-    """Return the closure of the most frequent row: a component copied as text."""
-    identifier, fixed, put = row.id, place.suffix, place.put
-    suffix = f".{source.field}"
-
-    def run(
-        raw: str,
-        parts: list[str],
-        level: int,
-        context: Context,
-        out: Element,
-        target: str,
-        source: str,
-    ) -> None:
-        separators = context.separators
-        if level == 0 and separators.subcomponent and separators.subcomponent in raw:
-            raw = raw.split(separators.subcomponent, 1)[0]
-        if separators.escape and separators.escape in raw:
-            raw = unescape(raw, separators, context.codec)
-        raw = raw.strip() if raw.isprintable() else clean(raw)
-        if raw and raw != NULL:
-            put(out, raw)
-            if traced:
-                context.trace.append((target + fixed, source + suffix, identifier))
-
-    return run
-
-
-class Parts:
-    """The rows of a data type by the component they read, so that empty ones cost nothing."""
-
-    __slots__ = ("_after", "_by_index", "_constants", "_lists", "_paired")
-
-    def __init__(self) -> None:
-        self._by_index: dict[int, list[PartRow]] = {}
-        self._after: list[RunRow] = []
-        self._constants: list[RunRow] = []
-        self._lists: set[str] = set()
-        self._paired: set[str] = set()
-
-    def add(self, row: Row, ready: PartRow, index: int) -> None:
-        """Add a row that reads one component."""
-        self._by_index.setdefault(index, []).append(ready)
-        first = parse_target(row.target)[0]
-        if first.name.startswith("_") and first.index is not None:
-            self._paired.add(first.name)
-        elif first.index is not None and first.index > 0:
-            self._lists.add(first.name)
-
-    def add_after(self, row: Row, ready: RunRow) -> None:
-        """Add a row that has no component of its own: a constant or a call of Python."""
-        is_plain = row.value is not None and not row.when
-        (self._constants if is_plain else self._after).append(ready)
-
-    def fill(
-        self,
-        parts: list[str],
-        level: int,
-        context: Context,
-        out: Element,
-        target: str,
-        source: str,
-    ) -> None:
-        """Run the rows of the populated components, then those without one."""
-        by_index = self._by_index
-        for index, raw in enumerate(parts):
-            if raw and raw != NULL:
-                rows = by_index.get(index)
-                if rows is not None:
-                    for row in rows:
-                        row(raw, parts, level, context, out, target, source)
-        for ready in self._after:
-            ready(parts, level, context, out, target, source)
-
-    def finish(
-        self,
-        parts: list[str],
-        level: int,
-        context: Context,
-        out: Element,
-        target: str,
-        source: str,
-    ) -> None:
-        """Write the constants and drop list places that nothing filled."""
-        for ready in self._constants:
-            ready(parts, level, context, out, target, source)
-        for name in self._lists:
-            if name in out:
-                out[name] = [item for item in out[name] if item]
-        for name in self._paired:
-            if name in out:
-                _pair(out, name)
-
-
-def _pair(out: Element, name: str) -> None:
-    """Make a list of primitives and that of its extensions equally long.
-
-    http://hl7.org/fhir/R4/json.html#primitive: null stands where one of them has nothing.
-    """
-    values: list[Any] = out.setdefault(name[1:], [])
-    extensions: list[Any] = out[name]
-    longest = max(len(values), len(extensions))
-    values.extend([None] * (longest - len(values)))
-    extensions.extend([None] * (longest - len(extensions)))
-    out[name] = [item or None for item in extensions]
-
-
-def type_converter(rows: Parts) -> Convert:
-    """Return the converter of a whole data type."""
-
-    def convert(raw: str, level: int, context: Context, target: str, source: str) -> Any:
-        separators = context.separators
-        mark = (separators.component, separators.subcomponent, "")[level]
-        parts = raw.split(mark) if mark and mark in raw else [raw]
-        out: Element = {}
-        rows.fill(parts, level, context, out, target, source)
-        if not out:
-            return None
-        rows.finish(parts, level, context, out, target, source)
-        return out
-
-    return convert
-
-
 class SegmentRows:
     """The rows of a map over segments, in their order; constants without condition last."""
 
     __slots__ = ("_constants", "_rows")
 
     def __init__(self) -> None:
-        self._rows: list[tuple[int, int, RunRow]] = []
+        self._rows: list[tuple[int, list[tuple[int, RunRow]]]] = []
         self._constants: list[RunRow] = []
 
     def add(self, row: Row, ready: RunRow, field: tuple[int, int] = (-1, 0)) -> None:
@@ -393,19 +239,27 @@ class SegmentRows:
         if row.value is not None and not row.when:
             self._constants.append(ready)
         else:
-            self._rows.append((*field, ready))
+            slot, number = field
+            if not self._rows or self._rows[-1][0] != slot:
+                self._rows.append((slot, []))
+            self._rows[-1][1].append((number, ready))
 
     def fill(
         self, parts: Any, level: int, context: Context, out: Element, target: str, source: str
     ) -> None:
         """Run every row whose field is there."""
         slots = parts[0]
-        for slot, number, row in self._rows:
-            if slot >= 0:
-                fields = slots[slot]
-                if number >= len(fields) or not fields[number]:
-                    continue
-            row(parts, level, context, out, target, source)
+        for slot, rows in self._rows:
+            if slot < 0:
+                for _, row in rows:
+                    row(parts, level, context, out, target, source)
+                continue
+            fields = slots[slot]
+            count = len(fields)
+            if count > 1:
+                for number, row in rows:
+                    if number < count and fields[number]:
+                        row(parts, level, context, out, target, source)
 
     def finish(
         self, parts: Any, level: int, context: Context, out: Element, target: str, source: str

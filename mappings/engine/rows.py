@@ -1,14 +1,8 @@
-"""The rows of a map as they stand in its YAML file, with the line of each."""
+"""The rows of a map, as data: what a map, a row, a group and a line of a message map are."""
 
-import hashlib
-import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-import yaml
-
-_LINE = "\0line"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +49,7 @@ class Row:
     ignore: str = ""
     loses: str = ""
     py: str = ""
+    py_back: str = ""
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
 
@@ -63,6 +58,8 @@ class Row:
 class RowMap:
     """One map or data type: a name, what it makes, and its rows.
 
+    `once` makes one resource of the same words in a message, wherever they stand.
+    A `to` such as `Encounter.diagnosis` makes an element of another map's resource.
     `identity` are paths to identifiers, `identity_types` which of them count: those of the first
     type present (an order's group number is an identifier and does not tell orders apart).
     `document` says kind, root and namespace of a partner's document, `require` what it must hold.
@@ -83,8 +80,14 @@ class RowMap:
     includes: tuple[str, ...] = ()
     source_kind: str = "v2"
     document: Mapping[str, Any] = field(default_factory=dict)
+    once: bool = False
     require: tuple[str, ...] = ()
     require_any: tuple[str, ...] = ()
+
+    @property
+    def is_element(self) -> bool:
+        """Whether it makes an element of a resource that another map makes."""
+        return "." in self.to
 
     @property
     def reads_parts(self) -> bool:
@@ -108,8 +111,23 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Into:
+    """Where a line of a message map puts a reference to what it made, or the element it made.
+
+    `element` names a map of the rows that fill the same element as the reference.
+    """
+
+    path: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    element: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Making:
-    """One line of a message map: for each segment `each` of a group, make a resource."""
+    """One line of a message map: for each segment `each` of a group, make a resource.
+
+    Where its map makes an element (`to: Patient.contact`), the element goes `into` a resource.
+    """
 
     id: str
     line: int
@@ -118,7 +136,7 @@ class Making:
     within: str
     when: str = ""
     links: Mapping[str, str] = field(default_factory=dict)
-    into: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    into: Mapping[str, Into] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,241 +170,3 @@ class MessageMap:
                 ignores={**part.ignores, **whole.ignores},
             )
         return whole
-
-
-class _Loader(yaml.CSafeLoader):
-    """YAML that remembers the line of every mapping."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    pairs: dict[Any, Any] = loader.construct_mapping(node, deep=True)
-    pairs[_LINE] = node.start_mark.line + 1
-    return pairs
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-
-_ROW_KEYS = {
-    "id": "id",
-    "v2": "source",
-    "xml": "source",
-    "json": "source",
-    "flat": "source",
-    "fhir": "target",
-    "use": "use",
-    "refer": "refer",
-    "as": "codec",
-    "code": "table",
-    "unknown": "unknown",
-    "value": "value",
-    "with": "defaults",
-    "when": "when",
-    "when_fhir": "when_fhir",
-    "only": "only",
-    "back": "back",
-    "ignore": "ignore",
-    "loses": "loses",
-    "py": "py",
-    "reads": "reads",
-    "writes": "writes",
-}
-
-
-def content_hash(paths: list[pathlib.Path]) -> str:
-    """Return the first 12 hex digits of the SHA-256 over the files' contents."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def read_documents(path: pathlib.Path, faults: list[Fault]) -> list[dict[str, Any]]:
-    """Return the YAML documents of one file; a file that is no YAML becomes a fault."""
-    try:
-        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_Loader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        problem = getattr(error, "problem", "") or "no YAML"
-        faults.append(
-            Fault(
-                file=path.name,
-                line=line,
-                row="-",
-                text=f"is not YAML: {problem}",
-                fix="Mend the line; quote values with : or #.",
-            )
-        )
-        return []
-    return [document for document in documents if isinstance(document, dict)]
-
-
-def read_row_map(document: dict[str, Any], file: str, faults: list[Fault]) -> RowMap:
-    """Return the map or type of one YAML document, reporting unknown keys."""
-    is_type = "type" in document
-    name = str(document.get("type") or document.get("map"))
-    rows = tuple(_read_row(given, file, faults) for given in document.get("rows") or ())
-    _refuse_twins(rows, file, faults)
-    kinds = {
-        key
-        for given in document.get("rows") or ()
-        for key in ("xml", "json", "flat")
-        if key in given
-    }
-    allowed = {"type", "map", "to", "rows", "identity", "identity_types", "key", "match", "with"}
-    allowed |= {"include", "document", "require", "require_any", _LINE}
-    _refuse_unknown(document, allowed, (file, name), faults)
-    return RowMap(
-        name=name,
-        kind="type" if is_type else "map",
-        file=file,
-        line=document[_LINE],
-        to=str(document.get("to", "")),
-        rows=rows,
-        identity=_texts(document.get("identity")),
-        identity_types=_texts(document.get("identity_types")),
-        key=_texts(document.get("key")),
-        match=str(document.get("match", "merge")),
-        defaults=_plain(document.get("with")),
-        includes=_texts(document.get("include")),
-        source_kind=kinds.pop() if kinds else "v2",
-        document=_plain(document.get("document")),
-        require=_texts(document.get("require")),
-        require_any=_texts(document.get("require_any")),
-    )
-
-
-def _read_row(given: dict[str, Any], file: str, faults: list[Fault]) -> Row:
-    line = given.get(_LINE, 0)
-    identifier = str(given.get("id", "?"))
-    if identifier == "?":
-        faults.append(
-            Fault(
-                file=file, line=line, row="?", text="has no id", fix="Give it one, such as PID-7."
-            )
-        )
-    unknown = [key for key in given if key not in _ROW_KEYS and key != _LINE]
-    for key in unknown:
-        faults.append(
-            Fault(
-                file=file,
-                line=line,
-                row=identifier,
-                text=f"has the unknown key {key!r}",
-                fix=f"Use one of {', '.join(sorted(_ROW_KEYS))}.",
-            )
-        )
-    values: dict[str, Any] = {}
-    for key, attribute in _ROW_KEYS.items():
-        if key not in given:
-            continue
-        value = given[key]
-        if attribute in {"reads", "writes"}:
-            value = _texts(value)
-        elif attribute in {"defaults", "back"}:
-            value = _plain(value)
-        elif attribute == "value":
-            value = _plain(value) if isinstance(value, dict) else value
-        else:
-            value = str(value)
-        values[attribute] = value
-    values["id"] = identifier
-    return Row(line=line, **values)
-
-
-def _refuse_twins(rows: tuple[Row, ...], file: str, faults: list[Fault]) -> None:
-    seen: set[str] = set()
-    for row in rows:
-        if row.id in seen:
-            faults.append(
-                Fault(
-                    file=file,
-                    line=row.line,
-                    row=row.id,
-                    text="has the id of an earlier row",
-                    fix="Give each row its own id.",
-                )
-            )
-        seen.add(row.id)
-
-
-def _refuse_unknown(
-    document: dict[str, Any], allowed: set[str], place: tuple[str, str], faults: list[Fault]
-) -> None:
-    for key in document:
-        if key not in allowed:
-            file, name = place
-            faults.append(
-                Fault(
-                    file=file,
-                    line=document[_LINE],
-                    row=name,
-                    text=f"has the unknown key {key!r}",
-                    fix=f"Use one of {', '.join(sorted(allowed - {_LINE}))}.",
-                )
-            )
-
-
-def read_message_map(document: dict[str, Any], file: str, faults: list[Fault]) -> MessageMap:
-    """Return the message map of one YAML document."""
-    allowed = {"message", "events", "groups", "makes", "order", "merges", "ignore", "include"}
-    allowed.add(_LINE)
-    _refuse_unknown(document, allowed, (file, str(document["message"])), faults)
-    groups = tuple(
-        Group(
-            name=str(given["group"]),
-            starts=_texts(given["starts"]),
-            within=_texts(given.get("in")),
-            takes=frozenset(_texts(given.get("takes"))),
-        )
-        for given in document.get("groups") or ()
-    )
-    makes = tuple(
-        Making(
-            id=str(given["id"]),
-            line=given[_LINE],
-            map=str(given["map"]),
-            each=str(given["each"]),
-            within=str(given.get("in", "")),
-            when=str(given.get("when", "")),
-            links=_plain(given.get("links")),
-            into=_into(given.get("into")),
-        )
-        for given in document.get("makes") or ()
-    )
-    return MessageMap(
-        name=str(document["message"]),
-        file=file,
-        events=_texts(document.get("events")),
-        groups=groups,
-        makes=makes,
-        order=_texts(document.get("order")),
-        merges=tuple(_plain(given) for given in document.get("merges") or ()),
-        ignores=_plain(document.get("ignore")),
-        includes=_texts(document.get("include")),
-    )
-
-
-def _into(value: Any) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """Return path and defaults by resource: `account: path` or `{path: …, with: {…}}`."""
-    return {
-        name: (str(given["path"]), _plain(given.get("with")))
-        if isinstance(given, dict)
-        else (str(given), {})
-        for name, given in _plain(value).items()
-    }
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    return {str(key): item for key, item in (value or {}).items() if key != _LINE}
-
-
-def line_of(document: Mapping[str, Any]) -> int:
-    """Return the line where a mapping read by `read_documents` begins."""
-    return int(document.get(_LINE, 1))

@@ -5,6 +5,8 @@ name[0].family                     the first element of a list, made where absen
 participant[*].individual          one new element for each repetition of the source
 multipleBirth:boolean              a choice, written multipleBirthBoolean
 extension(patient-religion).valueCodeableConcept
+extension(own:visit-protection).valueBoolean       an extension of the hub's own
+extension(./action).valueCodeableConcept           a part of an extension
 _birthDate.extension(patient-birthTime).valueDateTime
 """
 
@@ -18,6 +20,7 @@ _STEP = re.compile(
     r"(_?[A-Za-z][A-Za-z0-9]*)(?::([A-Za-z0-9]+))?(?:\(([^)]+)\))?(?:\[(\*|\d+)\])?\Z"
 )
 _CORE_EXTENSIONS = "http://hl7.org/fhir/StructureDefinition/"
+OWN_EXTENSIONS = "https://fhir.qiao.example/cphc/StructureDefinition/"
 
 
 class UnreadablePath(ValueError):
@@ -52,7 +55,11 @@ def parse_target(path: str) -> tuple[Step, ...]:
         name, choice, url, index = match.groups()
         if choice:
             name += choice[0].upper() + choice[1:]
-        if url is not None and "://" not in url and not url.startswith("urn:"):
+        if url is not None and url.startswith("./"):
+            url = url.removeprefix("./")  # a part of the extension that the rows fill
+        elif url is not None and url.startswith("own:"):
+            url = OWN_EXTENSIONS + url.removeprefix("own:")
+        elif url is not None and "://" not in url and not url.startswith("urn:"):
             # A nested extension has a bare name for its url.
             nested = bool(steps) and steps[-1].url is not None
             url = url if nested else _CORE_EXTENSIONS + url
@@ -88,12 +95,30 @@ def compile_put(steps: tuple[Step, ...]) -> Put:
     step, rest = steps[0], steps[1:]
     if not rest:
         return _put_last(step)
+    if step.url is not None and len(rest) == 1 and rest[0].url is None and rest[0].index is None:
+        return _put_extension(step, rest[0].name)
     enter, put = compile_enter(step), compile_put(rest)
 
     def put_inside(element: Element, value: Any) -> None:
         put(enter(element), value)
 
     return put_inside
+
+
+def _put_extension(step: Step, key: str) -> Put:
+    """Return the setter of an extension with one value."""
+    name, url, is_new = step.name, step.url, step.index == -1
+
+    def put_extension(element: Element, value: Any) -> None:
+        items: list[Element] = element.setdefault(name, [])
+        if not is_new:
+            for item in items:
+                if item["url"] == url:
+                    item[key] = value
+                    return
+        items.append({"url": url, key: value})
+
+    return put_extension
 
 
 def _put_last(step: Step) -> Put:

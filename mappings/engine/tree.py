@@ -166,6 +166,8 @@ def read_xml(data: bytes, namespace: str = "") -> Node:
         reader.parser.Parse(data, True)
     except expat.ExpatError as error:
         raise InvalidStructure(_bad_syntax("XML", error.lineno, error.offset + 1)) from None
+    except (LookupError, ValueError):  # an encoding that nobody knows, or that lies
+        raise InvalidStructure(_bad_syntax("XML", 1, 1)) from None
     if reader.root is None or (namespace and reader.namespace != namespace):
         raise InvalidStructure(_wrong_namespace(namespace))
     return reader.root

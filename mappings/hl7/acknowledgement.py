@@ -26,7 +26,8 @@ class Code(StrEnum):
 class Answer:
     """What an acknowledgement says; `control_id` is the answer's own MSH-10.
 
-    `trace_id` goes into MSA-3 and lets both sides find the message; `at` is aware.
+    `trace_id` goes into MSA-3 and lets both sides find the message; `at` is aware. `accept` is
+    MSH-15 where the answer travels as a message of its own and asks to be acknowledged itself.
     """
 
     code: Code
@@ -34,6 +35,7 @@ class Answer:
     at: datetime.datetime
     trace_id: str = ""
     issues: Sequence[Issue] = ()
+    accept: str = ""
 
 
 # Table 0357 by our issue keys and by IssueType; 207 is "application internal error".
@@ -80,8 +82,8 @@ def acknowledge(header: Header, answer: Answer) -> bytes:
         version,
         "",
         "",
-        "",
-        "",
+        answer.accept,
+        "NE" if answer.accept else "",
         "",
         header.field(18),
     ]

@@ -1,23 +1,15 @@
 """Functions that rows call by `py:` where a row's words do not suffice."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from mappings.engine.codecs import CODECS, own_system, system_of_authority
-from mappings.engine.context import Made, UnreadableValue
+from mappings.engine.codecs import CODECS
+from mappings.engine.context import Context, UnreadableValue
+from mappings.engine.converters import NULL, clean
 from mappings.engine.forward import PythonCall
-from mappings.hl7.escape import unescape
-from mappings.translated import DERIVED_KEY, key_of
-
-_PHYSICAL_TYPES = "http://terminology.hl7.org/CodeSystem/location-physical-type"
-# PL, from the outside in: component, physical type, display. HL7 v2.5.1 2.A.53.
-_PLACES = (
-    (4, "si", "Site"),
-    (7, "bu", "Building"),
-    (8, "lvl", "Level"),
-    (1, "wa", "Ward"),
-    (2, "ro", "Room"),
-    (3, "bd", "Bed"),
-)
+from mappings.engine.naming import own_system, system_of_authority
+from mappings.engine.sinks import Sink
+from mappings.hl7.escape import escape, unescape
 
 
 def telephone(call: PythonCall) -> None:
@@ -43,106 +35,6 @@ def entity_system(call: PythonCall) -> None:
         system = own_system(call.context)
     call.out["system"] = system
     call.trace(f"{call.target}.system", f"{call.source}.2")
-
-
-def place(call: PythonCall) -> None:
-    """Write a bed, room, ward, level, building or site, each part of the next wider one."""
-    context = call.context
-    texts = {number: call.text(number) for number, _, _ in _PLACES}
-    given = [(number, kind, name) for number, kind, name in _PLACES if texts[number]]
-    if not given:
-        _described(call)
-        return
-    path: list[str] = [context.facility]
-    outer: Made | None = None
-    for number, kind, name in given[:-1]:
-        path.append(f"{kind}:{texts[number]}")
-        outer = _outer(call, (texts[number], kind, name), path, (outer, f"{call.source}.{number}"))
-    number, kind, name = given[-1]
-    path.append(f"{kind}:{texts[number]}")
-    call.out.update(_one((texts[number], kind, name), _derived(path, call), outer))
-    _detail(call)
-    call.trace("Location.name", f"{call.source}.{number}")
-    call.trace("Location.identifier[0].value", f"{call.source}.{number}")
-
-
-def _detail(call: PythonCall) -> None:
-    description = call.text(9)
-    if description:
-        call.out["description"] = description
-        call.trace("Location.description", f"{call.source}.9")
-    comprehensive = call.part(10)
-    if comprehensive:
-        separators = call.context.separators
-        parts = [
-            unescape(part, separators, call.context.codec)
-            for part in comprehensive.split(separators.subcomponent or "\0")
-        ]
-        value, namespace, universal, kind = (*parts, "", "", "")[:4]
-        identifier = {"value": value}
-        system = system_of_authority(namespace, universal, kind, call.context)
-        if system:
-            identifier["system"] = system
-        if value:
-            call.out["identifier"].append(identifier)
-            call.trace("Location.identifier[1].value", f"{call.source}.10")
-
-
-def _described(call: PythonCall) -> None:
-    """Write a place known by its description only."""
-    description = call.text(9)
-    if description:
-        system, value = _derived([call.context.facility, description], call)
-        call.out.update({"description": description, "name": description, "mode": "instance"})
-        call.out["identifier"] = [{"system": system, "value": value}]
-        call.trace("Location.description", f"{call.source}.9")
-
-
-def _derived(path: list[str], call: PythonCall) -> tuple[str, str]:
-    return f"{call.context.sender.namespace}/{DERIVED_KEY}", key_of("Location", *path)
-
-
-def _one(
-    place: tuple[str, str, str], identity: tuple[str, str], outer: Made | None
-) -> dict[str, Any]:
-    text, kind, name = place
-    system, value = identity
-    resource: dict[str, Any] = {
-        "identifier": [{"system": system, "value": value}],
-        "name": text,
-        "mode": "instance",
-        "physicalType": {"coding": [{"system": _PHYSICAL_TYPES, "code": kind, "display": name}]},
-    }
-    if outer is not None:
-        resource["partOf"] = {"reference": f"urn:uuid:{outer.key}"}
-    return resource
-
-
-def _outer(
-    call: PythonCall,
-    place: tuple[str, str, str],
-    path: list[str],
-    around: tuple[Made | None, str],
-) -> Made:
-    """Return the wider place, made where the message has not named it before."""
-    context = call.context
-    system, value = _derived(path, call)
-    known = context.by_identity.get(("Location", system, value))
-    if known is not None:
-        context.joined += 1
-        return known
-    outer, source = around
-    made = Made(
-        key=key_of("Location", system, value),
-        resource={"resourceType": "Location", **_one(place, (system, value), outer)},
-        map_name="PL-Location",
-        identity=[(system, value)],
-        trace=[("Location.name", source, call.row.id)],
-        origin=source,
-    )
-    context.made.append(made)
-    context.by_identity[("Location", system, value)] = made
-    return made
 
 
 # HL7 tables 0191 and 0291 -> MIME types, as far as they are certain.
@@ -347,3 +239,47 @@ def presentation(call: PythonCall) -> None:
         content = call.out.setdefault("content", [{}])
         content[0].setdefault("attachment", {})["contentType"] = mime
         call.trace(f"{call.target}.content[0].attachment.contentType", f"{call.source}-3[1]")
+
+
+def remark(call: PythonCall) -> None:
+    """Write a remark of several repetitions as one text, a line for each."""
+    fields, context = _main(call), call.context
+    raw = fields[3] if len(fields) > 3 else ""
+    if not raw or raw == NULL:
+        return
+    separators = context.separators
+    lines = [
+        unescape(line, separators, context.codec)
+        for line in raw.split(separators.repetition or "\0")
+    ]
+    text = clean("\n".join(lines))
+    if text:
+        call.out["text"] = text
+        call.trace(f"{call.target}.text", f"{call.source}-3[1]")
+
+
+def remark_back(element: Mapping[str, Any], sink: Sink, _context: Context) -> None:
+    """Write each line of a note as a repetition of NTE-3."""
+    for number, line in enumerate(str(element.get("text", "")).split("\n")):
+        sink.put("NTE-3[*]", line, number)
+
+
+def event_back(element: Mapping[str, Any], sink: Sink, _context: Context) -> None:
+    """Write the event's name as the three parts of MSH-9."""
+    display = str(element.get("eventCoding", {}).get("display", ""))
+    sink.put_parts("MSH-9", display.split("^"))
+
+
+def own_assigner(call: PythonCall) -> None:
+    """Let the sender's facility assign an identifier that names no authority."""
+    context = call.context
+    if not context.facility:
+        return
+    raw = escape(context.facility, context.separators)
+    made = call.compiler.map("HD-Organization").run_part(raw, 1, context, "MSH[1]-4[1]")
+    if made is None:
+        return
+    holder = call.out
+    if "identifier" in holder:
+        holder = holder["identifier"][0]
+    holder.setdefault("assigner", {})["reference"] = f"urn:uuid:{made.key}"

@@ -91,7 +91,7 @@ def test_a_row_is_stable_and_restores_what_it_calls_exact(lawful) -> None:
     kind = LIBRARY.classes[lawful.id]
 
     @settings(
-        max_examples=12,
+        max_examples=6,
         deadline=None,
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),

@@ -7,7 +7,6 @@ import pytest
 from conformance import resource_json
 from conformance.structure import check
 from mappings.channels.profile import HEALTH_CARD, NATIONAL_ID, ChannelProfile
-from mappings.engine.context import Sender
 from mappings.engine.library import load
 from mappings.hl7.message import parse, parse_location
 from mappings.translate import Translator
@@ -251,50 +250,3 @@ def test_an_embedded_document_becomes_a_document_reference(translator: Translato
     assert first["docStatus"] == "final"
     attachment = second["content"][0]["attachment"]
     assert attachment == {"contentType": "application/pdf", "data": "JVBERi0="}
-
-
-def _admission(control: str, fields: dict[int, str], *more: str) -> bytes:
-    visit = [fields.get(number, "") for number in range(1, 20)]
-    lines = [
-        f"MSH|^~\\&|HIS|H1|HUB|Q|20260501083000||ADT^A01^ADT_A01|{control}|P|2.5.1",
-        "PID|1||7001^^^H1^MR||Li^Lei",
-        "PV1|" + "|".join(visit),
-        *more,
-    ]
-    return ("\r".join(lines) + "\r").encode()
-
-
-def test_what_earlier_messages_named_changes_no_later_message() -> None:
-    """Wards and doctors are remembered between messages: a run with memory equals one without."""
-    bed, other = "W3^301^02^H1", "W3^301^03^H1"
-    messages = [
-        _admission("M1", {1: "1", 2: "I", 3: bed, 7: "D1^Zhang", 19: "V1"}),
-        # The same doctor twice in one message, the second time with more words.
-        _admission("M2", {2: "I", 3: bed, 7: "D1^Zhang", 8: "D1^Zhang^Wei", 19: "V2"}),
-        _admission("M3", {2: "I", 3: bed, 6: other, 7: "D1^Zhang", 19: "V3"}),
-        _admission("M4", {2: "I", 3: other, 6: bed, 8: "D1^Zhang^Wei", 19: "V4"}),
-        _admission("M5", {2: "I", 3: "W3", 6: bed, 7: "^Nobody", 19: "V5"}),
-        _admission("M1", {1: "1", 2: "I", 3: bed, 7: "D1^Zhang", 19: "V1"}).replace(b"H1", b"H2"),
-    ]
-    remembering = Translator(load())
-    for message in (*messages, *reversed(messages)):
-        alone = Translator(load()).translate(message, CHANNEL)
-        assert remembering.translate(message, CHANNEL) == alone
-        assert remembering.translate(message, CHANNEL) == alone
-
-
-def test_two_senders_do_not_share_what_their_messages_named() -> None:
-    message = _admission("M1", {2: "I", 3: "W3^301^02^H1", 7: "D1^Zhang^^^^^^^LAB", 19: "V1"})
-    others = ChannelProfile(sender=Sender(authorities={"LAB": "urn:oid:1.2.3"}))
-    translator = Translator(load())
-    for channel in (CHANNEL, others, CHANNEL):
-        fresh = Translator(load()).translate(message, channel)
-        assert translator.translate(message, channel) == fresh
-    assert Translator(load()).translate(message, others) != fresh
-
-
-def test_a_fault_in_a_remembered_place_is_told_each_time() -> None:
-    message = _admission("M1", {2: "I", 7: "D1^Zhang", 19: "V1"}, "ROL|1|AD|AT|D2^Wang|2026X")
-    translator = Translator(load())
-    first, second = (translator.translate(message, CHANNEL) for _ in range(2))
-    assert first == second
