@@ -113,6 +113,11 @@ class Finding:
     found_rows: int = 0
 
 
+async def keep_access(connection: Connection, access: Access) -> None:
+    """Write one note at once: it is kept before whoever asked is answered."""
+    await connection.execute(NOTE_ACCESSES, _columns([access]), prepare=True)
+
+
 class AccessLog:
     """Collects accesses and writes them in batches; one per process, used with `running`."""
 

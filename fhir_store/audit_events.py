@@ -4,6 +4,7 @@ http://hl7.org/fhir/R4/auditevent.html
 """
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,22 @@ from fhir_store.resource_types import TYPE_IDS, TYPES
 Connection = AsyncConnection[Any]
 INTERACTIONS = "http://hl7.org/fhir/restful-interaction"
 EVENT_TYPES = "http://terminology.hl7.org/CodeSystem/audit-event-type"
-ACTIONS = {"create": "C", "update": "U", "patch": "U", "delete": "D"}  # all else reads: R
+OWN_ID = re.compile(r"[0-9]{1,18}-[0-9]{1,17}")
+"""The ids of these events, which no client may use: the transaction and the place in it."""
+BREAK_GLASS = "break-glass"
+"""The action of an emergency access; its detail is the reason."""
+_PURPOSES = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
+MOVES = frozenset(
+    {"inbox-replay", "inbox-skip", "outbox-requeue", "outbox-settle", "outbox-withdraw"}
+)
+"""What people do to the queues by hand (`queue_desk`); the detail is the reason."""
+ACTIONS = {
+    "create": "C",
+    "update": "U",
+    "patch": "U",
+    "delete": "D",
+    **dict.fromkeys(MOVES, "E"),
+}  # all else reads: R
 
 # read_event: one audit row
 READ_EVENT = """
@@ -71,9 +87,9 @@ class AuditPage:
 
 async def read_event(connection: Connection, id_: str) -> dict[str, Any]:
     """Return the AuditEvent with this id; NotFound where there is none."""
-    txid, _, seq = id_.partition("-")
-    if not (txid.isdecimal() and seq.isdecimal() and len(id_) <= 36):
+    if not OWN_ID.fullmatch(id_):
         raise not_found("AuditEvent", id_)
+    txid, _, seq = id_.partition("-")
     cursor = await connection.execute(READ_EVENT, {"txid": int(txid), "seq": int(seq)})
     row = await cursor.fetchone()
     if row is None:
@@ -114,19 +130,29 @@ async def list_events(connection: Connection, query: AuditQuery) -> AuditPage:
 
 def _event(row: tuple[Any, ...]) -> dict[str, Any]:
     txid, seq, at, actor, trace_id, source, action, tid, fid, ver, outcome, detail = row
-    entity = _entity(tid, fid, ver, trace_id, detail)
+    is_move = action in MOVES
+    entity = _entity(tid, fid, ver, trace_id, None if is_move else detail)
+    if is_move and not entity:
+        entity = {"name": source, "detail": [{"type": "trace", "valueString": trace_id}]}
     return {
         "resourceType": "AuditEvent",
         "id": f"{txid}-{seq}",
         "type": {"system": EVENT_TYPES, "code": "rest", "display": "RESTful Operation"},
-        "subtype": [{"system": INTERACTIONS, "code": action}],
+        "subtype": [{"code": action} if is_move else {"system": INTERACTIONS, "code": action}],
         "action": ACTIONS.get(action, "R"),
         "recorded": to_instant(at),
         "outcome": str(outcome),
+        **(_purpose(detail) if action == BREAK_GLASS else {}),
+        **({"purposeOfEvent": [{"text": detail}]} if is_move and detail else {}),
         "agent": [{"who": _who(actor), "requestor": True}],
         "source": {"observer": {"display": source or "qiao"}},
         **({"entity": [entity]} if entity else {}),
     }
+
+
+def _purpose(reason: str | None) -> dict[str, Any]:
+    coding = [{"system": _PURPOSES, "code": "BTG", "display": "break the glass"}]
+    return {"purposeOfEvent": [{"coding": coding, "text": reason or ""}]}
 
 
 def _who(actor: str) -> dict[str, str]:

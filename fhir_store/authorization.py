@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 
 from fhir_store.search_query import Condition
 
+MORE_MEMBERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "Patient": {"Contract": ("patient",), "Task": ("patient",)}
+}
+"""What rights count to a compartment beside R4's members: kind -> type -> parameters."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compartment:
@@ -25,10 +30,11 @@ class Compartment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """One way to be allowed: the compartment and every condition hold."""
+    """One way to be allowed: the compartment and every condition hold, `excluded` does not."""
 
     compartment: Compartment | None = None
     conditions: tuple[Condition, ...] = ()
+    excluded: Compartment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,26 +51,27 @@ class CodeDictionary:
 
     async def of_systems(self, pids: Sequence[int], sids: Sequence[int]) -> Found:
         """Return the codes in use of the systems."""
-        return await self._ask(_OF_SYSTEM, pids=Int4s(pids), sids=Int4s(sids))
+        return await self.ask(_OF_SYSTEM, pids=Int4s(pids), sids=Int4s(sids))
 
     async def among(self, pids: Sequence[int], codes: Sequence[tuple[int, str]]) -> Found:
         """Return which (sid, code) are in use."""
         sids, words = Int4s(sid for sid, _ in codes), Texts(code for _, code in codes)
-        return await self._ask(_AMONG, pids=Int4s(pids), sids=sids, codes=words)
+        return await self.ask(_AMONG, pids=Int4s(pids), sids=sids, codes=words)
 
     async def from_prefix(self, pids: Sequence[int], sid: int, low: str, high: str | None) -> Found:
         """Return texts (`sid` TEXT_SID) or uris (0) from `low` up to `high`, exclusive."""
-        return await self._ask(_FROM, pids=Int4s(pids), sid=sid, low=low, high=high)
+        return await self.ask(_FROM, pids=Int4s(pids), sid=sid, low=low, high=high)
 
     async def systems_of(self, pids: Sequence[int], codes: Sequence[str]) -> Found:
         """Return in which systems the codes are in use."""
-        return await self._ask(_SYSTEMS, pids=Int4s(pids), codes=Texts(codes))
+        return await self.ask(_SYSTEMS, pids=Int4s(pids), codes=Texts(codes))
 
     async def every_code(self, pids: Sequence[int]) -> Found:
         """Return all codes of the parameters."""
-        return await self._ask(_EVERY, pids=Int4s(pids))
+        return await self.ask(_EVERY, pids=Int4s(pids))
 
-    async def _ask(self, statement: str, **values: Any) -> Found:
+    async def ask(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement with a `limit`; TooCostly where there are more."""
         query = statement.encode()
         cursor = await self._connection.execute(query, {**values, "limit": TARGETS_LIMIT + 1})
         rows = await cursor.fetchall()

@@ -18,8 +18,10 @@ from fhir_store.operations import WriteRequest, Written
 from fhir_store.transaction import commit
 
 Result = list[Written] | Problem
-_GROUP_SIZE = 64  # requests of one commit: bounds what a failure repeats and what one waits for
-_SMALL = 8  # operations of a request that may join a group; a large bundle is its own commit
+# Operations of one commit: bounds what a failure repeats and what one waits for. A request of more
+# than a third of it is its own commit.
+_GROUP_SIZE = 96
+_SMALL = 32
 _ATTEMPTS = 6
 
 
@@ -52,11 +54,21 @@ class GroupedWrites:
 
     def _send(self) -> None:
         self._is_due = False
-        group, self._waiting = self._waiting[:_GROUP_SIZE], self._waiting[_GROUP_SIZE:]
-        task = asyncio.get_running_loop().create_task(self._write_group(group))
+        task = asyncio.get_running_loop().create_task(self._write_group(self._next_group()))
         self._running.add(task)
         task.add_done_callback(self._finish)
         self._start()
+
+    def _next_group(self) -> list[tuple[WriteRequest, asyncio.Future[list[Written]]]]:
+        """Take those who waited longest, as many as one commit holds."""
+        room, count = _GROUP_SIZE, 0
+        for request, _ in self._waiting:
+            room -= max(len(request.operations), 1)
+            if room < 0:
+                break
+            count += 1
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        return group
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

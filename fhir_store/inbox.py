@@ -69,10 +69,12 @@ def lane_of(order_key: str, trace_id: str) -> int:
     return zlib.crc32((order_key or trace_id).encode()) % LANES
 
 
-# `reused` in words: the sender has used this control id before for another body.
+# `reused` in words: the sender has used this control id before for another body. Only the control
+# id can be looked up by an index: on an empty table the planner would take any that has a column
+# of these, and keep to it when the channel has a million messages.
 _REUSED = """coalesce((
            select true from inbox i
-            where i.control_id = {0}control_id{1} and i.channel = {0}channel{1}
+            where i.control_id = {0}control_id{1} and i.channel || '' = {0}channel{1}
               and i.sender = {0}sender{1} and i.facility = {0}facility{1}
               and i.content_hash <> {0}content_hash{1}
             limit 1), false) as reused"""
@@ -115,7 +117,7 @@ select %(channel)b, %(sender)b, %(facility)b, %(control_id)b, %(content_hash)b, 
 _STORED = """
 select i.id, i.trace_id, i.ack, i.is_id_reused
   from inbox i
- where i.control_id = %b and i.channel = %b and i.sender = %b and i.facility = %b
+ where i.control_id = %b and i.channel || '' = %b and i.sender = %b and i.facility = %b
    and i.content_hash = %b
 """
 
@@ -201,6 +203,27 @@ async def _stored(connection: Connection, entry: NewEntry) -> Kept:
     if row is None:  # deleted between the two statements: nothing is promised, the sender resends
         raise Unavailable(_away("inbox-gone"))
     return Kept(id=row[0], trace_id=row[1], ack=row[2], is_resend=True, is_id_reused=row[3])
+
+
+async def keep_acks(connection: Connection, acks: Sequence[tuple[int, bytes]]) -> None:
+    """Replace stored acknowledgements, by the number of the entry: its resend gets the new one."""
+    if acks:
+        await connection.execute(
+            """update inbox i set ack = a.ack
+                 from unnest(%b::int8[], %b::bytea[]) as a (id, ack) where i.id = a.id""",
+            ([id_ for id_, _ in acks], [ack for _, ack in acks]),
+            prepare=False,
+        )
+
+
+async def read_answers(connection: Connection, ids: Sequence[int]) -> dict[int, bytes]:
+    """Return the acknowledgements of those entries that have ended or wait for a person."""
+    cursor = await connection.execute(
+        "select id, ack from inbox where id = any(%s) and state not in ('received', 'claimed')",
+        (list(ids),),
+        binary=True,
+    )
+    return dict(await cursor.fetchall())
 
 
 def issues_to_json(issues: Sequence[Issue]) -> str:

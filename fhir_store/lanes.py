@@ -34,6 +34,7 @@ class Entry:
     control_id: str
     order_key: str
     also_keys: Sequence[str] | None
+    lane: int
     state: str
     attempts: int
     has_backed_off: bool
@@ -101,16 +102,21 @@ select lane from unnest(%s::int4[]) with ordinality as l (lane, preference)
                  and i.waits_for is null and (i.due_at is null or i.due_at <= now())
                limit 1)
             then pg_try_advisory_xact_lock(%s, l.lane) else false end
- order by preference limit 1
+ order by preference limit %s
 """
 
+# Each lane by its own index: a list of lanes would have all their open entries sorted.
 _OPEN = """
-select id, channel, event, control_id, order_key, also_keys, state, attempts,
-       due_at is not null as has_backed_off, trace_id, raw
-  from inbox
- where lane = %s and state in ('received', 'claimed') and waits_for is null
-   and (due_at is null or due_at <= now())
- order by id limit %s
+select e.*
+  from unnest(%(lanes)s::int4[]) as l (lane)
+ cross join lateral (
+       select id, channel, event, control_id, order_key, also_keys, i.lane, state, attempts,
+              due_at is not null as has_backed_off, trace_id, raw
+         from inbox i
+        where i.lane = l.lane and state in ('received', 'claimed') and waits_for is null
+          and (due_at is null or due_at <= now())
+        order by id limit %(limit)s) e
+ order by id limit %(limit)s
 """
 
 _STUCK = """
@@ -128,43 +134,44 @@ select id, array_prepend(order_key, also_keys) as keys,
   from inbox
  where also_keys is not null and state in ('received', 'claimed', 'held', 'parked')
    and id < %(last)s
-   and (lane <> %(lane)s or state in ('held', 'parked') or waits_for is not null
+   and (lane <> all(%(lanes)s) or state in ('held', 'parked') or waits_for is not null
         or due_at > now())
 union all
 select id, array[order_key] as keys, null as waits_for
   from inbox
- where order_key = any(%(others)s) and id < %(last)s and lane <> %(lane)s
+ where order_key = any(%(others)s) and id < %(last)s and lane <> all(%(lanes)s)
    and state in ('received', 'claimed')
 """
 
 
 async def take_batch(
-    connection: Connection, *, prefer: Sequence[int], limit: int
-) -> tuple[int, Plan] | None:
-    """Lock a lane that has work, until the transaction ends, and plan its next entries.
+    connection: Connection, *, prefer: Sequence[int], limit: int, most_lanes: int = 1
+) -> tuple[list[int], Plan] | None:
+    """Lock lanes that have work, until the transaction ends, and plan their next entries.
 
-    `prefer` lists lanes in the order to try them. None where no lane is free with work; an empty
-    plan where all of it must wait.
+    `prefer` lists lanes in the order to try them; as many as `most_lanes` are taken. None where no
+    lane is free with work; an empty plan where all of it must wait.
     """
-    cursor = await connection.execute(_LOCK, (list(prefer), LOCK_CLASS), prepare=False)
-    row = await cursor.fetchone()
-    if row is None:
+    cursor = await connection.execute(_LOCK, (list(prefer), LOCK_CLASS, most_lanes), prepare=False)
+    taken = [int(row[0]) for row in await cursor.fetchall()]
+    if not taken:
         return None
-    lane = int(row[0])
-    # A statement of its own: what the lane's last holder committed must be visible.
+    # A statement of its own: what the lanes' last holder committed must be visible.
     async with connection.cursor(row_factory=class_row(Entry)) as rows:
-        await rows.execute(_OPEN, (lane, limit), binary=True, prepare=False)
+        await rows.execute(_OPEN, {"lanes": taken, "limit": limit}, binary=True, prepare=False)
         entries = await rows.fetchall()
-    entries = await _with_other_lanes(connection, lane, entries)
+    entries = await _with_other_lanes(connection, taken, entries)
     if not entries:
-        return lane, Plan()
-    stuck = await _find_stuck(connection, lane, entries)
-    return lane, plan_batch(entries, stuck)
+        return taken, Plan()
+    stuck = await _find_stuck(connection, taken, entries)
+    return taken, plan_batch(entries, stuck)
 
 
-async def _with_other_lanes(connection: Connection, lane: int, entries: list[Entry]) -> list[Entry]:
+async def _with_other_lanes(
+    connection: Connection, taken: Sequence[int], entries: list[Entry]
+) -> list[Entry]:
     """Lock the other lanes of merges; cut before a merge whose lane somebody else works on."""
-    held = {lane}
+    held = set(taken)
     for position, entry in enumerate(entries):
         wanted = {lane_of(key, "") for key in entry.also_keys or () if key} - held
         for other in sorted(wanted):
@@ -178,12 +185,14 @@ async def _with_other_lanes(connection: Connection, lane: int, entries: list[Ent
     return entries
 
 
-async def _find_stuck(connection: Connection, lane: int, entries: list[Entry]) -> list[Stuck]:
+async def _find_stuck(
+    connection: Connection, taken: Sequence[int], entries: list[Entry]
+) -> list[Stuck]:
     keys = sorted({key for entry in entries for key in entry.keys})
     others = sorted({key for entry in entries for key in entry.also_keys or () if key})
     cursor = await connection.execute(
         _STUCK,
-        {"keys": keys, "others": others, "lane": lane, "last": entries[-1].id},
+        {"keys": keys, "others": others, "lanes": list(taken), "last": entries[-1].id},
         prepare=False,
     )
     return [
@@ -262,11 +271,11 @@ async def back_off(
     )
 
 
-async def note_attempt(connection: Connection, entry: Entry) -> None:
+async def note_attempts(connection: Connection, entries: Iterable[Entry]) -> None:
     """Count an attempt before it begins, so that an entry that kills its worker is found."""
     await connection.execute(
-        "update inbox set state = 'claimed', attempts = attempts + 1 where id = %s",
-        (entry.id,),
+        "update inbox set state = 'claimed', attempts = attempts + 1 where id = any(%s)",
+        ([entry.id for entry in entries],),
         prepare=False,
     )
 

@@ -12,7 +12,12 @@ Pool = AsyncConnectionPool[AsyncConnection[Any]]
 async def notify(pool: Pool, topic: str) -> None:
     """Wake whoever listens to the topic."""
     async with pool.connection() as connection:
-        await connection.execute("select pg_notify(%s, '')", (topic,))
+        await announce(connection, topic)
+
+
+async def announce(connection: AsyncConnection[Any], topic: str) -> None:
+    """Wake whoever listens to the topic when this transaction commits."""
+    await connection.execute("select pg_notify(%s, '')", (topic,))
 
 
 async def listen(database_url: str, topic: str) -> AsyncGenerator[None, None]:

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 Resource = Mapping[str, Any]
 METHODS = {"c": "POST", "u": "PUT", "p": "PATCH", "d": "DELETE"}
 """What made a version (`resource.op`) -> the HTTP verb of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
-    """One version of one resource as it is stored; `body` is final JSON, empty when deleted."""
+class Version(NamedTuple):
+    """One version of one resource as it is stored; `body` is final JSON, empty when deleted.
+
+    A tuple, because a page makes tens of them.
+    """
 
     type: str
     id: str
@@ -45,7 +47,8 @@ class WriteContext:
     """Who writes, when and why; goes into the audit row beside every version.
 
     `source` names where the data came from (channel and entry); `deliveries=False` keeps imports
-    and demonstration data from being sent to partners.
+    and demonstration data from being sent to partners; `destinations`, where given, are the only
+    partners that get it.
     """
 
     actor: str
@@ -53,17 +56,19 @@ class WriteContext:
     trace_id: str = ""
     source: str | None = None
     deliveries: bool = True
+    destinations: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Where one operation came from, when one call carries the operations of many messages.
 
-    It stands in for `trace_id` and `source` of the `WriteContext`.
+    It stands in for `trace_id`, `source` and `destinations` of the `WriteContext`.
     """
 
     trace_id: str
     source: str | None = None
+    destinations: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 
 from conformance.problem import InvalidContent, Issue
 from fhir_store.search_plan import Place
+from fhir_store.site_secrets import site_secret
 
 LIFETIME = 24 * 3600  # seconds
 
@@ -71,17 +72,7 @@ def _read(value: Any) -> Any:
 
 async def site_tokens(connection: AsyncConnection[Any]) -> PageTokens:
     """Return the page tokens of this site: their secret is made once and kept in the database."""
-    offered = {"name": "page", "value": os.urandom(32)}
-    await connection.execute(_OFFER, offered)
-    row = await (await connection.execute(_SECRET, {"name": "page"})).fetchone()
-    assert row is not None
-    return PageTokens(bytes(row[0]))
-
-
-_OFFER = (
-    b"INSERT INTO site_secret (name, value) VALUES (%(name)s, %(value)s) ON CONFLICT DO NOTHING"
-)
-_SECRET = b"SELECT value FROM site_secret WHERE name = %(name)s"
+    return PageTokens(await site_secret(connection, "page"))
 
 
 def _random_nonce() -> bytes:

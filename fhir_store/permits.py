@@ -5,6 +5,7 @@ or writes one asks here, on the same connection and so in the same transaction.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -74,10 +75,7 @@ def within(authorization: Authorization, also: Mapping[str, Condition]) -> Autho
             narrowed[type_] = (Criterion(conditions=(condition,)),)
         else:
             narrowed[type_] = tuple(
-                Criterion(
-                    compartment=criterion.compartment,
-                    conditions=(*criterion.conditions, condition),
-                )
+                replace(criterion, conditions=(*criterion.conditions, condition))
                 for criterion in criteria
             )
     return Authorization(by_type=narrowed, default=authorization.default)

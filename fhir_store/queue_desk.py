@@ -1,6 +1,7 @@
 """The queues as a person sees and moves them: list, show, replay, skip, requeue, figures.
 
-Every move by hand is written to `queue_audit` in its own commit with the reason given.
+Every move by hand is written, in its own commit and with the reason given, to `queue_audit` (what
+`show` lists) and to the audit that is sealed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from conformance.problem import BusinessRule, Issue, NotFound
+from fhir_store.flush import ACTOR_CHARACTERS
 from fhir_store.lanes import lock_lane, release
+from fhir_store.resource_types import TYPE_IDS
 
 Connection = AsyncConnection[Any]
 Row = dict[str, Any]
@@ -66,6 +69,8 @@ async def replay(connection: Connection, id_: int, *, actor: str, reason: str = 
     entry = await _lock_entry(connection, id_)
     if entry["state"] not in ("parked", "held", "unmapped", "skipped"):
         raise BusinessRule(_wrong_state("inbox", id_, entry["state"], "replay"))
+    if entry["bytes"] == 0:
+        raise BusinessRule(_let_go(id_))
     cursor = await connection.execute(
         "select count(*) from inbox where waits_for = %s", (id_,), prepare=False
     )
@@ -77,7 +82,7 @@ async def replay(connection: Connection, id_: int, *, actor: str, reason: str = 
         prepare=False,
     )
     await release(connection, [id_])
-    await _note(connection, "inbox", id_, "replay", actor, reason)
+    await _note(connection, "inbox", id_, "replay", actor, reason, of=entry)
     return 1 + int(row[0] if row else 0)
 
 
@@ -99,7 +104,7 @@ async def skip(connection: Connection, id_: int, *, actor: str, reason: str) -> 
         prepare=False,
     )
     await release(connection, [id_])
-    await _note(connection, "inbox", id_, "skip", actor, reason)
+    await _note(connection, "inbox", id_, "skip", actor, reason, of=entry)
     return int(row[0] if row else 0)
 
 
@@ -160,7 +165,10 @@ async def move_outbox(
     """
     target, allowed = _MOVES[move]
     rows = await _rows(
-        connection, "select state from outbox where id = %(id)s for update", {"id": id_}
+        connection,
+        """select state, trace_id, destination, source_type, source_id, source_version
+             from outbox where id = %(id)s for update""",
+        {"id": id_},
     )
     if not rows:
         raise NotFound(_no_entry("outbox", id_))
@@ -181,7 +189,7 @@ async def move_outbox(
         {"target": target, "id": id_},
         prepare=False,
     )
-    await _note(connection, "outbox", id_, move, actor, reason)
+    await _note(connection, "outbox", id_, move, actor, reason, of=rows[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +248,10 @@ async def _lock_entry(connection: Connection, id_: int) -> Row:
         raise NotFound(_no_entry("inbox", id_))
     await lock_lane(connection, rows[0]["lane"])
     found = await _rows(
-        connection, "select state from inbox where id = %(id)s for update", {"id": id_}
+        connection,
+        """select state, length(raw) as bytes, trace_id, channel from inbox
+            where id = %(id)s for update""",
+        {"id": id_},
     )
     return found[0]
 
@@ -260,14 +271,48 @@ async def _moves(connection: Connection, queue: str, id_: int) -> Sequence[Row]:
     )
 
 
+# Also a row of the audit, which is sealed with all others: `queue_audit` alone could be edited.
+_AUDIT_MOVE = """
+insert into audit (at, actor, trace_id, source, action, tid, fid, ver, detail)
+values (now(), %(actor)s, %(trace_id)s, %(source)s, %(action)s, %(tid)s, %(fid)s, %(ver)s,
+        %(detail)s)
+"""
+
+
 async def _note(
-    connection: Connection, queue: str, id_: int, action: str, actor: str, reason: str
+    connection: Connection, queue: str, id_: int, move: str, actor: str, reason: str, *, of: Row
 ) -> None:
     await connection.execute(
         """insert into queue_audit (queue, entry, action, actor, reason)
            values (%s, %s, %s, %s, %s)""",
-        (queue, id_, action, actor, reason),
+        (queue, id_, move, actor, reason),
         prepare=False,
+    )
+    tid = TYPE_IDS.get(of.get("source_type", ""))
+    await connection.execute(
+        _AUDIT_MOVE,
+        {
+            "actor": actor[:ACTOR_CHARACTERS],
+            "trace_id": of["trace_id"],
+            "source": f"{of.get('channel') or of['destination']}/{id_}",
+            "action": f"{queue}-{move}",
+            "tid": tid,
+            "fid": of["source_id"] if tid else None,
+            "ver": of["source_version"] if tid else None,
+            "detail": reason or None,
+        },
+        prepare=False,
+    )
+
+
+def _let_go(id_: int) -> Issue:
+    return Issue(
+        code="business-rule",
+        key="inbox-let-go",
+        text_en=f"The bytes of entry {id_} are no longer kept, so it cannot be worked on again",
+        text_zh=f"条目 {id_} 的报文内容已按保存期限清除，无法重新处理",
+        fix_en="Ask the sender to send the message again under a new MSH-10.",
+        fix_zh="请发送方以新的 MSH-10 重新发送该报文。",
     )
 
 

@@ -59,6 +59,7 @@ URI_NAMES = frozenset(
         "valueUuid",
     )
 )
+_REWRITTEN = URI_NAMES | {"source", "div"}
 # The same names where they are canonical (parent, name).
 _CANONICAL_PLACES = frozenset(
     {
@@ -83,17 +84,19 @@ def rewrite(
     return _Rewriter(links, f"{found[1]}/" if found else "").rewritten(resource, "")
 
 
-def conditional_references(resource: object) -> Iterator[str]:
+def conditional_references(resource: Mapping[str, Any]) -> Iterator[str]:
     """Yield every `Reference.reference` that is a search (`Patient?identifier=…`)."""
-    if isinstance(resource, Mapping):
-        for name, value in resource.items():
-            if isinstance(value, Mapping | list):
-                yield from conditional_references(value)
-            elif name == "reference" and isinstance(value, str) and _SEARCH.fullmatch(value):
-                yield value
-    elif isinstance(resource, list):
-        for one in resource:
-            yield from conditional_references(one)
+    pending: list[Any] = [dict(resource)]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, list):
+            pending.extend(one for one in value if isinstance(one, dict | list))
+            continue
+        for name, member in value.items():
+            if isinstance(member, dict | list):
+                pending.append(member)
+            elif name == "reference" and isinstance(member, str) and _SEARCH.fullmatch(member):
+                yield member
 
 
 class _Rewriter:
@@ -108,8 +111,8 @@ class _Rewriter:
 
     def _member(self, parent: str, name: str, value: object) -> object:
         if isinstance(value, str):
-            return self._text(parent, name, value)
-        if isinstance(value, Mapping):
+            return self._text(parent, name, value) if name in _REWRITTEN else value
+        if isinstance(value, dict):
             return self.rewritten(value, name)
         if isinstance(value, list):
             return [self._member(parent, name, one) for one in value]

@@ -4,7 +4,6 @@ One statement finds a page and its bodies; another counts when asked; each hop o
 more. The caller's authorization is inside each of them.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -19,40 +18,33 @@ from fhir_store import search_nodes as n
 from fhir_store.authorization import EVERYTHING, Authorization
 from fhir_store.code_dictionary import CodeDictionary
 from fhir_store.custom_parameters import CustomParameters
-from fhir_store.keys import cached_key_of
 from fhir_store.operations import Version
 from fhir_store.page_token import PageTokens, fingerprint_of, site_tokens
-from fhir_store.search_compile import Compiler, Terminology, row_numbers, stored_parameters
+from fhir_store.search_compile import Compiler
+from fhir_store.search_densities import Densities
 from fhir_store.search_include import included_versions
-from fhir_store.search_page import count_statement, density_statement, page_statement
+from fhir_store.search_page import UNKNOWN, count_statement, page_statement
 from fhir_store.search_plan import (
     SORT_LIMIT,
     Place,
     Plan,
-    SortColumn,
     choose,
     needs_estimates,
     parts_of,
 )
 from fhir_store.search_query import (
-    FullTextTest,
-    MissingTest,
     QueryRules,
     SearchQuery,
-    SortKey,
-    ValueTest,
-    conditions_in,
     parse_query,
 )
 from fhir_store.search_rows import version_from_row
-from fhir_store.search_sets import is_gatherable
+from fhir_store.search_sort import sort_column
 from fhir_store.search_sql import Sql, probe
-from fhir_store.search_text_index import words_behind
+from fhir_store.search_value_nodes import Terminology, ValueCompiler
+from fhir_store.search_warnings import building_warnings, text_warnings
 
 Connection = AsyncConnection[Any]
 ESTIMATE_FROM = 10_000  # `_total=estimate` counts up to here and takes the planner's word beyond
-RARE = 300  # a key with so few resources drives, whatever else is asked
-_REMEMBER = 60.0  # seconds a density is believed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,26 +75,6 @@ async def no_terminology(relation: str, value: str) -> Sequence[tuple[str, str]]
             fix_zh="请直接列出代码，用逗号分隔。",
         )
     )
-
-
-class Densities:
-    """How many resources some keys have, remembered for a minute; only a hint for plans."""
-
-    def __init__(self, limit: int = 20_000) -> None:
-        self._known: dict[n.Node, tuple[float, int]] = {}
-        self._limit = limit
-
-    def get(self, node: n.Node) -> int | None:
-        """Return the count of a node if it is known and fresh."""
-        found = self._known.get(node)
-        return found[1] if found and found[0] > time.monotonic() else None
-
-    def learn(self, node: n.Node, count: int) -> None:
-        """Remember a count that is worth remembering: of many, or of one code."""
-        if count > RARE or (isinstance(node, n.Keyed) and len(node.entries) == 1):
-            if len(self._known) >= self._limit:
-                self._known.clear()
-            self._known[node] = (time.monotonic() + _REMEMBER, count)
 
 
 class Searcher:
@@ -137,12 +109,7 @@ class Searcher:
         if self._tokens is None:
             self._tokens = await site_tokens(connection)
         after = self._tokens.open(query.cursor, fingerprint) if query.cursor else None
-        compiler = Compiler(
-            dictionary=CodeDictionary(connection),
-            terminology=self.terminology,
-            lookup=self._lookup,
-            authorization=authorization,
-        )
+        compiler = self._compiler(connection, authorization)
         try:
             return await self._page(connection, query, compiler, after, fingerprint)
         except psycopg.errors.QueryCanceled:
@@ -164,12 +131,7 @@ class Searcher:
         rid: str,
     ) -> tuple[str, dict[str, Any]] | None:
         """Return SQL and values: the resource of expression `rid` may be seen; None is always."""
-        compiler = Compiler(
-            dictionary=CodeDictionary(connection),
-            terminology=self.terminology,
-            lookup=self._lookup,
-            authorization=authorization,
-        )
+        compiler = self._compiler(connection, authorization)
         right = await self._right(types, compiler)
         if right is None:
             return None
@@ -182,19 +144,43 @@ class Searcher:
         self, connection: Connection, query: SearchQuery, limit: int
     ) -> list[str]:
         """Return the ids of at most `limit` matches, for conditional interactions."""
-        compiler = Compiler(
-            dictionary=CodeDictionary(connection),
-            terminology=self.terminology,
-            lookup=self._lookup,
-            authorization=EVERYTHING,
-        )
+        compiler = self._compiler(connection, EVERYTHING)
         plan = await self._plan(connection, query, compiler, None)
         if plan is None:
             return []
-        sql = Sql()
-        statement = page_statement(plan, limit, None, sql)
-        rows = await _fetch(connection, statement, sql)
+        _, rows = await self._rows(connection, plan, limit, None, None)
         return [row[-4] for row in rows]
+
+    async def _rows(
+        self,
+        connection: Connection,
+        plan: Plan,
+        limit: int,
+        after: Place | None,
+        explanation: dict[str, Any] | None,
+    ) -> tuple[Plan, list[tuple[Any, ...]]]:
+        """Return the rows of a page and the plan that found them.
+
+        A plan that meets more than it may begin with says so and is decided again.
+        """
+        sql = Sql()
+        statement = page_statement(plan, limit, after, sql)
+        if explanation is not None:
+            await _explain(connection, statement, sql, explanation)
+        rows = await _fetch(connection, statement, sql)
+        if plan.is_guarded and any(row[0] == UNKNOWN for row in rows):
+            self._densities.learn(plan.driver, len(rows) - 1)
+            again = choose(plan.parts, plan.tids, {}, (), after, self._densities.is_fruitful)
+            return await self._rows(connection, again, limit, after, explanation)
+        return plan, rows
+
+    def _compiler(self, connection: Connection, authorization: Authorization) -> Compiler:
+        values = ValueCompiler(
+            dictionary=CodeDictionary(connection),
+            terminology=self.terminology,
+            lookup=self._lookup,
+        )
+        return Compiler(values=values, authorization=authorization)
 
     async def _page(
         self,
@@ -213,11 +199,7 @@ class Searcher:
             return Page(matches=(), total=total, warnings=query.warnings, explanation=explanation)
         if plan.is_dense:
             await self._require_sortable(connection, plan)
-        sql = Sql()
-        statement = page_statement(plan, query.count + 1, after, sql)
-        if explanation is not None:
-            await _explain(connection, statement, sql, explanation)
-        rows = await _fetch(connection, statement, sql)
+        plan, rows = await self._rows(connection, plan, query.count + 1, after, explanation)
         shown = rows[: query.count]
         token = None
         if len(rows) > query.count:
@@ -227,8 +209,8 @@ class Searcher:
             token = self._tokens.seal(place, fingerprint)
         warnings = (
             *query.warnings,
-            *await _text_warnings(connection, query),
-            *self._building_warnings(query),
+            *await text_warnings(connection, query),
+            *building_warnings(query, self.parameters),
         )
         included: tuple[Version, ...] = ()
         if query.includes and shown:
@@ -256,14 +238,6 @@ class Searcher:
         if rows[0][0] > self._sort_limit:
             _refuse_sort(self._sort_limit)
 
-    def _building_warnings(self, query: SearchQuery) -> tuple[Issue, ...]:
-        """Say of each custom parameter that is still being built how far it is."""
-        asked = [inner for c in query.conditions for inner in conditions_in(c)]
-        used = [p for c in asked if isinstance(c, ValueTest | MissingTest) for p in c.parameters]
-        used += [parameter for key in query.sort for parameter in key.parameters]
-        percents = {p.code: self.parameters.percent_of(p.number) for p in used}
-        return tuple(_building(code, done) for code, done in percents.items() if done < 100)
-
     async def _plan(
         self, connection: Connection, query: SearchQuery, compiler: Compiler, after: Place | None
     ) -> Plan | None:
@@ -277,11 +251,11 @@ class Searcher:
         if whole == n.NOTHING:
             return None
         parts = parts_of(whole)
-        sort = tuple([await self._sort_column(key, compiler) for key in query.sort])
+        sort = tuple([await sort_column(key, compiler.values) for key in query.sort])
         counts: dict[n.Node, int] = {}
         if needs_estimates(parts, is_sorted=bool(sort)):
-            counts = await self._counts(connection, parts)
-        return choose(parts, tids, counts, sort, after)
+            counts = await self._densities.counts(connection, parts)
+        return choose(parts, tids, counts, sort, after, self._densities.is_fruitful)
 
     async def _right(self, types: tuple[str, ...], compiler: Compiler) -> n.Node | None:
         """Return what the caller's rights ask of resources of the types; None is nothing."""
@@ -298,35 +272,6 @@ class Searcher:
             if right is not None and right != n.NOTHING:
                 ways.append(n.every(n.Typed((type_number(type_),)), right))
         return n.some(*ways)
-
-    async def _counts(self, connection: Connection, parts: Sequence[n.Node]) -> dict[n.Node, int]:
-        """Return how many match each candidate; what a rare key makes needless is not counted."""
-        candidates = [part for part in parts if is_gatherable(part)]
-        keys = [part for part in candidates if isinstance(part, n.Keyed | n.Referring | n.Named)]
-        counts = await self._counts_of(connection, keys)
-        if min(counts.values(), default=RARE + 1) > RARE:
-            rest = [part for part in candidates if part not in counts]
-            counts.update(await self._counts_of(connection, rest))
-        return counts
-
-    async def _counts_of(
-        self, connection: Connection, nodes: Sequence[n.Node]
-    ) -> dict[n.Node, int]:
-        counts: dict[n.Node, int] = {}
-        unknown: list[n.Node] = []
-        for node in nodes:
-            known = self._densities.get(node)
-            if known is None:
-                unknown.append(node)
-            else:
-                counts[node] = known
-        if unknown:
-            sql = Sql(is_sampling=True)
-            rows = await _fetch(connection, density_statement(unknown, sql), sql)
-            for node, count in zip(unknown, rows[0], strict=True):
-                counts[node] = count
-                self._densities.learn(node, count)
-        return counts
 
     async def _total(
         self,
@@ -350,63 +295,6 @@ class Searcher:
         sql = Sql()
         planned = await _plan_rows(connection, count_statement(plan, sql), sql)
         return max(counted, planned)
-
-    async def _sort_column(self, key: SortKey, compiler: Compiler) -> SortColumn:
-        down = key.is_descending
-        if key.code == "_lastUpdated":
-            return SortColumn(kind="lu", is_descending=down)
-        if key.code == "_id":
-            return SortColumn(kind="fid", is_descending=down)
-        stored = [one for p in key.parameters for one in stored_parameters(p, self._lookup)]
-        kind = stored[0].type
-        letter = {"date": "d", "number": "n", "quantity": "q", "string": "v"}.get(kind)
-        if stored[0].holds_identifiers:
-            kind, letter = "string", "k"
-        if letter is not None:
-            table = "number" if kind == "quantity" else kind
-            hs = tuple(cached_key_of(one.number, letter) for one in stored)
-            return SortColumn(kind=table, is_descending=down, hs=hs)
-        if kind == "reference":
-            pids = tuple(pid for p in key.parameters for pid in row_numbers(p))
-            return SortColumn(kind="reference", is_descending=down, pids=pids)
-        found = await compiler.dictionary.every_code([one.number for one in stored])
-        pairs = sorted({(cached_key_of(pid, "c", code), code) for pid, _, code in found})
-        hs, words = tuple(h for h, _ in pairs), tuple(word for _, word in pairs)
-        return SortColumn(kind="code", is_descending=down, hs=hs, words=words)
-
-
-def _building(code: str, percent: int) -> Issue:
-    return Issue(
-        severity="warning",
-        code="incomplete",
-        key="search-parameter-building",
-        text_en=f"The search parameter {code} is building {percent} %: results may be missing",
-        text_zh=f"搜索参数 {code} 正在构建（{percent} %）：结果可能不完整",
-        fix_en="Ask again when it is built.",
-        fix_zh="请在构建完成后再查。",
-        expression=f"http.{code}",
-    )
-
-
-async def _text_warnings(connection: Connection, query: SearchQuery) -> tuple[Issue, ...]:
-    """Say so when the words searched lag behind the writes."""
-    asked = (inner for c in query.conditions for inner in conditions_in(c))
-    if not any(isinstance(condition, FullTextTest) for condition in asked):
-        return ()
-    behind = await words_behind(connection)
-    if not behind:
-        return ()
-    return (
-        Issue(
-            severity="warning",
-            code="incomplete",
-            key="search-words-behind",
-            text_en=f"{behind} newer resources are not yet in the word index",
-            text_zh=f"有 {behind} 个较新的资源尚未进入词索引",
-            fix_en="Ask again in a moment.",
-            fix_zh="请稍后再查。",
-        ),
-    )
 
 
 async def _fetch(connection: Connection, statement: str, sql: Sql) -> list[tuple[Any, ...]]:

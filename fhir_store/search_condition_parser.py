@@ -20,15 +20,23 @@ from fhir_store.search_conditions import (
     UpdatedTest,
     ValueTest,
 )
-from fhir_store.search_values import Reading, date_value, refuse, split_escaped, unescape, values_of
+from fhir_store.search_value_parser import (
+    date_value,
+    refuse,
+    split_escaped,
+    unescape,
+    values_of,
+)
+from fhir_store.search_values import Reading
 
 Lookup = Callable[[str], Mapping[str, SearchParameter]]
 
+MAX_PARENTS = 10  # types: what may be part of anything is no hierarchy
 MAX_DEPTH = 8  # links of a chain or of nested _has
 _MODIFIERS = {
     "string": {"exact", "contains"},
     "token": {"text", "not", "above", "below", "in", "not-in", "of-type"},
-    "reference": {"identifier"},
+    "reference": {"identifier", "above", "below"},
     "uri": {"above", "below"},
 }
 
@@ -78,7 +86,7 @@ def condition_of(
     if special is not None:
         return special
     parameters = parameters_named(types, code, name, lookup)
-    return _test(parameters, modifier, text, name, reading)
+    return _test(parameters, modifier, text, name, lookup, reading)
 
 
 def parameters_named(
@@ -122,7 +130,12 @@ def refuse_modifier(name: str, kind: str) -> NoReturn:
 
 
 def _test(
-    parameters: tuple[SearchParameter, ...], modifier: str, text: str, name: str, reading: Reading
+    parameters: tuple[SearchParameter, ...],
+    modifier: str,
+    text: str,
+    name: str,
+    lookup: Lookup,
+    reading: Reading,
 ) -> Condition:
     kind = parameters[0].type
     if modifier == "missing":
@@ -140,6 +153,10 @@ def _test(
     is_typed = kind == "reference" and modifier in resource_types()
     if modifier and not is_typed and modifier not in _MODIFIERS.get(kind, set()):
         refuse_modifier(name, kind)
+    if kind == "reference" and modifier in ("above", "below"):
+        targets = {target for parameter in parameters for target in parameter.targets}
+        if not any(parent_parameter(t, lookup) for t in targets if t in resource_types()):
+            refuse_modifier(name, kind)
     if any(parameter.type != kind for parameter in parameters):
         refuse_unknown(name, "all the types asked for")
     values = values_of(parameters[0], modifier, text, name, reading)
@@ -153,6 +170,15 @@ def _test(
         return NotOf(positive)
     kept = "" if is_typed else modifier
     return ValueTest(parameters=parameters, modifier=kept, values=values, name=name)
+
+
+def parent_parameter(type_: str, lookup: Lookup) -> SearchParameter | None:
+    """Return the parameter that says what a resource of the type is part of, of its own type."""
+    for code in ("partof", "part-of"):
+        found = lookup(type_).get(code)
+        if found is not None and type_ in found.targets and len(found.targets) < MAX_PARENTS:
+            return found
+    return None
 
 
 def _special(code: str, modifier: str, text: str, name: str, reading: Reading) -> Condition | None:

@@ -10,7 +10,8 @@ from typing import NoReturn
 
 from conformance.problem import UnknownParameter
 from fhir_store import search_query as q
-from fhir_store.search_values import Reading, refuse
+from fhir_store.search_value_parser import refuse
+from fhir_store.search_values import Reading
 
 _TOKEN = re.compile(r'\s*(?:([()])|"((?:[^"\\]|\\.)*)"|([^\s()"]+))')
 _ORDERED = {"gt", "lt", "ge", "le", "ap", "sa", "eb"}

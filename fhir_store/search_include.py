@@ -12,7 +12,8 @@ from psycopg import AsyncConnection
 from conformance.problem import Issue
 from conformance.search_parameters import resource_types, type_number
 from fhir_store.operations import Version
-from fhir_store.search_compile import Compiler, row_numbers
+from fhir_store.search_compile import Compiler
+from fhir_store.search_parameter_rows import row_numbers
 from fhir_store.search_query import Include
 from fhir_store.search_rows import version_from_row
 from fhir_store.search_sql import Sql, probe

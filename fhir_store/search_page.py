@@ -7,6 +7,7 @@ from typing import Any
 from psycopg.types.numeric import Float8, Int8
 
 from fhir_store import search_nodes as n
+from fhir_store.search_links import UNKNOWN, walk_statement
 from fhir_store.search_plan import (
     SORT_LIMIT,
     TABLES,
@@ -25,14 +26,29 @@ def page_statement(plan: Plan, limit: int, after: Place | None, sql: Sql) -> str
         inside, columns, order = _sorted(plan, limit, after, sql)
     elif plan.order == "new":
         inside, columns, order = _by_rid(plan, limit, after, sql), [], "p.rid DESC"
+    elif plan.order.startswith("link:"):
+        inside, columns, order = _by_link(plan, limit, after, sql)
     else:
         inside, columns, order = _by_value(plan, limit, after, sql)
     selected = ", ".join(["p.rid", *(f"p.{column}" for column in columns)])
+    join = "LEFT JOIN" if plan.is_guarded else "JOIN"  # the row UNKNOWN is no resource
     return (
         f"WITH p AS MATERIALIZED ({inside})"
         f" SELECT {selected}, r.tid, r.fid, r.ver, r.lu, r.body"
-        f" FROM p JOIN resource r ON r.rid = p.rid ORDER BY {order}"
+        f" FROM p {join} resource r ON r.rid = p.rid ORDER BY {order}"
     )
+
+
+def _by_link(plan: Plan, limit: int, after: Place | None, sql: Sql) -> tuple[str, list[str], str]:
+    """Return the page in the order of the way a link goes."""
+    driver = plan.driver
+    assert isinstance(driver, n.Chained | n.Pointed)
+    place = None if after is None else (*after.values, after.rid)
+    inside, columns = walk_statement(
+        driver, plan.probes, limit, place, sql, is_guarded=plan.is_guarded
+    )
+    order = ", ".join(f"p.{column} DESC" for column in columns)
+    return inside, columns, f"{order}, p.rid DESC"
 
 
 def count_statement(plan: Plan, sql: Sql, limit: int | None = None) -> str:
@@ -63,7 +79,7 @@ def _by_rid(plan: Plan, limit: int, after: Place | None, sql: Sql) -> str:
     """Return the page newest first."""
     bound = f" AND {{}}.rid < {sql.int8(after.rid)}" if after is not None else ""
     driver = plan.driver
-    if plan.is_hedged:
+    if plan.is_hedged or plan.is_guarded:
         return _hedged(plan, limit, bound, sql)
     if isinstance(driver, n.Typed) and not plan.is_gathered:
         return _typed_by_rid(plan, limit, bound, sql)
@@ -95,7 +111,10 @@ def _by_rid(plan: Plan, limit: int, after: Place | None, sql: Sql) -> str:
 
 
 def _hedged(plan: Plan, limit: int, bound: str, sql: Sql) -> str:
-    """Return the page of a set of unknown size: sorted if it is small, else read by type."""
+    """Return the page of a set of unknown size: sorted if it is small, else read by type.
+
+    A guarded plan gives the row UNKNOWN instead of reading by type.
+    """
     most = most_gathered(plan.driver)
     sql.is_sampling = True
     sample = f"SELECT g.rid FROM ({gather(plan.driver, sql)}) g LIMIT {most + 1}"
@@ -104,6 +123,11 @@ def _hedged(plan: Plan, limit: int, bound: str, sql: Sql) -> str:
         f"SELECT DISTINCT g.rid FROM c g WHERE (SELECT count(*) FROM c) <= {most}"
         f"{bound.format('g')}{_tests(plan, 'g.rid', sql)} ORDER BY g.rid DESC LIMIT {limit}"
     )
+    if plan.is_guarded:
+        return (
+            f"WITH c AS MATERIALIZED ({sample}) (SELECT x.rid FROM ({few}) x)"
+            f" UNION ALL SELECT {UNKNOWN} WHERE (SELECT count(*) FROM c) > {most}"
+        )
     whole = replace(plan, driver=n.Typed(plan.tids), is_hedged=False, is_gathered=False)
     gate = f" AND (SELECT count(*) FROM c) > {most}"
     many = _typed_by_rid(whole, limit, gate + bound, sql)
@@ -361,3 +385,6 @@ def _walked_resource(
         f"{_tests(plan, 'w.rid', sql)}"
         f" ORDER BY w.{column.kind} {direction}, w.rid {direction} LIMIT {limit}"
     )
+
+
+__all__ = ["UNKNOWN", "count_statement", "density_statement", "page_statement"]

@@ -1,15 +1,16 @@
 """Which statement answers a search: what drives it, in which order, from where.
 
 Orders: "new" is rid descending (newest first, stable while others write), "walk" the own order of
-one range or text condition, "sort" the wish of `_sort`. A page's token names its order, so later
-pages keep it whatever the statistics say by then.
+one range or text condition, "link" that of the way a chain or `_has` goes, "sort" the wish of
+`_sort`. A page's token names its order, so later pages keep it whatever the statistics say by then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fhir_store import search_nodes as n
+from fhir_store.search_links import is_walkable
 from fhir_store.search_sets import is_gatherable
 
 SPARSE = 2000  # up to so many matches are gathered and sorted; more are walked
@@ -45,12 +46,13 @@ class SortColumn:
 class Plan:
     """A decided search: the driving part, what is probed, and the order."""
 
-    order: str  # "new", "walk:<number of the part>" or "sort"
+    order: str  # "new", "walk:<number of the part>", "link:<number of the part>" or "sort"
     parts: tuple[n.Node, ...]
     driver: n.Node
     tids: tuple[int, ...]
     is_gathered: bool
     is_hedged: bool = False  # gathered if few, else walked by type: the statement itself decides
+    is_guarded: bool = False  # says so, instead of going on, where there is more than expected
     is_dense: bool = False  # sorted although many match: the number must be looked at first
     sort: tuple[SortColumn, ...] = ()
 
@@ -82,6 +84,11 @@ def walks_by_value(node: n.Node) -> bool:
     return isinstance(node, n.Updated) and len(node.tids) == 1 and len(node.spans) == 1
 
 
+def _is_within(node: n.Node) -> bool:
+    """Say whether a node asks for texts that contain something."""
+    return isinstance(node, n.Texts) and len(node.texts) == 1 and node.texts[0].kind == "contains"
+
+
 def _is_bound(one: n.Span) -> bool:
     return one.low is not None or one.high is not None
 
@@ -106,8 +113,13 @@ def choose(
     counts: dict[n.Node, int],
     sort: tuple[SortColumn, ...],
     after: Place | None,
+    is_fruitful: Callable[[n.Node], bool | None],
 ) -> Plan:
-    """Return the plan; `counts` hold how many match each candidate, up to SPARSE + 1."""
+    """Return the plan; `counts` hold how many match each candidate, up to SPARSE + 1.
+
+    `is_fruitful` says of a link whether following it from its far end soon fills a page, of a text
+    within others whether there are more than can be gathered.
+    """
     typed = n.Typed(tids)
     if not _says_type(parts):
         parts = (*parts, typed)
@@ -131,11 +143,33 @@ def choose(
             is_dense=is_gathered and not is_sparse,
             sort=sort,
         )
-    if after is not None and after.order.startswith("walk:"):
-        number = int(after.order.removeprefix("walk:"))
-        if number < len(parts) and walks_by_value(parts[number]):
+    if after is not None and after.order.startswith(("walk:", "link:")):
+        kind, _, written = after.order.partition(":")
+        number = int(written)
+        goes_on = walks_by_value if kind == "walk" else is_walkable
+        if number < len(parts) and goes_on(parts[number]):
             best = parts[number]
             return Plan(order=after.order, parts=parts, driver=best, tids=tids, is_gathered=False)
+    if len(known) == 1 and isinstance(best, n.Chained | n.Pointed) and is_walkable(best):
+        fruitful = is_fruitful(best)
+        if fruitful is False:
+            return Plan(order="new", parts=parts, driver=typed, tids=tids, is_gathered=False)
+        if after is None:
+            return Plan(
+                order=f"link:{parts.index(best)}",
+                parts=parts,
+                driver=best,
+                tids=tids,
+                is_gathered=False,
+                is_guarded=fruitful is None,
+            )
+    if len(known) == 1 and _is_within(best):
+        if is_fruitful(best):
+            return Plan(order="new", parts=parts, driver=typed, tids=tids, is_gathered=False)
+        if after is None:
+            return Plan(
+                order="new", parts=parts, driver=best, tids=tids, is_gathered=True, is_guarded=True
+            )
     must_be_new = after is not None and after.order == "new"
     return _choose_unsorted(parts, tids, known, is_sparse=is_sparse, must_be_new=must_be_new)
 

@@ -35,10 +35,8 @@ from fhir_store.search_conditions import (
     ValueTest,
     conditions_in,
 )
-from fhir_store.search_values import (
-    Reading,
-    refuse,
-)
+from fhir_store.search_value_parser import refuse
+from fhir_store.search_values import Reading
 
 _IGNORED = {"_format", "_pretty"}  # the route has answered them
 _SUMMARIES = ("true", "text", "data", "count", "false")

@@ -12,6 +12,7 @@ from conformance.problem import InvalidContent, Issue, NotSupported, Problem, To
 from conformance.search_parameters import parameters_of
 from fhir_store import references, statements
 from fhir_store.arrays import Int4s, Int8s
+from fhir_store.audit_events import OWN_ID
 from fhir_store.conditional import Criteria, Match, parse_criteria, require_one
 from fhir_store.failures import not_found
 from fhir_store.keys import key_of, system_number
@@ -287,6 +288,12 @@ def _require_lawful(operation: ResourceOperation) -> None:
     id_ = operation.resource.get("id") if isinstance(operation, Update) else operation.id
     if id_ is not None and not _ID.fullmatch(str(id_)):
         raise InvalidContent(_BAD_ID)
+    if (
+        isinstance(operation, Update)
+        and operation.resource["resourceType"] == "AuditEvent"
+        and OWN_ID.fullmatch(str(id_))
+    ):
+        raise InvalidContent(_AUDIT_ID)
 
 
 def _unresolved(criteria: Criteria) -> Issue:
@@ -337,6 +344,15 @@ _BAD_ID = Issue(
     fix_en="Choose another id, for example a UUID.",
     fix_zh="请改用其他 id，例如 UUID。",
     expression="id",
+)
+_AUDIT_ID = Issue(
+    code="business-rule",
+    key="audit-event-id",
+    text_en="Ids of this form belong to the hub's own audit",
+    text_zh="此形式的 id 专用于本系统自身的审计",
+    fix_en="Choose another id, for example a UUID, or let POST choose one.",
+    fix_zh="请改用其他 id，例如 UUID，或用 POST 由服务器分配。",
+    expression="AuditEvent.id",
 )
 _OTHER_ID = Issue(
     code="value",

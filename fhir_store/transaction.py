@@ -79,9 +79,7 @@ class Transaction:
         The number of statements does not depend on the number of requests.
         """
         with translated_failures():
-            plans, changes = await self._work_out(requests)
-            await self._write(changes, self._owed(plans))
-        return [plan.failure or plan.results for plan in plans]
+            return await self._apply([targets.plan_of(request) for request in requests])
 
     async def find_by_identifier(
         self, type_: str, identifiers: Sequence[Identifier], *, lock: bool = False
@@ -139,13 +137,17 @@ class Transaction:
         """Remember what the commit has made certain; the store calls this."""
         self._door.known.learn(self._learned)
 
-    async def _work_out(self, requests: Sequence[WriteRequest]) -> tuple[list[Plan], Changes]:
-        plans = [targets.plan_of(request) for request in requests]
+    async def _apply(self, plans: Sequence[Plan]) -> list[list[Written] | Problem]:
+        changes = await self._work_out(plans)
+        await self._write(changes, self._owed(plans))
+        return [plan.failure or plan.results for plan in plans]
+
+    async def _work_out(self, plans: Sequence[Plan]) -> Changes:
         await self._settle(plans)
         changes = await self._prepare(_open(plans))
         for plan in _open(plans):
             await self._carry_out(plan, changes)
-        return plans, changes
+        return changes
 
     async def _settle(self, plans: Sequence[Plan]) -> None:
         matches = await targets.search(self.connection, self._door.match, _open(plans))
@@ -246,14 +248,16 @@ class Transaction:
                 source_id=one.version.id,
                 source_version=one.version.version,
                 delivery=delivery,
-                trace_id=_origin_of(target, plan.request.context).trace_id,
+                trace_id=origin.trace_id,
             )
             for plan in _open(plans)
             if plan.request.context.deliveries
             for target, result in zip(plan.targets, plan.results, strict=True)
+            for origin in (_origin_of(target, plan.request.context),)
             for one in (result, *result.also)
             if one.changed
             for delivery in self._door.choose_destinations(one)
+            if origin.destinations is None or delivery.destination in origin.destinations
         ]
 
 
@@ -266,23 +270,24 @@ async def commit(
     """
     transaction = Transaction(connection, door)
     with translated_failures():
-        if all(_is_plain(request) for request in requests):
-            plans, changes = await transaction._work_out(requests)
+        plans = [targets.plan_of(request) for request in requests]
+        if all(_is_plain(plan) for plan in plans):
+            changes = await transaction._work_out(plans)
             owed = transaction._owed(plans)
             async with connection.transaction() if owed else nullcontext():
                 await transaction._write(changes, owed)
             results = [plan.failure or plan.results for plan in plans]
         else:
             async with connection.transaction():
-                results = await transaction.apply_each(requests)
+                results = await transaction._apply(plans)
     transaction.note_committed()
     return results
 
 
-def _is_plain(request: WriteRequest) -> bool:
-    """Say whether a request is only creates, with nothing to look up, lock or claim."""
-    return not request.link and all(
-        isinstance(one, Create) and one.if_none_exist is None for one in request.operations
+def _is_plain(plan: Plan) -> bool:
+    """Say whether a plan is only creates, with nothing to look up, lock or claim."""
+    return not plan.references and all(
+        isinstance(one, Create) and one.if_none_exist is None for one in plan.request.operations
     )
 
 

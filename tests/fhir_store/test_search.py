@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from conformance.problem import InvalidContent, NotSupported, TooCostly
+from conformance.problem import InvalidContent, NotSupported, TooCostly, UnknownParameter
+from fhir_store.authorization import Authorization, Criterion
 from fhir_store.operations import Create, Delete, Update, WriteContext
 from fhir_store.page_token import PageTokens
 from fhir_store.search import Searcher
@@ -105,6 +106,79 @@ def test_pages_neither_skip_nor_repeat_while_others_write(library):
                 await lib.put(patient(f"new{len(seen)}-{len(pairs)}"))
             assert len(seen) == len(set(seen))
             assert {f"p{n}" for n in range(30)} <= set(seen)
+
+    library(scenario)
+
+
+def test_a_reference_finds_what_is_below_or_above_at_any_level(library):
+    def place(id_, inside=None):
+        part = {"partOf": {"reference": f"Location/{inside}"}} if inside else {}
+        return {"resourceType": "Location", "id": id_, "status": "active", **part}
+
+    def stay(id_, *places):
+        found = [{"location": {"reference": f"Location/{place}"}} for place in places]
+        return {
+            "resourceType": "Encounter",
+            "id": id_,
+            "status": "finished",
+            "class": {"code": "AMB"},
+            "location": found,
+        }
+
+    async def scenario(lib):
+        await lib.put(
+            *(place("site"), place("ward", "site"), place("bed", "ward"), place("annex")),
+            *(place("ring1", "ring2"), place("ring2", "ring1")),
+            *(stay("a", "site"), stay("b", "ward"), stay("c", "bed", "annex"), stay("d", "annex")),
+            *(stay("e", "ring1"), stay("f", "unknown")),
+        )
+        for asked, expected in (
+            (("location:below", "Location/site"), "abc"),
+            (("location:below", "ward"), "bc"),
+            (("location:below", "bed,annex"), "cd"),
+            (("location:above", "Location/bed"), "abc"),
+            (("location:above", "ward"), "ab"),
+            (("location:below", "ring2"), "e"),
+            (("location:below", "unknown"), "f"),
+            (("location:below", "http://other.org/Location/site"), ""),
+            (("_filter", "location ss Location/ward"), "bc"),
+        ):
+            assert sorted(await lib.ids("Encounter", asked)) == list(expected), asked
+        found = await lib.ids("Location", ("partof:below", "site"))
+        assert sorted(found) == ["bed", "ward"]
+        assert await lib.ids("Location", ("_has:Encounter:location:location:below", "bed")) != []
+        await lib.put(place("ward"))
+        assert await lib.ids("Encounter", ("location:below", "site")) == ["a"]
+        with pytest.raises(UnknownParameter):
+            parse_query("Observation", [("patient:below", "p1")])
+
+    library(scenario)
+
+
+def test_a_level_the_caller_may_not_see_leads_no_further(library):
+    async def scenario(lib):
+        part = {"partOf": {"reference": "Organization/secret"}}
+        await lib.put(
+            {"resourceType": "Organization", "id": "top", "name": "seen"},
+            {
+                "resourceType": "Organization",
+                "id": "secret",
+                "name": "hidden",
+                "partOf": {"reference": "Organization/top"},
+            },
+            {"resourceType": "Organization", "id": "leaf", "name": "seen", **part},
+            patient("p", managingOrganization={"reference": "Organization/leaf"}),
+        )
+        named = parse_query("Organization", [("name", "seen")]).conditions
+        rights = Authorization(
+            by_type={"Organization": (Criterion(conditions=named),)}, default=None
+        )
+        for asked in (("organization:below", "top"), ("organization:below", "secret")):
+            assert await lib.ids("Patient", asked) == ["p"]
+        asked = ("organization:below", "top")
+        assert await lib.ids("Patient", asked, authorization=rights) == []
+        asked = ("organization:above", "leaf")
+        assert await lib.ids("Patient", asked, authorization=rights) == ["p"]
 
     library(scenario)
 

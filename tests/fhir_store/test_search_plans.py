@@ -25,9 +25,19 @@ SHAPES = {
     "day": ("Observation", [("date", "2020-01-01")], "Only Scan Backward using ix_date_lo"),
     "quantity": ("Observation", [("value-quantity", "gt5")], "Only Scan Backward using ix_num_hi"),
     "text begins": ("Patient", [("family", "te")], "Scan using ix_str_v"),
-    "text contains": ("Patient", [("family:contains", "es")], "Bitmap Index Scan on ix_str_g"),
+    "text contains": ("Patient", [("family:contains", "st77")], "Bitmap Index Scan on ix_str_g"),
     "sorted by date": ("Observation", [("_sort", "-date")], "Scan Backward using ix_date_lo"),
     "sorted by update": ("Patient", [("_sort", "_lastUpdated")], "Scan using resource_lu"),
+    "chain": (
+        "Observation",
+        [("patient.family:exact", "Test7")],
+        "Only Scan Backward using ix_ref_t",
+    ),
+    "has": (
+        "Patient",
+        [("_has:Observation:patient:code", "urn:a|x")],
+        "Only Scan Backward using ix_token_h",
+    ),
     "negated": ("Observation", [("code:not", "urn:a|x")], "Scan Backward using resource_tid"),
 }
 

@@ -13,7 +13,8 @@ from fhir_store.search_query import (
     conditions_in,
     parse_query,
 )
-from fhir_store.search_values import QuantityValue, TokenValue, split_escaped, unescape
+from fhir_store.search_value_parser import split_escaped, unescape
+from fhir_store.search_values import QuantityValue, TokenValue
 
 WRONG = {
     "nonsense=1": (UnknownParameter, "search-unknown-parameter"),

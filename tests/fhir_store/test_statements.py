@@ -129,6 +129,41 @@ def test_reads_and_writes_of_one_moment_share_a_round_trip(database_url, context
     assert asyncio.run(run()) == (1, 1)
 
 
+def linked(turn, place):
+    """A Patient and an Observation that names it by the full URL it has in the request."""
+    url = f"urn:uuid:00000000-0000-4000-8000-{turn:04d}{place:08d}"
+    observation = {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"text": "pulse"},
+        "subject": {"reference": url},
+    }
+    return [
+        Create(resource=patient(f"{turn}/{place}"), full_url=url),
+        Create(resource=observation),
+    ]
+
+
+def test_transactions_of_one_moment_share_a_round_trip(database_url, context):
+    async def run():
+        async with counted_store(database_url) as store:
+            for turn in range(3):
+                before = Counted.trips
+                written = await asyncio.gather(
+                    *(
+                        store.write(linked(turn, n), context=context, link=True, distinct=True)
+                        for n in range(20)
+                    )
+                )
+            return Counted.trips - before, written
+
+    trips, written = asyncio.run(run())
+    assert trips == 1
+    for of_patient, of_observation in written:
+        named = json.loads(of_observation.version.body)["subject"]["reference"]
+        assert named == f"Patient/{of_patient.version.id}"
+
+
 def test_a_create_that_owes_deliveries_stays_one_commit(database_url, context):
     async def run():
         def owe(written):
