@@ -6,6 +6,7 @@ What a caller can do to us is bounded here (`MllpLimits`); what a message means 
 
 import asyncio
 import errno
+import functools
 import logging
 import socket
 import ssl
@@ -147,6 +148,13 @@ class MllpServer:
             task = loop.create_task(self._welcome(accepted, peer))
             self._welcomes.add(task)
             task.add_done_callback(self._welcomes.discard)
+            task.add_done_callback(functools.partial(self._turned_away, accepted, peer))
+
+    def _turned_away(self, accepted: socket.socket, peer: Peer, task: asyncio.Task[None]) -> None:
+        """Let go of a caller whose welcome was cancelled before it began."""
+        if task.cancelled():
+            self.release(peer)
+            accepted.close()
 
     async def _welcome(self, accepted: socket.socket, peer: Peer) -> None:
         """Hand an admitted caller to a connection, after the TLS handshake where there is one."""
