@@ -9,8 +9,8 @@ from conformance.problem import Issue, to_operation_outcome
 
 Headers = tuple[tuple[bytes, bytes], ...]
 # `resource`: parts may be left out on request; `whole`: an outcome, or a Bundle whose entries
-# are shaped already; `none`: no body.
-Kind = Literal["resource", "whole", "none"]
+# are shaped already; `none`: no body; `file`: bytes whose content type stands in the headers.
+Kind = Literal["resource", "whole", "none", "file"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,14 @@ FetchJwks = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Emergency:
+    """A claim to read one patient's record against the rules (`Patient/id` or `system|value`)."""
+
+    patient: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Who asks, and with which scopes; `patient` is the launch context, `fhir_user` the person."""
 
@@ -46,6 +54,7 @@ class Caller:
     patient: str | None = None
     fhir_user: str | None = None
     is_unrestricted: bool = False
+    emergency: Emergency | None = None
 
 
 # What everybody is while access control is switched off, on loopback only.

@@ -1,12 +1,13 @@
 """Who a clinician looks after: through the organisations they work for, and their care teams."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from conformance import resource_json
 from fhir_store.permits import conditions_of
-from fhir_store.search_query import AllOf, AnyOf, Condition, HasTest, SearchQuery
+from fhir_store.search_query import AnyOf, Condition, IdTest, SearchQuery
 from fhir_store.store import Store
 
 # Deeper trees of organisations do not exist; a circle in them must end somewhere.
@@ -14,14 +15,16 @@ _LEVELS = 12
 _MOST = 1_000
 
 
-async def organizations_of(store: Store, practitioner: str) -> tuple[str, ...]:
-    """Return the ids of the organisations a practitioner works for, those below them included.
-
-    A PractitionerRole counts while it is active and its period lasts.
-    """
+async def roles_of(store: Store, practitioner: str) -> list[dict[str, Any]]:
+    """Return the PractitionerRoles of a practitioner that are active and whose period lasts."""
     conditions = conditions_of("PractitionerRole", [("practitioner", practitioner)])
     roles = await _search(store, "PractitionerRole", conditions)
-    level = {_target(role.get("organization")) for role in roles if _is_current(role)}
+    return [role for role in roles if _is_current(role)]
+
+
+async def organizations_of(store: Store, roles: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """Return the ids of the organisations of these roles, those below them included."""
+    level = {_target(role.get("organization")) for role in roles}
     found: dict[str, None] = {}
     for _ in range(_LEVELS):
         fresh = sorted(id_ for id_ in level if id_ and id_ not in found)
@@ -34,34 +37,45 @@ async def organizations_of(store: Store, practitioner: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def patients_of(practitioner: str, organizations: Sequence[str]) -> Condition:
+async def employers_of(store: Store, roles: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """Return the ids of the organisations of these roles and of those above them."""
+    level = {_target(role.get("organization")) for role in roles}
+    found: dict[str, None] = {}
+    for _ in range(_LEVELS):
+        fresh = tuple(sorted(id_ for id_ in level if id_ and id_ not in found))
+        if not fresh:
+            break
+        found.update(dict.fromkeys(fresh))
+        above = await _search(store, "Organization", [IdTest(fresh)])
+        level = {_target(one.get("partOf")) for one in above}
+    return tuple(found)
+
+
+def patients_of(organizations: Sequence[str], teams: Sequence[Condition]) -> Condition:
     """Return the condition on patients a practitioner looks after.
 
-    Those whose managing organisation is among `organizations`, and those with an active care
-    team in which the practitioner takes part.
+    Those whose managing organisation is among `organizations`, and those of `teams`.
     """
-    ways: list[Condition] = [_care_team(practitioner)]
+    ways = list(teams)
     if organizations:
         named = ",".join(f"Organization/{id_}" for id_ in organizations)
         ways += conditions_of("Patient", [("organization", named)])
     return AnyOf(tuple(ways))
 
 
-def _care_team(practitioner: str) -> Condition:
-    (has,) = conditions_of("Patient", [("_has:CareTeam:patient:participant", practitioner)])
-    assert isinstance(has, HasTest)
-    active = conditions_of("CareTeam", [("status", "active")])
-    return HasTest(
-        source=has.source,
-        parameter=has.parameter,
-        condition=AllOf((has.condition, *active)),
-    )
+async def patients_passing(store: Store, condition: Condition) -> tuple[str, ...]:
+    """Return the ids of the patients that pass."""
+    return tuple(one["id"] for one in await _search(store, "Patient", [condition]))
 
 
-def related_patients(person: str) -> Condition:
-    """Return the condition on patients a RelatedPerson is related to."""
-    id_ = person.partition("/")[2]
-    return conditions_of("Patient", [("_has:RelatedPerson:patient:_id", id_)])[0]
+def patient_named(text: str) -> Condition:
+    """Return the condition on the patient named by `Patient/id` or an identifier `system|value`."""
+    type_, _, id_ = text.partition("/")
+    if type_ == "Patient" and "|" not in text:
+        return IdTest((id_,))
+    system, _, value = text.partition("|")
+    token = "|".join(re.sub(r"([\\,$|])", r"\\\1", part) for part in (system, value))
+    return conditions_of("Patient", [("identifier", token)])[0]
 
 
 async def _search(

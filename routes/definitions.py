@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from conformance import resource_json
 from conformance.cphc.artefacts import package
 from conformance.fhirpath import Ports
+from conformance.forms.answers import check_response
 from conformance.forms.questionnaires import questionnaires
 from conformance.problem import Issue
 from conformance.profiles import Profiles
@@ -57,6 +59,20 @@ class Definitions:
     def check_profiles(self, resource: Mapping[str, Any], profiles: tuple[str, ...]) -> list[Issue]:
         """Return what is found beyond the form, by the definitions last read."""
         return self._validator.check_content(resource, profiles=profiles)
+
+    async def check_answers(self, response: Mapping[str, Any]) -> list[Issue]:
+        """Return what is wrong with a response by its form; an unknown form is a warning."""
+        canonical = response.get("questionnaire")
+        if not isinstance(canonical, str):
+            return []
+        if canonical.startswith("#"):
+            inside = response.get("contained", ())
+            found = [one for one in inside if one.get("id") == canonical[1:]]
+            form = found[0] if found else None
+        else:
+            form = await self.questionnaire(canonical)
+        issues = check_response(response, form, await self.library())
+        return issues if form is not None else [replace(one, severity="warning") for one in issues]
 
     def _validator_of(self, resources: list[dict[str, Any]]) -> Validator:
         ports = Ports(terminology=terminology_of(self._library))

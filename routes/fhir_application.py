@@ -17,6 +17,7 @@ from routes.answer import Answer, outcome
 from routes.auditing import answer_audited, note_stranger
 from routes.bearer import ANYBODY
 from routes.dispatch import handler_of
+from routes.emergency import require_emergency_kept, with_purpose
 from routes.hub import Hub
 from routes.limits import Limits
 from routes.receive_body import ClientGone, receive_body
@@ -85,6 +86,8 @@ class FhirApplication:
             except NotAuthenticated:
                 note_stranger(self.hub, name, address, request_id)
                 raise
+        caller = with_purpose(caller, headers)
+        await require_emergency_kept(self.hub, caller, request_id)
         prefer = preferences_of(headers)
         asked = parse_query(scope["query_string"], self.hub.limits)
         shape, query = take_shape(

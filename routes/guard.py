@@ -29,7 +29,7 @@ async def may_write_freely(hub: Hub, request: Request, operations: Sequence[Oper
     is_free = True
     for operation in operations:
         if not isinstance(operation, Claim | Release):
-            type_ = _type_of(operation)
+            type_ = type_of(operation)
             rights = [await _rights(hub, request, one, type_) for one in _letters_of(operation)]
             if all(one.criteria_of(type_) == () for one in rights):
                 raise not_allowed()
@@ -59,7 +59,7 @@ async def _require_touchable(
     hub: Hub, request: Request, transaction: Transaction, operation: Write
 ) -> set[Key]:
     """Return what the operation will touch; raise where that is hidden from the caller."""
-    type_ = _type_of(operation)
+    type_ = type_of(operation)
     criteria, id_ = _aim_of(operation)
     if criteria is not None:
         ids = await hub.store.searcher.match(transaction.connection, type_, criteria, 2)
@@ -122,7 +122,10 @@ def _letters_of(operation: Write) -> tuple[str, ...]:
             return ("d",)
 
 
-def _type_of(operation: Write) -> str:
+def type_of(operation: Operation) -> str:
+    """Return the type an operation writes; claims have none."""
+    if isinstance(operation, Claim | Release):
+        return ""
     if isinstance(operation, Create | Update):
         return str(operation.resource["resourceType"])
     return operation.type

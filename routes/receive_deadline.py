@@ -10,6 +10,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from conformance.problem import Issue, to_operation_outcome
+from routes.joined_writes import JoinedWrites
 from routes.limits import Limits
 
 
@@ -59,7 +60,7 @@ class _DeadlineProtocol(HttpToolsProtocol):
     _is_in_head = True
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
         self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:

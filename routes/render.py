@@ -32,6 +32,9 @@ def render(
         if answer.status not in {204, 304}:
             headers.append((b"content-length", b"0"))
         return Rendered(status=answer.status, headers=headers, body=b"")
+    if answer.kind == "file":
+        headers.append((b"content-length", str(len(answer.body)).encode()))
+        return Rendered(status=answer.status, headers=headers, body=b"" if is_head else answer.body)
     body = answer.body
     if answer.kind == "resource" and shape.is_partial:
         body = part_of(body, shape)

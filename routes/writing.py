@@ -9,11 +9,12 @@ from fhir_store.idempotency import IdempotencyKey, Reply, digest_of, find_reply,
 from fhir_store.operations import Operation, WriteContext, Written
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
-from routes.guard import guarded, may_write_freely
+from routes.guard import guarded, may_write_freely, type_of
 from routes.hub import Hub
 from routes.request import Request
 
 _LONGEST_KEY = 255
+SUBSCRIPTION = "Subscription"
 Work = Callable[[Transaction], Awaitable[Answer]]
 
 
@@ -42,7 +43,9 @@ async def write_all(
     """Apply operations in one commit and answer; linked and distinct if they are a transaction."""
     context = context_of(request)
     is_free = await may_write_freely(hub, request, operations)
-    if is_free and request.header(b"idempotency-key") is None:
+    asks_for_events = any(type_of(one) == SUBSCRIPTION for one in operations)
+    is_alone = request.header(b"idempotency-key") is None
+    if is_free and is_alone and not asks_for_events:
         written = await hub.store.write(
             operations, context=context, link=is_transaction, distinct=is_transaction
         )
@@ -55,10 +58,15 @@ async def write_all(
             )
 
         if is_free:
-            return await unguarded()
-        return await guarded(hub, request, transaction, operations, unguarded)
+            written = await unguarded()
+        else:
+            written = await guarded(hub, request, transaction, operations, unguarded)
+        for one in written if asks_for_events else ():
+            if one.version.type == SUBSCRIPTION and not one.version.deleted:
+                await hub.note_subscriber(transaction, request.caller, one.version.id)
+        return written
 
-    if request.header(b"idempotency-key") is None:
+    if is_alone:
         async with hub.store.begin() as transaction:
             written = await apply(transaction)
         return await answer(written)

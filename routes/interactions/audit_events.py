@@ -16,6 +16,7 @@ from fhir_store.audit_events import (
     ACTIONS,
     EVENT_TYPES,
     INTERACTIONS,
+    OWN_ID,
     AuditQuery,
     list_events,
     read_event,
@@ -30,7 +31,6 @@ from routes.request import Request
 
 AUDIT_EVENT = "AuditEvent"
 _NEWEST = (2**62, 0)
-_OWN_ID = re.compile(r"[0-9]{1,18}-[0-9]{1,17}")
 _CURSOR = re.compile(r"audit\.([0-9]{1,19})-([0-9]{1,18})")
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9.\-]{1,64}")
 _DATE = re.compile(r"(eq|ge|le|gt|lt|sa|eb)?([0-9].*)")
@@ -50,7 +50,7 @@ async def own_event(hub: Hub, request: Request) -> bytes | None:
     """Return the event of the hub's audit with this id; None where the caller may not see it."""
     id_ = request.address.id
     authorization = await hub.authorize(request.caller, "r", AUDIT_EVENT)
-    if not _OWN_ID.fullmatch(id_) or authorization.criteria_of(AUDIT_EVENT) is not None:
+    if not OWN_ID.fullmatch(id_) or authorization.criteria_of(AUDIT_EVENT) is not None:
         return None
     with translated_failures():
         async with hub.store.pool.connection() as connection:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -73,15 +73,31 @@ async def import_resources(hub: Hub, request: Request) -> Answer:
         return await _import_bundle(hub, request, context)
     lines = request.body.splitlines()
     written, refused = 0, list[RefusedLine]()
-    for start in range(0, len(lines), LINES_TOGETHER):
-        part = lines[start : start + LINES_TOGETHER]
-        check = partial(_check, hub)
-        requests, unread = await asyncio.to_thread(read_lines, part, start + 1, context, check)
+    async for requests, unread in _read(hub, lines, context):
         allowed, forbidden = await _allowed(hub, request, requests)
         count, unwritten = await _write(hub, allowed)
         written += count
         refused += sorted((*unread, *forbidden, *unwritten), key=lambda one: one.line)
     return _answer(sum(1 for line in lines if line.strip()), written, refused)
+
+
+async def _read(
+    hub: Hub, lines: list[bytes], context: WriteContext
+) -> AsyncIterator[tuple[Requests, list[RefusedLine]]]:
+    """Yield the lines part by part; the next part is read while the last one is written."""
+    check = partial(_check, hub)
+    ahead = None
+    try:
+        for start in range(0, len(lines) + LINES_TOGETHER, LINES_TOGETHER):
+            done, ahead = ahead, None
+            if part := lines[start : start + LINES_TOGETHER]:
+                reading = asyncio.to_thread(read_lines, part, start + 1, context, check)
+                ahead = asyncio.ensure_future(reading)
+            if done is not None:
+                yield await done
+    finally:
+        if ahead is not None:
+            ahead.cancel()
 
 
 async def _import_bundle(hub: Hub, request: Request, context: WriteContext) -> Answer:

@@ -4,316 +4,375 @@ Each reads what it needs under lock, lets `care.contract` decide, and writes eve
 commit; an Idempotency-Key makes a repeat (from a device that was offline, say) harmless.
 """
 
+import dataclasses
 import datetime
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-from care.contract import content, lifecycle
-from care.contract.lifecycle import Application, Signing
+from care.agreement.text import Agreement, Terms
+from care.contract import application, content, delegation, signing
+from care.contract.application import Application
+from care.contract.evidence import Signing
 from care.contract.states import Event, require_lawful
 from care.contract.surroundings import Surroundings
-from care.effects import Decision, Effect, Hold, Put
-from conformance import resource_json
+from care.effects import Decision, Resource, refuse
 from conformance.cphc import BASE
-from conformance.problem import Issue, NotFound
-from conformance.structure import require_valid
-from fhir_store.operations import Claim, Operation, Release, Update
+from conformance.problem import (
+    BusinessRule,
+    EditConflict,
+    NotFound,
+    Problem,
+    to_operation_outcome,
+)
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
-from routes.guard import guarded
 from routes.hub import Hub
-from routes.operations.parameters import Part, bad_parameter, parameters_in, parts_of, value_of
+from routes.operations.agreements import TEMPLATE, composed
+from routes.operations.contract_facts import (
+    FindPayment,
+    MaySign,
+    key_of,
+    locked_contract,
+    may_sign_by_record,
+    no_resident,
+    require_agreement,
+    settled_invoice,
+    surroundings,
+    unknown,
+)
+from routes.operations.contract_parameters import Given
+from routes.operations.contract_steps import (
+    STEPS,
+    Step,
+    reassign,
+    resubmit,
+    terms_of,
+    terms_of_wish,
+)
+from routes.operations.contract_writing import Following, carry_out, is_taken, require_may_act
+from routes.operations.invitations import read_invitation
+from routes.operations.parameters import bad_parameter, parameters_answer, parameters_in
 from routes.registry import Handler, Level
 from routes.registry import Operation as Promise
 from routes.request import Request
-from routes.writing import context_of, once
+from routes.writing import once
 
-PRICE = f"{BASE}/StructureDefinition/cphc-package-price"
-Resource = Mapping[str, Any]
-Step = Callable[["Given", Surroundings, Resource], Decision]
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """The parameters of a step by name."""
-
-    parts: list[Part]
-
-    def text(self, name: str) -> str:
-        """Return a text, code, date or reference that must be there."""
-        found = self.maybe(name)
-        if found is None:
-            raise bad_parameter(name, f"Give {name}.", f"请给出 {name}。")
-        return found
-
-    def maybe(self, name: str) -> str | None:
-        """Return a text, code, date or reference, or None."""
-        for part in self.parts:
-            if part["name"] == name:
-                value = value_of(part)
-                if isinstance(value, Mapping):
-                    value = value.get("reference")
-                if not isinstance(value, str) or not value:
-                    raise bad_parameter(name, "Send it as text.", "请以文本发送。")
-                return value
-        return None
-
-    def day(self, name: str) -> datetime.date:
-        """Return a calendar day."""
-        try:
-            return datetime.date.fromisoformat(self.text(name))
-        except ValueError:
-            raise bad_parameter(name, "Write YYYY-MM-DD.", "请写成 YYYY-MM-DD。") from None
-
-    def packages(self) -> dict[str, Decimal]:
-        """Return the packages with the price of each; parts `definition` and `price`."""
-        found = {}
-        for part in self.parts:
-            if part["name"] == "package":
-                inner = Given(parts_of(part.get("part")))
-                price = next((value_of(p) for p in inner.parts if p["name"] == "price"), 0)
-                amount = price.get("value", 0) if isinstance(price, Mapping) else price
-                found[inner.text("definition")] = Decimal(str(amount))
-        if not found:
-            raise bad_parameter("package", "Give at least one package.", "请至少选择一个服务包。")
-        return found
-
-    def signing(self) -> Signing:
-        """Return both signatures."""
-        signatures = {}
-        for side in ("resident", "doctor"):
-            name = f"{side}Signature"
-            part = next((p for p in self.parts if p["name"] == name), {})
-            signature = part.get("valueSignature")
-            if not isinstance(signature, Mapping):
-                raise bad_parameter(
-                    name, "Send it as valueSignature.", "请以 valueSignature 发送。"
-                )
-            signatures[side] = signature
-        return Signing(
-            resident=self.text("residentParty"),
-            doctor=self.text("doctorParty"),
-            signatures=signatures,
-            agreement_hash=self.text("agreementHash"),
-            evidence=tuple(signatures.values()),
-        )
+MOST_AT_ONCE = 200
+"""Contracts that one request may reassign; they are one commit."""
+_INSTANCE: frozenset[Level] = frozenset({"instance"})
+_BOTH: frozenset[Level] = frozenset({"type", "instance"})
 
 
-def contract_operations() -> tuple[Promise, ...]:
-    """Return the operations as the registry wants them."""
-    rows: tuple[tuple[str, Handler, frozenset[Level]], ...] = (
-        ("submit-application", submit_application, frozenset({"type", "instance"})),
-        *(
-            (code, _on_instance(step), frozenset[Level]({"instance"}))
-            for code, step in _STEPS.items()
-        ),
-    )
-    return tuple(
-        Promise(
-            code=code,
-            definition=f"{BASE}/OperationDefinition/Contract-{code}",
-            levels=levels,
-            types=frozenset({"Contract"}),
-            handler=handler,
-            affects_state=True,
-        )
-        for code, handler, levels in rows
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContractOperations:
+    """The operations and what others lend them.
 
+    `may_sign` says which doctors may, `find_payment` what settled an invoice, `following` what
+    begins and ends with a contract.
+    """
 
-async def submit_application(hub: Hub, request: Request) -> Answer:
-    """Take an application, or one again that was supplemented (at the instance)."""
-    if request.address.id:
-        return await _on_instance(
-            lambda given, around, contract: lifecycle.resubmit(
-                around, contract, given.text("agreementHash")
+    following: Following
+    may_sign: MaySign = may_sign_by_record
+    find_payment: FindPayment = settled_invoice
+
+    def promises(self) -> tuple[Promise, ...]:
+        """Return the operations as the registry wants them."""
+        rows: list[tuple[str, Handler, frozenset[Level]]] = [
+            ("submit-application", self.submit_application, _BOTH),
+            ("sign", self.sign, _BOTH),
+            ("agreement", self.agreement, frozenset[Level]({"type"})),
+            ("confirm-payment", self.confirm_payment, _INSTANCE),
+            ("delegate", self.delegate, _INSTANCE),
+            ("reassign", self.reassign, _BOTH),
+            ("cancel-delegation", self.cancel_delegation, _INSTANCE),
+            *((code, self.on_instance(step), _INSTANCE) for code, step in STEPS.items()),
+        ]
+        return tuple(
+            Promise(
+                code=code,
+                definition=f"{BASE}/OperationDefinition/Contract-{code}",
+                levels=levels,
+                types=frozenset({"Contract"}),
+                handler=handler,
+                affects_state=code != "agreement",
             )
-        )(hub, request)
-    given = Given(parameters_in(hub, request))
-    contract_id = given.maybe("contractId") or str(uuid.uuid4())
-    application = Application(
-        contract_id=contract_id,
-        number=given.maybe("number") or contract_id,
-        resident=given.text("resident"),
-        team=given.text("team"),
-        packages=given.packages(),
-        start=given.day("start"),
-        end=given.day("end"),
-        agreement_hash=given.text("agreementHash"),
-        mode=given.maybe("mode") or "consulting-room",
-        pay_first=any(p["name"] == "payFirst" and value_of(p) is True for p in given.parts),
-    )
-
-    async def work(transaction: Transaction) -> Answer:
-        around = await _surroundings(
-            request, transaction, application.resident, application.team, [*application.packages]
-        )
-        return await _carry_out(
-            hub, request, transaction, lifecycle.submit(around, application), 201
+            for code, handler, levels in rows
         )
 
-    return await once(hub, request, work)
-
-
-def _on_instance(step: Step) -> Handler:
-    async def handle(hub: Hub, request: Request) -> Answer:
+    async def submit_application(self, hub: Hub, request: Request) -> Answer:
+        """Take an application, or one again that was supplemented (at the instance)."""
+        if request.address.id:
+            return await self.on_instance(resubmit)(hub, request)
         given = Given(parameters_in(hub, request))
 
         async def work(transaction: Transaction) -> Answer:
-            contract = await _locked(transaction, request.address.id)
-            packages = {*content.packages_of(contract)}
-            if any(part["name"] == "package" for part in given.parts):
-                packages |= given.packages().keys()
-            team = given.maybe("team") or content.team_of(contract)
-            resident = content.resident_of(contract)
-            around = await _surroundings(request, transaction, resident, team, sorted(packages))
-            return await _carry_out(hub, request, transaction, step(given, around, contract), 200)
+            wish = await self._application(transaction, given)
+            around = await self._around_wish(hub, request, transaction, wish, None)
+            wish = await self._with_agreement(transaction, given, around, wish)
+            decision = application.submit(around, wish)
+            return await carry_out(request, transaction, self.following, decision, around, 201)
 
         return await once(hub, request, work)
 
-    return handle
+    async def sign(self, hub: Hub, request: Request) -> Answer:
+        """Sign a reviewed contract, or apply and sign in one step (at the type)."""
+        given = Given(parameters_in(hub, request))
+        signed = given.signing()
 
+        async def work(transaction: Transaction) -> Answer:
+            if request.address.id:
+                contract, around = await self._read(hub, request, transaction, given)
+                status = 200
 
-async def _locked(transaction: Transaction, id_: str) -> Resource:
-    found = await transaction.read_for_update([("Contract", id_)])
-    if ("Contract", id_) not in found:
-        raise NotFound(
-            Issue(
-                code="not-found",
-                key="not-found",
-                text_en=f"Contract/{id_} is not known",
-                text_zh=f"Contract/{id_} 不存在",
-                fix_en="Check the id, or search for the contract by its resident.",
-                fix_zh="请核对标识，或按居民检索协议。",
-                expression="Contract.id",
+                def decide() -> Decision:
+                    return signing.sign(around, contract, signed)
+            else:
+                wish = await self._application(transaction, given)
+                around = await self._around_wish(hub, request, transaction, wish, signed)
+                wish = await self._with_agreement(transaction, given, around, wish)
+                contract = application.drafted(around, wish)
+                status = 201
+
+                def decide() -> Decision:
+                    return signing.sign_at_once(around, wish, signed)
+
+            decision = decide()
+            if not signed.is_offline:
+                return await carry_out(
+                    request, transaction, self.following, decision, around, status
+                )
+            try:
+                async with transaction.savepoint():
+                    return await carry_out(
+                        request, transaction, self.following, decision, around, status
+                    )
+            except EditConflict as conflict:
+                if not is_taken(conflict):
+                    raise
+            late = signing.reject_taken(around, contract, signed)
+            return await carry_out(request, transaction, self.following, late, around, status)
+
+        return await once(hub, request, work)
+
+    async def confirm_payment(self, hub: Hub, request: Request) -> Answer:
+        """Note that the invoice of a contract was paid."""
+        given = Given(parameters_in(hub, request))
+        invoice = given.text("invoice")
+
+        async def work(transaction: Transaction) -> Answer:
+            contract, around = await self._read(hub, request, transaction, given)
+            require_lawful(contract, Event.PAY)
+            payment = await self.find_payment(transaction, invoice)
+            if payment is None:
+                raise refuse(
+                    "payment-open",
+                    "The invoice is not known or not paid",
+                    "账单不存在或尚未支付",
+                    "Wait until Invoice.status is balanced, then confirm again.",
+                    "请待账单支付完成（Invoice.status 为 balanced）后重试。",
+                    "Invoice.status",
+                )
+            decision = signing.pay(around, contract, payment)
+            return await carry_out(request, transaction, self.following, decision, around)
+
+        return await once(hub, request, work)
+
+    async def delegate(self, hub: Hub, request: Request) -> Answer:
+        """Let another doctor or team stand in for a while."""
+        given = Given(parameters_in(hub, request))
+
+        async def work(transaction: Transaction) -> Answer:
+            contract, around = await self._read(hub, request, transaction, given, locks_team=True)
+            require_lawful(contract, Event.DELEGATE)
+            wish = given.delegation(around.now, around.actor)
+            kind, _, id_ = wish.to.partition("/")
+            known = await transaction.read_current([(kind, id_)]) if id_ else {}
+            if kind in ("Practitioner", "CareTeam") and (kind, id_) not in known:
+                raise unknown(kind, id_)
+            decision = delegation.delegate(around, contract, wish)
+            return await carry_out(request, transaction, self.following, decision, around)
+
+        return await once(hub, request, work)
+
+    async def cancel_delegation(self, hub: Hub, request: Request) -> Answer:
+        """Take a delegation back before its time."""
+        given = Given(parameters_in(hub, request))
+        key = key_of(given.text("task"), "Task", "task")
+
+        async def work(transaction: Transaction) -> Answer:
+            contract, around = await self._read(hub, request, transaction, given, locks_team=True)
+            task = (await transaction.read_for_update([key])).get(key)
+            if task is None or task.get("focus", {}).get("reference") != content.reference_to(
+                contract
+            ):
+                raise unknown(*key)
+            decision = delegation.cancel(around, contract, task, given.maybe("reason") or "")
+            return await carry_out(request, transaction, self.following, decision, around)
+
+        return await once(hub, request, work)
+
+    async def reassign(self, hub: Hub, request: Request) -> Answer:
+        """Give one contract to another team, or many of them (at the type), each or not at all."""
+        if request.address.id:
+            return await self.on_instance(reassign)(hub, request)
+        given = Given(parameters_in(hub, request))
+        ids = sorted({key_of(one, "Contract", "contract")[1] for one in given.texts("contract")})
+        if not 0 < len(ids) <= MOST_AT_ONCE:
+            raise bad_parameter(
+                "contract",
+                f"Name 1 to {MOST_AT_ONCE} contracts as Contract/id.",
+                f"请给出 1 至 {MOST_AT_ONCE} 份协议（Contract/id）。",
             )
+
+        async def work(transaction: Transaction) -> Answer:
+            refused: list[dict[str, Any]] = []
+            for id_ in ids:
+                address = dataclasses.replace(request.address, id=id_)
+                single = dataclasses.replace(request, address=address)
+                try:
+                    async with transaction.savepoint():
+                        contract, around = await self._read(hub, single, transaction, given)
+                        decision = reassign(given, around, contract, None)
+                        await carry_out(single, transaction, self.following, decision, around)
+                except (BusinessRule, NotFound) as no:
+                    refused.append(_refused(id_, no))
+            done = {"name": "reassigned", "valueInteger": len(ids) - len(refused)}
+            return parameters_answer([done, *refused])
+
+        return await once(hub, request, work)
+
+    def on_instance(self, step: Step) -> Handler:
+        """Return the handler of a step that needs nothing beside the surroundings."""
+
+        async def handle(hub: Hub, request: Request) -> Answer:
+            given = Given(parameters_in(hub, request))
+
+            async def work(transaction: Transaction) -> Answer:
+                contract, around = await self._read(hub, request, transaction, given)
+                agreement = await self._agreement(
+                    transaction, given, around, lambda: terms_of(given, contract)
+                )
+                decision = step(given, around, contract, agreement)
+                return await carry_out(request, transaction, self.following, decision, around)
+
+            return await once(hub, request, work)
+
+        return handle
+
+    async def _read(
+        self,
+        hub: Hub,
+        request: Request,
+        transaction: Transaction,
+        given: Given,
+        *,
+        locks_team: bool = False,
+    ) -> tuple[Resource, Surroundings]:
+        contract, tasks = await locked_contract(transaction, request.address.id)
+        missing = unknown("Contract", request.address.id)
+        require_agreement(contract)
+        resident = content.resident_of(contract)
+        await require_may_act(hub, request, transaction, resident, missing)
+        packages = {*content.packages_of(contract)}
+        if given.named("package"):
+            packages |= given.packages().keys()
+        around = await surroundings(
+            request,
+            transaction,
+            resident=resident,
+            team=given.maybe("team") or content.team_of(contract),
+            packages=sorted(packages),
+            contract=contract,
+            tasks=tasks,
+            relative=given.maybe("residentParty"),
+            locks_team=locks_team,
+            may_sign=self.may_sign,
         )
-    return found[("Contract", id_)]
+        return contract, around
+
+    async def _around_wish(
+        self,
+        hub: Hub,
+        request: Request,
+        transaction: Transaction,
+        wish: Application,
+        signed: Signing | None,
+    ) -> Surroundings:
+        missing = no_resident()
+        await require_may_act(hub, request, transaction, wish.resident, missing)
+        return await surroundings(
+            request,
+            transaction,
+            resident=wish.resident,
+            team=wish.team,
+            packages=[*wish.packages],
+            relative=signed.resident if signed else None,
+            may_sign=self.may_sign,
+        )
+
+    async def agreement(self, hub: Hub, request: Request) -> Answer:
+        """Return the text to be read and its digest, before anything is applied for."""
+        given = Given(parameters_in(hub, request))
+        async with hub.store.begin() as transaction:
+            wish = await self._application(transaction, given)
+            around = await self._around_wish(hub, request, transaction, wish, None)
+            terms = terms_of_wish(wish)
+            template = given.maybe("template") or TEMPLATE
+            made = await composed(transaction, self.following, around, terms, template)
+        return parameters_answer(
+            [
+                {"name": "text", "valueString": made.text},
+                {"name": "agreementHash", "valueString": made.digest},
+                {"name": "template", "valueReference": {"reference": made.template}},
+            ]
+        )
+
+    async def _with_agreement(
+        self, transaction: Transaction, given: Given, around: Surroundings, wish: Application
+    ) -> Application:
+        made = await self._agreement(transaction, given, around, lambda: terms_of_wish(wish))
+        return dataclasses.replace(wish, agreement=made)
+
+    async def _agreement(
+        self,
+        transaction: Transaction,
+        given: Given,
+        around: Surroundings,
+        terms: Callable[[], Terms],
+    ) -> Agreement | None:
+        """Return the agreement that the template given makes; None where none is given."""
+        template = given.maybe("template")
+        if template is None:
+            return None
+        return await composed(transaction, self.following, around, terms(), template)
+
+    async def _application(self, transaction: Transaction, given: Given) -> Application:
+        contract_id = given.maybe("contractId") or str(uuid.uuid4())
+        token = given.maybe("invitation")
+        invitation = await read_invitation(transaction, token) if token else None
+        read_at = given.instant("readAt")
+        return Application(
+            contract_id=contract_id,
+            number=given.maybe("number") or contract_id,
+            resident=given.text("resident"),
+            team=invitation.team if invitation else given.text("team"),
+            packages=given.packages(),
+            start=given.day("start"),
+            end=given.day("end"),
+            agreement_hash=given.maybe("agreementHash") or "",
+            mode="qr" if invitation else given.maybe("mode") or "consulting-room",
+            pay_first=given.flag("payFirst"),
+            edits=given.edits(),
+            reader=given.maybe("reader") or "",
+            read_at=read_at and min(read_at, datetime.datetime.now(datetime.UTC)),
+        )
 
 
-async def _surroundings(
-    request: Request, transaction: Transaction, resident: str, team: str, packages: list[str]
-) -> Surroundings:
-    """Read the facts of a decision; the resident is kept from other writers until the end."""
-    key = _key_of(resident, "Patient", "resident")
-    residents = await transaction.read_for_update([key])
-    if key not in residents:
-        raise bad_parameter("resident", "Name a Patient that exists.", "请指定已建档的居民。")
-    others = [_key_of(team, "CareTeam", "team")]
-    others += [_key_of(package, "PlanDefinition", "package") for package in packages]
-    known = await transaction.read_current(others)
-    found_team = known.get(others[0], {})
-    now = datetime.datetime.now(datetime.UTC)
-    doctors = [
-        ("Practitioner", reference.partition("/")[2])
-        for participant in found_team.get("participant", ())
-        if (reference := participant.get("member", {}).get("reference", "")).startswith(
-            "Practitioner/"
-        )
+def _refused(id_: str, problem: Problem) -> dict[str, Any]:
+    parts = [
+        {"name": "contract", "valueReference": {"reference": f"Contract/{id_}"}},
+        {"name": "outcome", "resource": to_operation_outcome(problem.issues)},
     ]
-    practitioners = await transaction.read_current(doctors) if doctors else {}
-    plans = {"/".join(k): plan for k, plan in known.items() if k[0] == "PlanDefinition"}
-    return Surroundings(
-        now=now,
-        actor=request.caller.fhir_user or request.caller.subject,
-        resident=residents[key],
-        packages=plans,
-        team=found_team,
-        qualified=frozenset("/".join(k) for k, p in practitioners.items() if _may_sign(p)),
-        prices={reference: _price_of(plan) for reference, plan in plans.items()},
-        ids=[str(uuid.uuid4()) for _ in range(3)],
-    )
-
-
-def _key_of(reference: str, type_: str, name: str) -> tuple[str, str]:
-    kind, _, id_ = reference.partition("/")
-    if kind != type_ or not id_ or "/" in id_:
-        raise bad_parameter(name, f"Write {type_}/id.", f"请写成 {type_}/id。")
-    return kind, id_
-
-
-def _may_sign(practitioner: Resource) -> bool:
-    """Say whether a doctor is active and has a qualification that was reviewed."""
-    return practitioner.get("active") is not False and bool(practitioner.get("qualification"))
-
-
-def _price_of(plan: Resource) -> Decimal:
-    for extension in plan.get("extension", ()):
-        if extension.get("url") == PRICE:
-            return Decimal(str(extension["valueMoney"]["value"]))
-    return Decimal(0)
-
-
-async def _carry_out(
-    hub: Hub, request: Request, transaction: Transaction, decision: Decision, status: int
-) -> Answer:
-    operations = [_operation(effect) for effect in decision.effects]
-    for operation in operations:
-        if isinstance(operation, Update):
-            require_valid(operation.resource)
-
-    async def apply() -> Any:
-        return await transaction.apply(operations, context=context_of(request))
-
-    written = await guarded(hub, request, transaction, operations, apply)
-    own = content.reference_to(decision.contract)
-    version = next(one.version for one in written if f"{one.version.type}/{one.version.id}" == own)
-    headers = ((b"location", f"{request.base}/{own}/_history/{version.version}".encode()),)
-    return Answer(status=status, body=version.body, kind="resource", headers=headers)
-
-
-def _operation(effect: Effect) -> Operation:
-    if isinstance(effect, Put):
-        resource = resource_json.parse(resource_json.dump(effect.resource))
-        return Update(resource=resource)
-    if isinstance(effect, Hold):
-        return Claim(
-            kind=effect.kind,
-            key=effect.key,
-            holder=effect.holder,
-            period=(effect.start, effect.end),
-        )
-    return Release(kind=effect.kind, holder=effect.holder)
-
-
-def _renew(given: Given, around: Surroundings, contract: Resource) -> Decision:
-    contract_id = given.maybe("contractId") or str(uuid.uuid4())
-    return lifecycle.renew(
-        around,
-        contract,
-        contract_id=contract_id,
-        number=given.maybe("number") or contract_id,
-        end=given.day("end"),
-        signing=given.signing(),
-    )
-
-
-def _terminate(given: Given, around: Surroundings, contract: Resource) -> Decision:
-    require_lawful(contract, Event.TERMINATE)
-    return lifecycle.terminate(around, contract, given.text("reason"))
-
-
-_STEPS: Mapping[str, Step] = {
-    "review": lambda given, around, contract: lifecycle.review(
-        around, contract, given.text("verdict"), given.maybe("reason") or ""
-    ),
-    "sign": lambda given, around, contract: lifecycle.sign(around, contract, given.signing()),
-    "amend": lambda given, around, contract: lifecycle.amend(
-        around, contract, given.packages(), given.text("agreementHash")
-    ),
-    "reassign": lambda given, around, contract: lifecycle.reassign(
-        around, contract, given.text("team")
-    ),
-    "renew": _renew,
-    "terminate": _terminate,
-    "dispute": lambda given, around, contract: lifecycle.dispute(
-        around, contract, given.text("complaint")
-    ),
-    "resolve": lambda given, around, contract: lifecycle.resolve(
-        around, contract, given.text("outcome")
-    ),
-    "void": lambda given, around, contract: lifecycle.void(around, contract, given.text("reason")),
-}
+    return {"name": "refused", "part": parts}

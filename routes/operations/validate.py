@@ -28,6 +28,12 @@ async def validate(hub: Hub, request: Request) -> Answer:
     profile = text_of(parameters, "profile")
     if mode is not None and mode not in _MODES:
         raise bad_parameter("mode", "Use create, update, delete or profile.", "请使用规定的 mode。")
+    if mode == "profile" and profile is None:
+        raise bad_parameter(
+            "profile",
+            "Name the profile to judge by, as its canonical address.",
+            "请以规范地址指明校验所依据的 profile。",
+        )
     if mode == "delete":
         await version_asked_for(hub, request)
         return outcome(200, [_ALL_WELL])
@@ -39,6 +45,8 @@ async def validate(hub: Hub, request: Request) -> Answer:
     if not any(issue.severity in {"error", "fatal"} for issue in issues):
         await hub.refresh_definitions()
         issues += hub.check_profiles(resource, (profile,) if profile else ())
+        if resource.get("resourceType") == "QuestionnaireResponse":
+            issues += await hub.check_answers(resource)
     if is_bare and issues:
         issues = with_places(read(request.body), issues)
     return outcome(200, issues or [_ALL_WELL])

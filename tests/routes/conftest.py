@@ -44,6 +44,7 @@ def serve(database_url: str, notes: list[Access]) -> Serve:
     @asynccontextmanager
     async def served(**choices: Any) -> AsyncIterator[httpx.AsyncClient]:
         limits = choices.pop("limits", Limits())
+        operations = choices.pop("operations", ())
         async with make_pool(database_url, size=8) as pool:
             store = Store(pool)
             usual = Hub(
@@ -55,7 +56,7 @@ def serve(database_url: str, notes: list[Access]) -> Serve:
             )
             hub = replace(usual, **choices)
             config = uvicorn.Config(
-                create_app(hub),
+                create_app(hub, operations=operations),
                 port=0,
                 http=deadline_protocol(limits),
                 log_config=None,

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from fhir_store.authorization import EVERYTHING, Authorization
-from routes.bearer import ANYBODY, Caller, not_authenticated
+from routes.bearer import ANYBODY, Caller, Emergency, not_authenticated
+from routes.consents import PROXY_SCOPES
 from routes.scopes import parse_scopes
 
 pytestmark = pytest.mark.anyio
@@ -56,6 +57,8 @@ def caller(scope: str, **more: Any) -> Caller:
     return Caller(subject=scope.split("/")[0], client="test", scopes=parse_scopes(scope), **more)
 
 
+EMERGENCY = Emergency(patient="Patient/own", reason="unconscious")
+BY_IDENTIFIER = Emergency(patient="urn:m|own", reason="unconscious")
 ROLES: dict[str, Caller] = {
     "patient": caller("patient/*.cruds", patient="own"),
     "patient v1": caller("patient/*.read", patient="own"),
@@ -66,15 +69,53 @@ ROLES: dict[str, Caller] = {
     "user relative": caller("user/*.rs", fhir_user="RelatedPerson/mother"),
     "clinician by organisation": caller("user/*.cruds", fhir_user="Practitioner/d1"),
     "clinician by team": caller("user/*.cruds", fhir_user="Practitioner/d2"),
+    "launched relative": caller("patient/*.rs", patient="own", fhir_user="RelatedPerson/mother"),
+    "relative launched elsewhere": caller(
+        "patient/*.rs", patient="other", fhir_user="RelatedPerson/mother"
+    ),
+    "relative without consent": caller("user/*.rs", fhir_user="RelatedPerson/aunt"),
+    "relative of an ended consent": caller("user/*.rs", fhir_user="RelatedPerson/uncle"),
+    "relative of a withdrawn consent": caller("user/*.rs", fhir_user="RelatedPerson/cousin"),
+    "relative who may pay": caller("user/*.rs", fhir_user="RelatedPerson/grandmother"),
+    "relative no longer": caller("user/*.rs", fhir_user="RelatedPerson/former"),
+    "relative refused": caller("user/*.rs", fhir_user="RelatedPerson/refused"),
+    "clinician refused": caller("user/*.cruds", fhir_user="Practitioner/d4"),
+    "clinician refused at patient level": caller(
+        "patient/*.rs", patient="own", fhir_user="Practitioner/d4"
+    ),
+    "clinician of a refused organisation": caller("user/*.cruds", fhir_user="Practitioner/d5"),
+    "clinician of a refused team": caller("user/*.cruds", fhir_user="Practitioner/d7"),
+    "clinician refused inside": caller("user/*.cruds", fhir_user="Practitioner/d8"),
+    "clinician once refused": caller("user/*.cruds", fhir_user="Practitioner/d9"),
+    "clinician refused for research": caller("user/*.cruds", fhir_user="Practitioner/d10"),
+    "clinician in an emergency": caller(
+        "user/*.cruds", fhir_user="Practitioner/d6", emergency=EMERGENCY
+    ),
+    "refused clinician in an emergency": caller(
+        "user/*.cruds", fhir_user="Practitioner/d5", emergency=BY_IDENTIFIER
+    ),
+    "emergency without a role": caller(
+        "user/*.cruds", fhir_user="Practitioner/d3", emergency=EMERGENCY
+    ),
+    "emergency of a relative": caller(
+        "user/*.cruds", fhir_user="RelatedPerson/aunt", emergency=EMERGENCY
+    ),
     "clinician of nobody": caller("user/*.cruds", fhir_user="Practitioner/d3"),
     "user without name": caller("user/*.cruds"),
     "writer only": caller("system/*.cud"),
     "system": caller("system/*.cruds"),
     "no scope": caller("openid"),
 }
+# What consents and emergencies change; asked at a type of each way to belong to a patient.
+CONSENT_ROLES = {
+    one for one in ROLES if "relative " in one or "refuse" in one or "emergency" in one
+}
+CONSENT_TYPES = {"Patient", "Observation", "Immunization"}
 OWN_ROLES = {
     *("patient", "patient v1", "user patient", "user relative"),
-    *("clinician by organisation", "clinician by team"),
+    *("clinician by organisation", "clinician by team", "launched relative"),
+    *("clinician once refused", "clinician refused for research"),
+    *("clinician in an emergency", "refused clinician in an emergency"),
 }
 
 
@@ -126,6 +167,60 @@ def team(id_: str, patient: str, practitioner: str, status: str) -> dict[str, An
     }
 
 
+def relative(id_: str, **more: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "RelatedPerson",
+        "id": id_,
+        "patient": {"reference": "Patient/own"},
+        **more,
+    }
+
+
+def consent(id_: str, provision: dict[str, Any], status: str = "active") -> dict[str, Any]:
+    return {
+        "resourceType": "Consent",
+        "id": id_,
+        "status": status,
+        "scope": {"coding": [{"system": SCOPES, "code": "patient-privacy"}]},
+        "category": [{"text": "授权 (authorisation)"}],
+        "patient": {"reference": "Patient/own"},
+        "policy": [{"uri": "urn:example:policy"}],
+        "provision": provision,
+    }
+
+
+def rule(kind: str, actor: str, **more: Any) -> dict[str, Any]:
+    role = {"text": "被授权人 (actor)"}
+    return {"type": kind, "actor": [{"role": role, "reference": {"reference": actor}}], **more}
+
+
+def proxy(id_: str, scope: str, status: str = "active", **more: Any) -> dict[str, Any]:
+    action = [{"coding": [{"system": PROXY_SCOPES, "code": scope}]}]
+    return consent(
+        f"proxy-{id_}", rule("permit", f"RelatedPerson/{id_}", action=action, **more), status
+    )
+
+
+SCOPES = "http://terminology.hl7.org/CodeSystem/consentscope"
+PAST = {"start": "2001-01-01", "end": "2002-01-01"}
+RESEARCH = [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HRESCH"}]
+CONSENTS: list[dict[str, Any]] = [
+    *(relative(one) for one in ("mother", "aunt", "uncle", "cousin", "grandmother", "refused")),
+    relative("former", active=False),
+    proxy("mother", "view", period={"start": "2001-01-01", "end": "2999-01-01"}),
+    proxy("uncle", "view", period=PAST),
+    proxy("cousin", "view", status="inactive"),
+    proxy("grandmother", "pay"),
+    proxy("former", "view"),
+    proxy("refused", "view"),
+    consent("no-1", rule("deny", "RelatedPerson/refused")),
+    consent("no-2", rule("deny", "Practitioner/d4")),
+    consent("no-3", rule("deny", "Organization/block")),
+    consent("no-4", rule("deny", "CareTeam/t7")),
+    consent("no-5", {"provision": [rule("deny", "Practitioner/d8")]}),
+    consent("no-6", rule("deny", "Practitioner/d9", period=PAST)),
+    consent("no-7", rule("deny", "Practitioner/d10", purpose=RESEARCH)),
+]
 BACKGROUND: list[dict[str, Any]] = [
     {"resourceType": "Organization", "id": "root", "name": "r"},
     {
@@ -135,18 +230,25 @@ BACKGROUND: list[dict[str, Any]] = [
         "partOf": {"reference": "Organization/root"},
     },
     {"resourceType": "Organization", "id": "elsewhere", "name": "e"},
-    *({"resourceType": "Practitioner", "id": f"d{number}"} for number in (1, 2, 3)),
+    *(
+        {"resourceType": "Organization", "id": id_, "name": id_, **more}
+        for id_, more in (
+            ("block", {}),
+            ("annex", {"partOf": {"reference": "Organization/block"}}),
+            ("remote", {}),
+        )
+    ),
+    *({"resourceType": "Practitioner", "id": f"d{number}"} for number in range(1, 11)),
     role_of("d1", "root", active=True),
     # None of these gives anything: ended, or not active.
     role_of("d3", "root", active=False),
     role_of("d3", "child", period={"end": "2001-01-01"}),
-    {
-        "resourceType": "RelatedPerson",
-        "id": "mother",
-        "patient": {"reference": "Patient/own"},
-    },
+    role_of("d5", "annex"),
+    role_of("d6", "remote"),
     team("t1", "own", "d2", "active"),
     team("t2", "other", "d2", "inactive"),
+    *(team(f"t{number}", "own", f"d{number}", "active") for number in (4, 5, 7, 8, 9, 10)),
+    *CONSENTS,
 ]
 
 
@@ -255,6 +357,8 @@ def bearer(role: str) -> dict[str, str]:
 def cells(path: Path) -> Iterator[Cell]:
     for role in ROLES:
         for type_ in path.types:
+            if role in CONSENT_ROLES and type_ not in CONSENT_TYPES:
+                continue
             for owner in OWNERS:
                 expected = may_see(role, type_, owner)
                 if path.also_patient:

@@ -150,3 +150,19 @@ async def test_only_who_may_read_every_audit_event_sees_the_hub_s_own(
         assert read.status_code == (200 if sees else 404 if status == 200 else 403)
         later = await client.get("/AuditEvent?_cursor=audit.4611686018427387904-0")
         assert later.status_code == (200 if sees else 400 if status == 200 else 403)
+
+
+@pytest.mark.parametrize("id_", ["17-3", "999999999999999999-0"])
+async def test_no_client_stores_an_event_under_an_id_of_the_hub_s_own(serve: Any, id_: str) -> None:
+    async with serve() as client:
+        sent = {**STORED, "id": id_}
+        refused = await client.put(f"/AuditEvent/{id_}", json=sent, headers=JSON)
+        assert refused.status_code == 400
+        assert refused.json()["issue"][0]["details"]["coding"][0]["code"] == "audit-event-id"
+        entry = {"request": {"method": "PUT", "url": f"AuditEvent/{id_}"}, "resource": sent}
+        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+        assert (await client.post("", json=bundle, headers=JSON)).status_code == 400
+        mended = await client.post("/AuditEvent", json=sent, headers=JSON)
+        assert mended.status_code == 201
+        other = {**STORED, "id": f"x{id_}"}
+        assert (await client.put(f"/AuditEvent/x{id_}", json=other, headers=JSON)).is_success

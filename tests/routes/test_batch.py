@@ -152,24 +152,54 @@ async def test_a_transaction_under_an_idempotency_key_happens_once(serve: Any) -
         assert len((await client.get("/Patient/_history")).json()["entry"]) == 1
 
 
-async def test_a_synthetic_record_loads_and_counts_right(
+async def test_synthetic_records_load_read_back_and_count_right(
     serve: Any, shared_data: pathlib.Path
 ) -> None:
     folder = shared_data / "synthea-r4"
     first = sorted(folder.glob("practitioner*.json"))
-    files = [*first, *sorted(set(folder.glob("*.json")) - set(first))[:2]]
-    expected: Counter[str] = Counter()
+    files = [*first, *sorted(set(folder.glob("*.json")) - set(first))]
+    assert len(files) == 13
+    expected: dict[str, Any] = {}
     async with serve() as client:
         for file in files:
-            sent = file.read_bytes()
-            for item in json.loads(sent)["entry"]:
-                expected[item["resource"]["resourceType"]] += 1
-            answer = await client.post("", content=sent, headers=JSON)
+            sent = file.read_text()
+            answer = await client.post("", content=sent.encode(), headers=JSON)
             assert answer.status_code == 200, answer.text[:500]
-        found: Counter[str] = Counter()
+            expected |= _as_written(sent, answer.json())
+        found: dict[str, Any] = {}
         url: str | None = "/_history?_count=500"
         while url:
-            page = (await client.get(url)).json()
-            found.update(item["resource"]["resourceType"] for item in page.get("entry", []))
+            page = json.loads((await client.get(url)).text, parse_float=str)
+            for item in page.get("entry", []):
+                resource = item["resource"]
+                found[f"{resource['resourceType']}/{resource['id']}"] = _without_version(resource)
             url = {link["relation"]: link["url"] for link in page["link"]}.get("next")
-        assert found == expected
+    assert Counter(one.partition("/")[0] for one in found) == Counter(
+        one.partition("/")[0] for one in expected
+    )
+    assert found == expected
+
+
+def _as_written(sent: str, answer: Any) -> dict[str, Any]:
+    """What the server must hold: the resources under their new ids, naming each other by them."""
+    entries = json.loads(sent)["entry"]
+    places = [
+        one["response"]["location"].partition("/fhir/")[2].partition("/_history")[0]
+        for one in answer["entry"]
+    ]
+    for one, place in zip(entries, places, strict=True):
+        if "fullUrl" in one:
+            sent = sent.replace(f'"{one["fullUrl"]}"', f'"{place}"')
+    written = {}
+    for one, place in zip(json.loads(sent, parse_float=str)["entry"], places, strict=True):
+        written[place] = _without_version({**one["resource"], "id": place.partition("/")[2]})
+    return written
+
+
+def _without_version(resource: dict[str, Any]) -> dict[str, Any]:
+    meta = {
+        name: value
+        for name, value in resource.get("meta", {}).items()
+        if name not in {"versionId", "lastUpdated"}
+    }
+    return {name: one for name, one in resource.items() if name != "meta"} | {"meta": meta}

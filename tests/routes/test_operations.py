@@ -116,6 +116,19 @@ async def test_validate_judges_what_is_stored(serve: Any) -> None:
         assert (await client.get("/Patient/p2/$validate")).status_code == 404
         assert (await client.get("/Patient/p1/$validate?mode=delete")).status_code == 200
         assert (await client.get("/Patient/p1/$validate?mode=other")).status_code == 400
+        assert (await client.get("/Patient/p1/$validate?mode=profile")).status_code == 400
+        assert (await client.get("/Patient/p2/$validate?mode=delete")).status_code == 404
+        core = "http://hl7.org/fhir/StructureDefinition/Patient"
+        asked = f"/Patient/p1/$validate?mode=profile&profile={core}"
+        assert (await client.get(asked)).json()["issue"][0]["severity"] == "information"
+
+
+async def test_validate_compares_the_id_with_the_address_for_an_update(serve: Any) -> None:
+    async with serve() as client:
+        for id_, key in (("p1", "all-well"), ("p2", "id-differs")):
+            body = parameters(resource={**PATIENT, "id": id_}, mode="update")
+            answer = await client.post("/Patient/p1/$validate", json=body, headers=JSON)
+            assert answer.json()["issue"][0]["details"]["coding"][0]["code"] == key
 
 
 async def test_labels_are_read_added_and_removed(serve: Any) -> None:

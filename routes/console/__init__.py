@@ -1,0 +1,1 @@
+"""The console's pages and its own small API."""
