@@ -1,8 +1,6 @@
 """A fresh database for one benchmark, on the named server or on an embedded one of its own."""
 
 import contextlib
-import pathlib
-import tempfile
 import uuid
 from collections.abc import Iterator
 from urllib.parse import urlsplit, urlunsplit
@@ -10,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 
 from fhir_store.migrate import upgrade
-from ops.embedded_postgres import running
+from ops.embedded_postgres import temporary
 from ops.settings import Settings
 
 
@@ -20,9 +18,7 @@ def fresh_database() -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         server = Settings().database_url
         if server is None:
-            home = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qiao-b-")))
-            home.chmod(0o711)
-            server = stack.enter_context(running(home)).url
+            server = stack.enter_context(temporary("qiao-b-"))
         name = f"qiao_bench_{uuid.uuid4().hex[:12]}"
         url = urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
         _run(server, f'CREATE DATABASE "{name}"')

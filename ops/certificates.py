@@ -31,6 +31,27 @@ def province_tls(settings: Settings) -> ssl.SSLContext | None:
     return _read(lambda: client_context(authorities=authorities), "QIAO_PROVINCE_AUTHORITIES")
 
 
+def demo_tls(
+    settings: Settings, certificate: pathlib.Path | None, key: pathlib.Path | None
+) -> ssl.SSLContext | None:
+    """Return the context of a call to our own listener, which trusts its very certificate.
+
+    None where MLLP speaks plainly. `certificate` and `key` are ours, where callers must show one.
+    """
+    pinned = settings.mllp_certificate
+    if pinned is None:
+        return None
+
+    def make() -> ssl.SSLContext:
+        context = client_context(authorities=pinned, certificate=certificate, key=key)
+        # The certificate itself is known, whoever signed it and whatever name it bears.
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+    return _read(make, "QIAO_MLLP_CERTIFICATE, --certificate or --key")
+
+
 def sender_tls(
     authorities: pathlib.Path | None, certificate: pathlib.Path | None, key: pathlib.Path | None
 ) -> ssl.SSLContext | None:

@@ -12,10 +12,24 @@ class Channel:
 
     MLLP senders wait for an answer, so MSH-15 = NE is obeyed only with `answers="as-asked"`.
     Application acknowledgements of the enhanced mode go to the destination `application_acks`,
-    if one is named.
+    if the profile names an address for them.
     """
 
     name: str
     profile: ChannelProfile = field(default_factory=ChannelProfile)
     answers: Literal["always", "as-asked"] = "always"
     application_acks: str | None = None
+
+    @classmethod
+    def of(cls, profile: ChannelProfile) -> "Channel":
+        """Return the channel that a profile declares."""
+        answers: Literal["always", "as-asked"] = (
+            "as-asked" if profile.reply == "as-asked" else "always"
+        )
+        acks = f"{profile.name}-acks" if profile.application_acks else None
+        return cls(name=profile.name, profile=profile, answers=answers, application_acks=acks)
+
+    @property
+    def answers_when_applied(self) -> bool:
+        """Whether AA says that the message took effect."""
+        return self.profile.acknowledge == "applied"

@@ -1,20 +1,15 @@
 """`qiao audit`: whether the audit is untouched, and who did what."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-import psycopg
 import typer
 from psycopg import AsyncConnection
 
 from fhir_store.audit import Finding, Seal, seal, verify
 from fhir_store.audit_events import AuditQuery, list_events
-from ops.cli import CANNOT_REACH, CHECK_FAILED, USAGE
-from ops.database import database
-from ops.embedded_postgres import PostgresUnavailable
-from ops.settings import read_settings
+from ops.cli import CHECK_FAILED, USAGE
+from ops.command_database import with_database
 
 app = typer.Typer(
     help="Whether the audit is untouched, and who did what.",
@@ -29,7 +24,6 @@ _WORDS = {
     "chain-broken": "a seal was removed or put in",
     "head-missing": "the seals up to the given head are not all there",
 }
-_Result = TypeVar("_Result")
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -50,7 +44,7 @@ def verify_command(
             newest = sealed
         return newest, await verify(connection, head=wanted)
 
-    newest, findings = _with_database(work)
+    newest, findings = with_database(work, autocommit=True)
     for one in findings:
         if as_json:
             typer.echo(json.dumps({name: getattr(one, name) for name in one.__slots__}))
@@ -84,7 +78,7 @@ def list_command(
     async def work(connection: AsyncConnection[Any]) -> list[dict[str, Any]]:
         return list((await list_events(connection, query)).events)
 
-    for event in _with_database(work):
+    for event in with_database(work, autocommit=True):
         if as_json:
             typer.echo(json.dumps(event, ensure_ascii=False))
             continue
@@ -103,16 +97,3 @@ def _seal_of(text: str) -> Seal:
     except ValueError:
         typer.echo("--head is NUMBER:HASH, as the log says under 'audit head'.", err=True)
         raise typer.Exit(USAGE) from None
-
-
-def _with_database(work: Callable[[AsyncConnection[Any]], Awaitable[_Result]]) -> _Result:
-    async def run(url: str) -> _Result:
-        async with await AsyncConnection.connect(url, autocommit=True) as connection:
-            return await work(connection)
-
-    try:
-        with database(read_settings()) as url:
-            return asyncio.run(run(url))
-    except (PostgresUnavailable, psycopg.OperationalError) as failure:
-        typer.echo(f"{failure}\nNext: qiao doctor", err=True)
-        raise typer.Exit(CANNOT_REACH) from None

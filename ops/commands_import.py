@@ -7,29 +7,49 @@ import os
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
+import typer.core
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ops.cli import CANNOT_REACH, PARTIAL, USAGE
-from ops.database import database
-from ops.embedded_postgres import PostgresUnavailable
+from ops.cli import PARTIAL, USAGE
+from ops.command_database import reached_database
 from ops.importing import Outcome, Stretch, import_stretch, open_stretches, stretches_of, total_of
+from ops.residents_command import import_residents
 from ops.settings import read_settings
 
-app = typer.Typer(rich_markup_mode=None)
+
+class FilesUnlessNamed(typer.core.TyperGroup):
+    """Takes whatever is no command of its own for files."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command for files before arguments that name none."""
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = ["files", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=FilesUnlessNamed,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Bring data in: FHIR files (`qiao import FILE…`), or residents from a sheet.",
+)
+app.command("residents")(import_residents)
+# A process waits for the server for a third of its time, so one more than there are processors.
+WORKERS = (os.cpu_count() or 1) + 1
 _KINDS = {".ndjson", ".json"}
 
 
-@app.command("import")
+@app.command("files")
 def import_command(
     paths: Annotated[
         list[pathlib.Path],
         typer.Argument(help=".ndjson (a resource a line), .json (a Bundle), or folders of them."),
     ],
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = os.cpu_count() or 2,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = WORKERS,
     report: Annotated[
         pathlib.Path, typer.Option(help="Where refused lines are listed, one JSON a line.")
     ] = pathlib.Path("import-errors.ndjson"),
@@ -43,16 +63,12 @@ def import_command(
     Exit code 5 where some lines were refused; the report says which and why.
     """
     files = list(_files(paths))
-    try:
-        with database(read_settings()) as url:
-            stretches = [stretch for file in files for stretch in stretches_of(file)]
-            due = stretches if again else open_stretches(url, stretches)
-            begin = time.monotonic()
-            with report.open("a", encoding="utf-8") as listing:
-                outcomes = _import(url, due, workers, listing)
-    except PostgresUnavailable as failure:
-        typer.echo(f"{failure}\nNext: qiao doctor", err=True)
-        raise typer.Exit(CANNOT_REACH) from None
+    with reached_database(read_settings()) as url:
+        stretches = [stretch for file in files for stretch in stretches_of(file)]
+        due = stretches if again else open_stretches(url, stretches)
+        begin = time.monotonic()
+        with report.open("a", encoding="utf-8") as listing:
+            outcomes = _import(url, due, workers, listing)
     total = total_of(outcome.counts for outcome in outcomes)
     result = {
         "files": len(files),

@@ -6,7 +6,8 @@ import typer
 
 from fhir_store import queue_desk
 from fhir_store.inbox import STATES
-from ops.queue_output import actor, print_entry, print_rows, with_database
+from ops.command_database import with_database
+from ops.queue_output import actor, print_entry, print_rows
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Messages that came in.")
 

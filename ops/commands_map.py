@@ -1,11 +1,9 @@
 """`qiao map`: the workbench of the mappings; needs no running hub and no database."""
 
-import csv
 import json
 import pathlib
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -19,12 +17,14 @@ from mappings.channels.profile import ChannelProfile
 from mappings.coverage import Coverage, conditions_one_sided, cover, rows_never_fired
 from mappings.engine.library import Library, load
 from mappings.engine.rows import FaultyMaps
-from mappings.hl7.batch import split_batch
+from mappings.explain import explain as explain_rows
 from mappings.hl7.message import parse
 from mappings.put_back import PutBack
 from mappings.translate import Translator
 from mappings.translated import TranslatedMessage, Unmapped
 from ops.cli import CHECK_FAILED, USAGE
+from ops.map_messages import messages_of
+from ops.map_sheets import write_rows
 
 app = typer.Typer(
     help="Run, test, cover and explain the mappings.", no_args_is_help=True, rich_markup_mode=None
@@ -50,7 +50,7 @@ def run(
     """Translate messages and print a Bundle for each, one JSON line a message."""
     translator, profile = Translator(_library(maps)), _channel(channel)
     refused = False
-    for name, data in _messages(files):
+    for name, data in messages_of(files):
         result = translator.translate(data, profile)
         if isinstance(result, Unmapped):
             typer.echo(f"{name}: no map covers {result.event}", err=True)
@@ -145,7 +145,7 @@ def show_coverage(
     """
     library = _library(maps)
     translator = Translator(library, watched=True)
-    coverage = cover((data for _, data in _messages(files)), translator, _channel(channel))
+    coverage = cover((data for _, data in messages_of(files)), translator, _channel(channel))
     report = _report(library, coverage)
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))
@@ -210,39 +210,14 @@ def explain(
     maps: Maps = None,
 ) -> None:
     """Say in words what a row does, where it stands and what it loses."""
-    library = _library(maps)
-    wanted_map, _, wanted = row.rpartition("/")
     found = 0
-    for row_map in library.maps.values():
-        for one in row_map.rows:
-            if one.id != wanted or wanted_map not in {"", row_map.name}:
-                continue
-            found += 1
-            typer.echo(f"{row_map.name}/{one.id} ({row_map.file}:{one.line})")
-            typer.echo(f"  {library.classes[f'{row_map.name}/{one.id}']}: {_sentence(one)}")
+    for one in explain_rows(_library(maps), row):
+        found += 1
+        typer.echo(f"{one.map}/{one.row} ({one.file}:{one.line})")
+        typer.echo(f"  {one.kind}: {one.text}")
     if not found:
         typer.echo(f"no row {row}; ids look like PID-8", err=True)
         raise typer.Exit(USAGE)
-
-
-def _sentence(row: Any) -> str:
-    if row.ignore:
-        return f"{row.source} is not read: {row.ignore}"
-    origin = row.source or (f"the value {row.value!r}" if row.value is not None else row.py)
-    parts = [f"{origin} becomes {row.target or ', '.join(row.writes)}"]
-    for text, value in (
-        ("as type", row.use),
-        ("as a resource made by", row.refer),
-        ("by codec", row.codec),
-        ("through table", row.table),
-        ("when", row.when),
-        ("and back when", row.when_fhir),
-        ("only", row.only),
-        ("losing", row.loses),
-    ):
-        if value:
-            parts.append(f"{text} {value}")
-    return ", ".join(parts)
 
 
 @app.command()
@@ -258,7 +233,7 @@ def shadow(
     profile = _channel(channel)
     by_row: dict[str, list[str]] = defaultdict(list)
     count = 0
-    for name, data in _messages(files):
+    for name, data in messages_of(files):
         count += 1
         one, two = (translator.translate(data, profile) for translator in (before, after))
         rows = {**_rows(one), **_rows(two)}
@@ -330,46 +305,8 @@ def export(
     maps: Maps = None,
 ) -> None:
     """Write every row in the guide's column order, as CSV or Excel."""
-    library = _library(maps)
-    head = ["Map", "Identifier", "Source", "Condition", "FHIR Attribute", "Type", "Vocabulary"]
-    head += ["Assignment", "Class", "Loses or reason", "File", "Line"]
-    lines: list[list[str]] = [head]
-    for row_map in library.maps.values():
-        lines += [
-            [
-                row_map.name,
-                row.id,
-                row.source,
-                row.when,
-                row.target,
-                row.use or row.refer or row.codec,
-                row.table,
-                "" if row.value is None else str(row.value),
-                library.classes[f"{row_map.name}/{row.id}"],
-                row.loses or row.ignore,
-                row_map.file,
-                str(row.line),
-            ]
-            for row in row_map.rows
-        ]
-    if out.suffix == ".xlsx":
-        _write_workbook(out, lines)
-    else:
-        with out.open("w", encoding="utf-8-sig", newline="") as stream:
-            csv.writer(stream).writerows(lines)
-    typer.echo(f"wrote {len(lines) - 1} rows to {out}", err=True)
-
-
-def _write_workbook(out: pathlib.Path, lines: list[list[str]]) -> None:
-    import openpyxl  # a spreadsheet library is slow to import and rarely needed
-
-    workbook = openpyxl.Workbook()
-    sheet = workbook.active or workbook.create_sheet()
-    sheet.title = "rows"
-    for line in lines:
-        sheet.append(["'" + text if text[:1] in {"=", "+", "@"} else text for text in line])
-    sheet.freeze_panes = "A2"
-    workbook.save(out)
+    count = write_rows(_library(maps), out)
+    typer.echo(f"wrote {count} rows to {out}", err=True)
 
 
 def _library(folder: pathlib.Path | None) -> Library:
@@ -394,18 +331,6 @@ def _channel(folder: pathlib.Path | None) -> ChannelProfile:
         typer.echo(f"{folder} holds no channel", err=True)
         raise typer.Exit(USAGE)
     return next(iter(channels.values()))
-
-
-def _messages(paths: list[pathlib.Path]) -> Iterator[tuple[str, bytes]]:
-    """Yield name and bytes of every message in the files and folders; batches are split."""
-    for path in paths:
-        files = sorted(path.rglob("*.hl7")) if path.is_dir() else [path]
-        for file in files:
-            if not file.exists():
-                typer.echo(f"{file} does not exist", err=True)
-                raise typer.Exit(USAGE)
-            for data in split_batch(file.read_bytes()):
-                yield file.name, data
 
 
 def _text(file: pathlib.Path) -> str:

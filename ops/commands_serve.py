@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 import uvloop
 
-from ops.cli import CANNOT_REACH
-from ops.database import database
-from ops.embedded_postgres import PostgresUnavailable
+from mappings.engine.rows import FaultyMaps
+from ops.channel_reload import reload_soon
+from ops.cli import CHECK_FAILED
+from ops.command_database import reached_database
 from ops.garbage import collect_less_often
 from ops.logs import configure_logs
-from ops.ports_file import write_port
+from ops.ports_file import show_ports
 from ops.settings import Settings, read_settings
 from ops.wiring import ROLES, running_hub
 
@@ -37,12 +38,12 @@ def serve(
     if settings.auth == "off":
         typer.echo("QIAO_AUTH=off: whoever reaches loopback may do everything", err=True)
     try:
-        with database(settings) as url:
+        with reached_database(settings, failures=(OSError,)) as url:
             collect_less_often()
             uvloop.run(_serve(settings, url, wanted))
-    except (PostgresUnavailable, OSError) as failure:
-        typer.echo(f"{failure}\nNext: qiao doctor", err=True)
-        raise typer.Exit(CANNOT_REACH) from None
+    except FaultyMaps as faulty:
+        typer.echo(f"{faulty}\nNext: correct the files, then qiao channels check", err=True)
+        raise typer.Exit(CHECK_FAILED) from None
 
 
 async def _serve(settings: Settings, url: str, roles: frozenset[str]) -> None:
@@ -51,9 +52,7 @@ async def _serve(settings: Settings, url: str, roles: frozenset[str]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with contextlib.AsyncExitStack() as stack:
         hub = await stack.enter_async_context(running_hub(settings, url, roles=roles))
-        for name, port in (("http", hub.http_port), ("mllp", hub.mllp_port)):
-            if port is not None:
-                write_port(settings.home, name, f"{settings.host}:{port}")
-                stack.callback(write_port, settings.home, name, None)
-                typer.echo(f"{name} {settings.host}:{port}", err=True)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_soon, hub)
+        for name, address in show_ports(stack, settings.home, settings.host, hub).items():
+            typer.echo(f"{name} {address}", err=True)
         await stopped.wait()

@@ -9,6 +9,15 @@ from typing import Annotated
 
 import typer
 
+from adapters.notify.simulators import (
+    SMS_MOODS,
+    WECHAT_MOODS,
+    NotifySimulator,
+    SmsSimulator,
+    WechatSimulator,
+    read_moods,
+)
+from adapters.notify.simulators import running as notices_running
 from adapters.province.ledger import Ledger
 from adapters.province.mischief import KINDS, Mischief, parse_faults
 from adapters.province.simulator import ProvinceSimulator, running
@@ -51,6 +60,68 @@ def province(
         hang_seconds=hang_seconds,
     )
     asyncio.run(_serve(simulator, home, port, path, shares))
+
+
+_MOODS_HELP = "none, or shares such as refused=0.2,timeout=0.1; kinds: "
+
+
+@app.command()
+def sms(
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed misbehaves the same way.")] = 0,
+    moods: Annotated[str, typer.Option(help=_MOODS_HELP + ", ".join(SMS_MOODS))] = "none",
+) -> None:
+    """Simulate the SMS cloud (SendSms with TC3-HMAC-SHA256)."""
+    home = read_settings().home
+    simulator = SmsSimulator(
+        ledger=home / "sms-ledger.jsonl", moods=_moods(moods, SMS_MOODS), seed=seed
+    )
+    keys = {"secret id": simulator.secret_id, "secret key": simulator.secret_key}
+    asyncio.run(_serve_notices("sms", simulator, home, port, keys))
+
+
+@app.command()
+def wechat(
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed misbehaves the same way.")] = 0,
+    moods: Annotated[str, typer.Option(help=_MOODS_HELP + ", ".join(WECHAT_MOODS))] = "none",
+) -> None:
+    """Simulate WeChat's access tokens and subscription messages."""
+    home = read_settings().home
+    simulator = WechatSimulator(
+        ledger=home / "wechat-ledger.jsonl", moods=_moods(moods, WECHAT_MOODS), seed=seed
+    )
+    keys = {"app id": simulator.app_id, "secret": simulator.secret}
+    asyncio.run(_serve_notices("wechat", simulator, home, port, keys))
+
+
+def _moods(text: str, known: Mapping[str, str]) -> dict[str, float]:
+    try:
+        return read_moods(text, known)
+    except ValueError as wrong:
+        raise typer.BadParameter(str(wrong), param_hint="--moods") from wrong
+
+
+async def _serve_notices(
+    name: str, simulator: NotifySimulator, home: pathlib.Path, port: int, keys: Mapping[str, str]
+) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            address = await stack.enter_async_context(notices_running(simulator, port=port))
+        except OSError as broken:
+            typer.echo(f"{broken} / 端口被占用；换一个 --port", err=True)
+            raise typer.Exit(3) from broken
+        write_port(home, name, address)
+        lines = {name: address, "ledger": str(simulator.ledger), **keys}
+        for label, text in lines.items():
+            typer.echo(f"{label:<10}  {text}")
+        try:
+            await stopped.wait()
+        finally:
+            write_port(home, name, None)
 
 
 async def _serve(

@@ -14,13 +14,16 @@ import uvloop
 from adapters.port import Sender
 from adapters.province.simulator import running as running_simulator
 from adapters.province.simulator import simulator_at
-from ops.cli import CANNOT_REACH, CHECK_FAILED
-from ops.database import database
+from conformance.identity_numbers import TEST_REGION
+from mappings.engine.rows import FaultyMaps
+from ops.certificates import demo_tls
+from ops.channel_reload import reload_soon
+from ops.cli import CHECK_FAILED
+from ops.command_database import reached_database
 from ops.demo import DemoFailed, send_one
-from ops.embedded_postgres import PostgresUnavailable
 from ops.garbage import collect_less_often
 from ops.logs import configure_logs
-from ops.ports_file import province_key, write_port
+from ops.ports_file import province_key, show_ports, write_port
 from ops.province import province_sender
 from ops.seed import seed_district
 from ops.settings import Settings, read_settings
@@ -40,21 +43,21 @@ def up(
     """Start everything on this machine and stay up until Ctrl-C; access control is off."""
     began = time.perf_counter()
     # One person's machine: nobody else can reach it, and there is no identity provider on it.
-    settings = read_settings(auth="off")
+    settings = read_settings(auth="off", test_regions=TEST_REGION)
     settings.home.mkdir(parents=True, exist_ok=True)
     try:
         with (settings.home / "hub.log").open("ab", buffering=0) as log:
             configure_logs(log)
-            with database(settings) as url:
+            with reached_database(settings, failures=(OSError,)) as url:
                 _say(
                     began,
                     "PostgreSQL is up" if settings.database_url else "embedded PostgreSQL is up",
                 )
                 collect_less_often()
                 uvloop.run(_run(settings, url, began, demo=demo, residents=residents))
-    except (PostgresUnavailable, OSError) as failure:
-        typer.echo(f"{failure}\nNext: qiao doctor", err=True)
-        raise typer.Exit(CANNOT_REACH) from None
+    except FaultyMaps as faulty:
+        typer.echo(f"{faulty}\nNext: correct the files, then qiao channels check", err=True)
+        raise typer.Exit(CHECK_FAILED) from None
     except DemoFailed as failure:
         typer.echo(str(failure), err=True)
         raise typer.Exit(CHECK_FAILED) from None
@@ -68,10 +71,11 @@ async def _run(settings: Settings, url: str, began: float, *, demo: bool, reside
         province, endpoint = await _province(stack, settings)
         hub = await stack.enter_async_context(running_hub(settings, url, province=province))
         base = f"http://{settings.host}:{hub.http_port}"
-        for name, port in (("http", hub.http_port), ("mllp", hub.mllp_port)):
-            write_port(settings.home, name, f"{settings.host}:{port}")
-            stack.callback(write_port, settings.home, name, None)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_soon, hub)
+        show_ports(stack, settings.home, settings.host, hub)
         _say(began, "HTTP, MLLP and workers are up")
+        building = asyncio.create_task(hub.pages.build())
+        stack.callback(building.cancel)
         written = await seed_district(hub.store, residents)
         if written:
             _say(began, f"a synthetic district was written: {written} resources")
@@ -100,7 +104,11 @@ async def _province(
 async def _show_demo(url: str, settings: Settings, hub: Running, base: str) -> None:
     assert hub.mllp_port is not None
     typer.echo("")
-    rooms = send_one(url, host=settings.host, port=hub.mllp_port, base=f"{base}/fhir")
+    if settings.mllp_client_authorities is not None:
+        typer.echo("MLLP asks for a client certificate. Next: qiao demo --certificate --key")
+        return
+    tls = demo_tls(settings, None, None)
+    rooms = send_one(url, host=settings.host, port=hub.mllp_port, base=f"{base}/fhir", tls=tls)
     async for room in rooms:
         typer.echo("\n".join(room.lines()))
     typer.echo("")
@@ -108,6 +116,7 @@ async def _show_demo(url: str, settings: Settings, hub: Running, base: str) -> N
 
 def _show_links(settings: Settings, hub: Running, base: str, endpoint: str) -> None:
     rows = [
+        ("console", f"{base}/console"),
         ("FHIR", f"{base}/fhir/metadata"),
         ("residents", f"{base}/fhir/Patient?_count=10&_pretty=true"),
         ("MLLP", f"{settings.host}:{hub.mllp_port}"),

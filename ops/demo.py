@@ -5,6 +5,7 @@ The journey is read from the hub's own tables and the simulator's ledger, as an 
 
 import asyncio
 import datetime
+import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from adapters.port import Outgoing, Verdict
+from adapters.port import Outgoing, Receipt, Verdict
 from adapters.transport.mllp_client import MllpSender
 from fhir_store.journey import journey
 from ops.synthetic_district import Person, people
@@ -60,7 +61,13 @@ def admission(person: Person, control_id: str, at: datetime.datetime) -> bytes:
 
 
 async def send_one(
-    database_url: str, *, host: str, port: int, base: str, number: int | None = None
+    database_url: str,
+    *,
+    host: str,
+    port: int,
+    base: str,
+    tls: ssl.SSLContext | None = None,
+    number: int | None = None,
 ) -> AsyncIterator[Room]:
     """Send an admission and yield each room as the message passes it; raises DemoFailed."""
     number = number or int(time.time()) % 900_000
@@ -68,17 +75,26 @@ async def send_one(
     control_id = f"DEMO{time.time_ns() // 1_000_000}"
     now = datetime.datetime.now(datetime.UTC).astimezone()
     frame = admission(person, control_id, now)
-    sender = MllpSender(host=host, port=port)
+    sender = MllpSender(host=host, port=port, tls=tls)
     began, began_at = time.perf_counter(), datetime.datetime.now(datetime.UTC)
-    yield Room("frame", 0.0, (f"ADT^A01 of {person.name}, {len(frame)} bytes of GB18030, "
-                              f"MSH-10 {control_id}",))  # fmt: skip
+    yield Room("frame", 0.0, (f"ADT^A01 of {person.name}, {len(frame)} bytes of GB18030"
+                              f"{' under TLS' if tls else ''}, MSH-10 {control_id}",))  # fmt: skip
     receipt = await sender.send(Outgoing(key=control_id, payload=frame))
     acked = (time.perf_counter() - began) * 1000
     await sender.close()
     if receipt.verdict is not Verdict.ACCEPTED:
-        raise DemoFailed(f"The hub answered {receipt.code}: {receipt.detail}. Next: qiao doctor")
+        raise DemoFailed(_not_taken(receipt, is_under_tls=tls is not None))
     async for room in _follow(database_url, control_id, began_at, acked, receipt.raw, base):
         yield room
+
+
+def _not_taken(receipt: Receipt, *, is_under_tls: bool) -> str:
+    text = f"The hub answered {receipt.code}: {receipt.detail}. Next: "
+    if is_under_tls and not receipt.raw:
+        return (
+            text + "qiao demo --certificate FILE --key FILE, if QIAO_MLLP_CLIENT_AUTHORITIES is set"
+        )
+    return text + "qiao doctor"
 
 
 async def _follow(

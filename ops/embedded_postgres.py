@@ -33,8 +33,8 @@ CONFIGURATION = """
 listen_addresses = ''
 unix_socket_permissions = 0700
 max_connections = 120
-shared_buffers = 256MB
-effective_cache_size = 1GB
+shared_buffers = {shared_buffers}MB
+effective_cache_size = {effective_cache_size}MB
 work_mem = 16MB
 maintenance_work_mem = 128MB
 wal_level = minimal
@@ -120,6 +120,18 @@ def running(home: pathlib.Path, *, durable: bool = True) -> Iterator[EmbeddedPos
         finally:
             if owned:
                 place.run("pg_ctl", "stop", "-D", str(place.data), "-m", "fast", "-w")
+
+
+@contextlib.contextmanager
+def temporary(prefix: str, *, durable: bool = True) -> Iterator[str]:
+    """Start a server in a new folder for a block; gives its URL, and leaves nothing behind."""
+    home = pathlib.Path(tempfile.mkdtemp(prefix=prefix))
+    home.chmod(0o711)  # the server may have to run as another user
+    try:
+        with running(home, durable=durable) as server:
+            yield server.url
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _try_lock(lock: IO[str]) -> bool:
@@ -235,23 +247,37 @@ def _initialise(place: _Place, *, durable: bool) -> None:
         raise PostgresUnavailable(f"initdb failed: {made.stdout.strip()}")
     unsafe = "" if durable else "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
     with (place.data / "postgresql.conf").open("a") as configuration:
-        configuration.write(CONFIGURATION + unsafe)
+        configuration.write(_configuration() + unsafe)
+
+
+def _configuration() -> str:
+    """Return the settings; what the server keeps in memory depends on how much there is."""
+    megabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return CONFIGURATION.format(
+        shared_buffers=min(max(megabytes // 16, 256), 1024),
+        effective_cache_size=max(megabytes // 4, 1024),
+    )
 
 
 def _start(place: _Place) -> None:
-    """Start unless it runs; after a kill the old children may need a moment to go away."""
+    """Start unless it answers.
+
+    After a kill the old children may need a moment to go away, and a dying postmaster may look
+    alive at first: so all is looked at again until the server answers.
+    """
     log = place.data.parent / "server.log"
     deadline = time.monotonic() + START_SECONDS
-    _forget_dead_postmaster(place)
-    while place.run("pg_ctl", "status", "-D", str(place.data)).returncode:
-        started = place.run(
-            "pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(place.data),
-            "-l", str(log), "-o", f"-c unix_socket_directories='{place.sockets}'",
-        )  # fmt: skip
-        if started.returncode and time.monotonic() > deadline:
-            tail = log.read_text(errors="replace")[-2000:] if log.exists() else started.stdout
+    while not _answers(place):
+        _forget_dead_postmaster(place)
+        if place.run("pg_ctl", "status", "-D", str(place.data)).returncode:
+            place.run(
+                "pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(place.data),
+                "-l", str(log), "-o", f"-c unix_socket_directories='{place.sockets}'",
+            )  # fmt: skip
+        if time.monotonic() > deadline:
+            tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
             raise PostgresUnavailable(f"PostgreSQL did not start. Its log ends: {tail}")
-        time.sleep(0.2 if started.returncode else 0)
+        time.sleep(0.1)
 
 
 def _forget_dead_postmaster(place: _Place) -> None:
@@ -291,11 +317,15 @@ def _is_working_in(process: pathlib.Path, folder: pathlib.Path) -> bool:
 
 def _wait_for(place: _Place) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while _psql(place, "postgres", "select 1").returncode:
+    while not _answers(place):
         if time.monotonic() > deadline:
             message = f"PostgreSQL in {place.data} does not answer. Next: qiao doctor"
             raise PostgresUnavailable(message)
         time.sleep(0.05)
+
+
+def _answers(place: _Place) -> bool:
+    return _psql(place, "postgres", "select 1").returncode == 0
 
 
 def _ensure_database(place: _Place) -> None:

@@ -5,8 +5,6 @@ taken is asked about, and sent again only where the destination is declared idem
 """
 
 import asyncio
-import contextlib
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from ops.bell import Bell
 from ops.breaker import Breaker
 from ops.logs import log
 from ops.metrics import Metrics
+from ops.worker_loop import WorkerLoop, jitter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,19 +77,17 @@ class DeliveryWorkers:
         grace_seconds: float = 5.0,
     ) -> None:
         self._store = store
-        self._bell = bell
-        self._poll_seconds = poll_seconds
         self._grace_seconds = grace_seconds
         self._counters = [
             Counter(store=store, destination=one, metrics=metrics) for one in destinations
         ]
+        self._loop = WorkerLoop(bell, poll_seconds=poll_seconds, queue="outbox")
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = False
 
     async def start(self) -> None:
         """Begin to deliver."""
         loop = asyncio.get_running_loop()
-        self._stopping = False
+        self._loop.start()
         self._tasks = [
             loop.create_task(self._run(counter), name=f"deliver-{counter.destination.name}")
             for counter in self._counters
@@ -98,34 +95,14 @@ class DeliveryWorkers:
 
     async def stop(self) -> None:
         """Finish the deliveries under way, take no more, and let go of the senders."""
-        self._stopping = True
-        self._bell.ring()
+        self._loop.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for counter in self._counters:
             await counter.destination.sender.close()
         self._tasks = []
 
     async def _run(self, counter: "Counter") -> None:
-        failures = 0
-        with self._bell.hearing() as rung:
-            while not self._stopping:
-                rung.clear()
-                try:
-                    begun = await counter.begin_some(rung)
-                    failures = 0
-                except Exception as away:  # noqa: BLE001 - a worker that ends would stop its partner
-                    failures += 1
-                    if failures == 1:
-                        log.warning(
-                            "outbox cannot be worked on",
-                            destination=counter.destination.name,
-                            reason=type(away).__name__,
-                        )
-                    await asyncio.sleep(min(5.0, 0.1 * 2 ** min(failures, 6)) * _jitter())
-                    continue
-                if not begun:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(rung.wait(), self._poll_seconds)
+        await self._loop.run(counter.begin_some, destination=counter.destination.name)
         await counter.end(self._grace_seconds)
 
 
@@ -142,15 +119,15 @@ class Counter:
     renewed_at: float = 0.0
     looked_at: float = -_LOOK_SECONDS
 
-    async def begin_some(self, ended: asyncio.Event) -> int:
-        """Begin what may go and ask about what is due; sets `ended` as each is over."""
+    async def begin_some(self, ended: asyncio.Event) -> bool:
+        """Begin what may go and ask about what is due, if any; sets `ended` as each is over."""
         await self._renew()
         free = self.destination.parallel - len(self.under_way)
         wanted = self.breaker.allowed(free)
         if wanted < free and self.under_way:
-            return 0  # a probe goes alone
+            return False  # a probe goes alone
         if wanted <= 0:
-            return 0
+            return False
         name, lease = self.destination.name, LEASE
         async with self.store.pool.connection() as connection:
             asked: list[Owed] = []
@@ -170,7 +147,7 @@ class Counter:
             self.under_way.add(task)
             task.add_done_callback(self.under_way.discard)
             task.add_done_callback(lambda _: ended.set())
-        return len(work)
+        return bool(work)
 
     async def _renew(self) -> None:
         """Keep what is under way ours: a lease is short, so that a death is soon noticed."""
@@ -309,9 +286,7 @@ class Counter:
         wait = None
         if state in ("deferred", "unknown"):
             doubled = self.destination.wait_seconds * 2 ** min(owed.attempts - 1, 30)
-            wait = timedelta(
-                seconds=min(self.destination.longest_wait_seconds, doubled) * _jitter()
-            )
+            wait = timedelta(seconds=min(self.destination.longest_wait_seconds, doubled) * jitter())
         if state == "unknown" and owed.attempts > self.destination.most_asks:
             wait = timedelta(days=3650)  # a person decides; `qiao outbox list --state unknown`
         return Settlement(
@@ -334,9 +309,5 @@ class Counter:
                     await outbox.settle(connection, owed.id, owed.attempts, outcome)
                 return
             except (psycopg.OperationalError, PoolTimeout, OSError):
-                await asyncio.sleep(0.2 * 2**attempt * _jitter())
+                await asyncio.sleep(0.2 * 2**attempt * jitter())
         log.warning("verdict could not be kept", entry=owed.id, trace_id=owed.trace_id)
-
-
-def _jitter() -> float:
-    return random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, guards nothing

@@ -18,6 +18,7 @@ from mappings.hl7.acknowledgement import Answer, Code, acknowledge
 from mappings.hl7.charset import decode
 from mappings.hl7.header import Header, read_header
 from mappings.hl7.message import separators_of
+from ops.application_answers import EffectWatch, is_asked, is_enhanced, not_applied_yet
 from ops.channel import Channel
 from ops.logs import log
 from ops.metrics import Metrics
@@ -40,11 +41,15 @@ class Filed:
 
 @dataclass(slots=True)
 class InboundFlow:
-    """Keeps messages of all channels; `accept` is what a listener calls."""
+    """Keeps messages of all channels; `accept` is what a listener calls.
+
+    Without `effects` no answer waits for an effect, whatever the channels say.
+    """
 
     writer: InboxWriter
     channels: Mapping[str, Channel]
     metrics: Metrics
+    effects: EffectWatch | None = None
     now: Callable[[], datetime.datetime] = field(
         default=lambda: datetime.datetime.now(datetime.UTC).astimezone()
     )
@@ -62,11 +67,14 @@ class InboundFlow:
             return ack if _is_owed(filed.header, channel, is_error=True) else None
         entry = self._entry_of(received, channel, filed)
         kept = await self.writer.keep(entry)
+        ack = kept.ack
+        if self.effects is not None and _waits(channel, filed.header):
+            ack = await self.effects.answer_to(kept.id, channel.profile.applied_seconds) or ack
         self._note(channel, received, kept, filed, time.perf_counter() - began)
         is_error = filed.held is not None or (
             kept.is_id_reused and channel.profile.reused_id == "hold"
         )
-        return kept.ack if _is_owed(filed.header, channel, is_error=is_error) else None
+        return ack if _is_owed(filed.header, channel, is_error=is_error) else None
 
     def refuse(self, received: Received, why: str) -> bytes | None:
         """Return the last answer on a connection whose frame is not read to its end."""
@@ -103,7 +111,10 @@ class InboundFlow:
         header = filed.header
         trace_id = uuid.uuid4().hex
         held = filed.held
-        ack = self._ack(header, Code.AE if held else Code.AA, trace_id, held)
+        problem = held
+        if problem is None and self.effects is not None and _waits(channel, header):
+            problem = not_applied_yet()  # until the effect replaces this answer
+        ack = self._ack(header, Code.AE if problem else Code.AA, trace_id, problem)
         if_reused = None
         if channel.profile.reused_id == "hold":
             if_reused = self._ack(header, Code.AE, trace_id, _reused())
@@ -174,7 +185,7 @@ def file_message(payload: bytes, channel: Channel) -> Filed:
         separators_of(text.removeprefix("\ufeff"))
     except InvalidStructure as broken:
         return Filed(header=header, refused=broken.issues[0])
-    refused = _lacking(header) or _second_header(text, header)
+    refused = _lacking(header) or _second_header(text, header) or _stranger(header, channel)
     if refused is not None:
         return Filed(header=header, refused=refused)
     return Filed(
@@ -200,17 +211,16 @@ def content_hash_of(payload: bytes, header: Header) -> bytes:
     return digest.digest()
 
 
-def is_enhanced(header: Header) -> bool:
-    """Whether MSH-15 or MSH-16 asks for the enhanced mode; a blank asks for nothing."""
-    return bool(header.field(15).strip() or header.field(16).strip())
-
-
 def _is_owed(header: Header, channel: Channel, *, is_error: bool) -> bool:
     """Whether an answer leaves: always, unless the channel obeys MSH-15 (table 0155)."""
     if channel.answers == "always" or not is_enhanced(header):
         return True
-    asked = header.field(15).strip().upper()
-    return asked == "AL" or (asked == "ER" and is_error) or (asked == "SU" and not is_error)
+    return is_asked(header.field(15), is_error=is_error)
+
+
+def _waits(channel: Channel, header: Header) -> bool:
+    """Whether the one answer of the original mode is to say that the message took effect."""
+    return channel.answers_when_applied and not is_enhanced(header)
 
 
 def _clean(text: str) -> str:
@@ -246,6 +256,21 @@ def _second_header(text: str, header: Header) -> Issue | None:
         fix_en="Send one message per frame.",
         fix_zh="每帧只发送一条报文。",
         expression="MSH[2]",
+    )
+
+
+def _stranger(header: Header, channel: Channel) -> Issue | None:
+    senders = channel.profile.senders
+    if not senders or f"{header.component(3)}^{header.component(4)}" in senders:
+        return None
+    return Issue(
+        code="forbidden",
+        key="sender-unknown",
+        text_en=f"Channel {channel.name} takes no messages of this sender (MSH-3, MSH-4)",
+        text_zh=f"通道 {channel.name} 不接收该发送方（MSH-3、MSH-4）的报文",
+        fix_en="Send to your own channel's port, or have the sender added to the channel's YAML.",
+        fix_zh="请发送到您自己的通道端口，或在通道 YAML 的 senders 中登记该发送方。",
+        expression="MSH[1]-3",
     )
 
 

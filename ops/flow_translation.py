@@ -5,53 +5,35 @@ made; whoever makes one first holds a lock on the identifier, so that two lanes 
 """
 
 import datetime
-import uuid
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import orjson
 
-from conformance.problem import DuplicateFound, InvalidContent, Issue
+from conformance.problem import Issue
 from conformance.structure import require_valid
 from fhir_store.lanes import Entry, Finished
-from fhir_store.operations import Create, Operation, Origin, Update, WriteContext, Written
-from fhir_store.outbox import Delivery, OutboxRow, insert_rows
+from fhir_store.operations import Operation, Origin, WriteContext, Written
 from fhir_store.transaction import Transaction
 from mappings.channels.profile import ChannelProfile
-from mappings.translated import (
-    HeldCode,
-    Match,
-    Merge,
-    TranslatedMessage,
-    TranslatedResource,
-    Unmapped,
-)
+from mappings.translated import HeldCode, TranslatedMessage, TranslatedResource, Unmapped
+from ops.application_answers import ApplicationAnswers
 from ops.channel import Channel
-from ops.lanes import Held
-from ops.resource_merge import (
-    joined_identifiers,
-    merged,
-    replaced_by,
-    retired,
-    surviving,
-    with_references,
-)
+from ops.lanes import Ended, Held
+from ops.record_desk import Desk, Pair, Resource
 
 Reading = TranslatedMessage | Unmapped
 Translate = Callable[[bytes, ChannelProfile], Reading]
-Key = tuple[str, str]
-Pair = tuple[str, str]
-Resource = Mapping[str, Any]
-ApplicationAck = Callable[[Entry, Channel, Reading], bytes | None]
+
+NOT_KEPT = frozenset({"MessageHeader"})
+"""What the maps make and the store does not get: the inbox row says it (decision 8)."""
+
+_OF_THE_ROW = re.compile(r"MSH\[|EVN\[\d+\](-[12]\b|$)")
+"""Sources whose fields the inbox row keeps as columns: MSH, and EVN-1 and EVN-2."""
 
 _SHARED_TYPES = frozenset({"Location", "Organization", "Practitioner", "PractitionerRole"})
 _MOST_CHECKED = 5000
-
-
-def no_ack(_: Entry, __: Channel, ___: Reading) -> bytes | None:
-    """Owe no application acknowledgement."""
-    return None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,7 +43,7 @@ class Translation:
     channels: Mapping[str, Channel]
     translate: Translate
     require_valid: Callable[[Resource], None] = require_valid
-    application_ack: ApplicationAck = no_ack
+    answers: ApplicationAnswers | None = None
     now: Callable[[], datetime.datetime] = field(
         default=lambda: datetime.datetime.now(datetime.UTC)
     )
@@ -73,9 +55,21 @@ class Translation:
         if isinstance(reading, TranslatedMessage):
             if reading.held:
                 return Held(issues=[_unknown_code(one) for one in reading.held])
-            for one in reading.resources:
+            kept = [self._dated(one) for one in reading.resources if not _is_bare(one)]
+            for one in kept:
                 self._require_valid(one)
+            return replace(reading, resources=tuple(kept))
         return reading
+
+    def _dated(self, one: TranslatedResource) -> TranslatedResource:
+        """Give a Provenance whose sender names no instant (EVN-2 may be a day) that of its reading.
+
+        R4 asks for `recorded`; without it the whole message would wait for a person.
+        """
+        if one.type != "Provenance" or "recorded" in one.resource or "_recorded" in one.resource:
+            return one
+        recorded = self.now().isoformat(timespec="seconds")
+        return replace(one, resource={**one.resource, "recorded": recorded})
 
     def _require_valid(self, one: TranslatedResource) -> None:
         """Check a resource, unless it is a ward or doctor that was found right as it stands."""
@@ -93,11 +87,16 @@ class Translation:
     ) -> list[Finished]:
         """Write all messages in their order with one call of the store's door."""
         messages = [(e, m) for e, m in readings if isinstance(m, TranslatedMessage)]
-        desk = await _Desk.prepare(transaction, [message for _, message in messages])
+        desk = await Desk.prepare(transaction, [message for _, message in messages])
         operations: list[Operation] = []
         owners: list[int] = []
         for entry, message in messages:
-            origin = Origin(trace_id=entry.trace_id, source=f"{entry.channel}/{entry.id}")
+            named = self._channel(entry).profile.destinations
+            origin = Origin(
+                trace_id=entry.trace_id,
+                source=f"{entry.channel}/{entry.id}",
+                destinations=frozenset(named) if named else None,
+            )
             made = desk.operations_of(message, origin)
             operations += made
             owners += [entry.id] * len(made)
@@ -105,7 +104,6 @@ class Translation:
         by_entry: dict[int, list[Written]] = {}
         for owner, one in zip(owners, written, strict=True):
             by_entry.setdefault(owner, []).append(one)
-        await self._owe_acks(transaction, readings)
         return [_finished(entry, r, by_entry.get(entry.id, ()), desk) for entry, r in readings]
 
     async def _apply(
@@ -116,232 +114,26 @@ class Translation:
         context = WriteContext(actor="hl7", at=self.now())
         return await transaction.apply(operations, context=context)
 
-    async def _owe_acks(
-        self, transaction: Transaction, readings: Sequence[tuple[Entry, Reading]]
-    ) -> None:
-        rows = []
-        for entry, reading in readings:
-            channel = self._channel(entry)
-            if channel.application_acks is None:
-                continue
-            payload = self.application_ack(entry, channel, reading)
-            if payload is not None:
-                delivery = Delivery(
-                    destination=channel.application_acks,
-                    order_key=entry.order_key or f"Message/{entry.id}",
-                    payload=payload,
-                    content_type="x-application/hl7-v2+er7",
-                )
-                rows.append(
-                    OutboxRow(
-                        source_type="Message",
-                        source_id=str(entry.id),
-                        source_version=1,
-                        delivery=delivery,
-                        trace_id=entry.trace_id,
-                    )
-                )
-        await insert_rows(transaction.connection, rows)
+    async def tell(self, transaction: Transaction, ended: Sequence[Ended]) -> None:
+        """Keep what senders are to be told of the end of their messages."""
+        if self.answers is not None:
+            await self.answers.give(transaction, ended)
 
     def _channel(self, entry: Entry) -> Channel:
         return self.channels.get(entry.channel) or Channel(name=entry.channel)
 
 
-@dataclass(slots=True, kw_only=True)
-class _Desk:
-    """The records a batch is about: as stored, and as the messages so far have made them."""
+def _is_bare(one: TranslatedResource) -> bool:
+    """Whether this Provenance says only what the inbox row says: which event was sent, when.
 
-    known: dict[tuple[str, Pair], list[str]]
-    current: dict[Key, Resource]
-    made: dict[tuple[int, str], Key] = field(default_factory=dict)
-    told: dict[Key, Resource] = field(default_factory=dict)
-
-    @classmethod
-    async def prepare(
-        cls, transaction: Transaction, messages: Sequence[TranslatedMessage]
-    ) -> "_Desk":
-        """Find and lock the records, and lock the identifiers nobody has yet."""
-        groups = _identities_of(messages)
-        wanted = sorted({identity for group in groups for identity in group})
-        known = {one: list(ids) for one, ids in (await transaction.find_identities(wanted)).items()}
-        missing = sorted(
-            {one for group in groups if not any(one in known for one in group) for one in group}
-        )
-        if missing:
-            # One statement locks them all in one order: batches never wait in a circle.
-            late = await transaction.find_identities(missing, lock=True)
-            known |= {one: list(ids) for one, ids in late.items()}
-        keys = sorted({(type_, id_) for (type_, _), ids in known.items() for id_ in ids})
-        current = dict(await transaction.read_current(keys)) if keys else {}
-        known = {
-            (type_, pair): [id_ for id_ in ids if (type_, id_) in current]
-            for (type_, pair), ids in known.items()
-        }
-        while beyond := _successors(current):
-            found_beyond = await transaction.read_current(beyond)
-            current |= found_beyond
-            if len(found_beyond) < len(beyond):
-                break  # a record was deleted after it took another's place
-        return cls(known=known, current=current)
-
-    def operations_of(self, message: TranslatedMessage, origin: Origin) -> list[Operation]:
-        """Return what one message does to the records, and remember it for the next."""
-        keys = {one.key: self._key_of(one) for one in message.resources}
-        references = {f"urn:uuid:{key}": f"{type_}/{id_}" for key, (type_, id_) in keys.items()}
-        contents: dict[Key, Resource] = {}
-        for one in message.resources:
-            key = keys[one.key]
-            self.made[id(message), one.key] = key
-            if self.told.get(key) == one.resource and key not in contents:
-                continue  # wards and doctors come with every message, mostly as they were
-            incoming = with_references(one.resource, references)
-            stored = contents.get(key) or self.current.get(key)
-            contents[key] = {**_content(one.match, stored, incoming), "id": key[1]}
-            self.told[key] = one.resource
-            self._learn(key, one.identity)
-        for merge in message.merges:
-            self._merge(merge, contents)
-        return [
-            operation
-            for key, content in contents.items()
-            if (operation := self._operation(key, content, origin)) is not None
-        ]
-
-    def _operation(self, key: Key, content: Resource, origin: Origin) -> Operation | None:
-        stored = self.current.get(key)
-        self.current[key] = content
-        if stored is None:
-            return Create(resource=content, id=key[1], origin=origin)
-        if _without_meta(stored) == _without_meta(content):
-            self.current[key] = stored
-            return None
-        # Read without a lock: whoever changed it meanwhile has made this plan void.
-        read = stored.get("meta", {}).get("versionId")
-        return Update(resource=content, if_match=int(read) if read else None, origin=origin)
-
-    def _key_of(self, one: TranslatedResource) -> Key:
-        if one.match is not Match.CREATE:
-            for pair in one.identity:
-                ids = self._ids_of(one.type, pair)
-                if len(ids) > 1 and one.type != "Patient":
-                    ids = self._known_by_no_other(one, ids)
-                if len(ids) > 1:
-                    raise DuplicateFound(_ambiguous(one.type, pair[0]))
-                if ids:
-                    return one.type, ids.pop()
-        key = (one.type, str(uuid.uuid4()))
-        self._learn(key, one.identity)
-        return key
-
-    def _known_by_no_other(self, one: TranslatedResource, ids: set[str]) -> set[str]:
-        """Return the records without an identifier that the message does not name.
-
-        Two fillers' orders may carry one placer's number; each is another order than the one that
-        a message names by the placer's number alone.
-        """
-        named = _pairs_of(one.resource) | set(one.identity)
-        return {id_ for id_ in ids if _pairs_of(self.current.get((one.type, id_), {})) <= named}
-
-    def _ids_of(self, type_: str, pair: Pair) -> set[str]:
-        return {self._successor(type_, id_) for id_ in self.known.get((type_, pair), ())}
-
-    def _id_of(self, type_: str, pair: Pair) -> str | None:
-        ids = self._ids_of(type_, pair)
-        if len(ids) > 1:
-            raise DuplicateFound(_ambiguous(type_, pair[0]))
-        return next(iter(ids), None)
-
-    def _successor(self, type_: str, id_: str) -> str:
-        """Return the record that stands for this one after all merges."""
-        seen = {id_}
-        while (record := self.current.get((type_, id_))) and (target := replaced_by(record)):
-            following = target.rpartition("/")[2]
-            if following in seen:
-                break
-            seen.add(following)
-            id_ = following
-        return id_
-
-    def _learn(self, key: Key, identity: Sequence[Pair]) -> None:
-        for pair in identity:
-            ids = self.known.setdefault((key[0], pair), [])
-            if key[1] not in ids:
-                ids.append(key[1])
-
-    def _merge(self, merge: Merge, contents: dict[Key, Resource]) -> None:
-        """Let the surviving record take the prior one's place and identifiers."""
-        stays = self._first(merge.type, merge.surviving)
-        if stays is None:
-            raise InvalidContent(_nobody_survives())
-        goes = self._first(merge.type, merge.prior)
-        record = contents.get(stays) or self.current[stays]
-        identifiers = [{"system": system, "value": value} for system, value in merge.prior]
-        if goes is None or goes == stays:
-            contents[stays] = surviving(record, None, identifiers)
-        else:
-            prior = contents.get(goes) or self.current[goes]
-            identifiers = joined_identifiers(prior.get("identifier", ()), identifiers)
-            reference = f"{goes[0]}/{goes[1]}"
-            contents[stays] = surviving(record, reference, identifiers)
-            contents[goes] = retired(prior, f"{stays[0]}/{stays[1]}")
-            self.told.pop(goes, None)
-        self.told.pop(stays, None)
-        self._learn(stays, merge.prior)
-
-    def _first(self, type_: str, pairs: Sequence[Pair]) -> Key | None:
-        for pair in pairs:
-            id_ = self._id_of(type_, pair)
-            if id_ is not None:
-                return type_, id_
-        return None
+    One that tells more (a reason, an operator, a place, the time of the event itself) is kept.
+    """
+    if one.type != "Provenance" or not one.trace:
+        return False
+    return all(_OF_THE_ROW.match(source) for _, source, _ in one.trace)
 
 
-def _content(match: Match, stored: Resource | None, incoming: Resource) -> Resource:
-    if stored is None:
-        return incoming
-    if match is Match.MERGE:
-        return merged(stored, incoming)
-    if "identifier" not in stored:
-        return incoming
-    joined = joined_identifiers(stored["identifier"], incoming.get("identifier", ()))
-    return {**incoming, "identifier": joined}
-
-
-def _identities_of(messages: Sequence[TranslatedMessage]) -> list[list[tuple[str, Pair]]]:
-    """Return, for each record the messages speak of, the identities it may be found by."""
-    groups: dict[tuple[str, tuple[Pair, ...]], None] = {}
-    for message in messages:
-        for one in message.resources:
-            if one.match is not Match.CREATE:
-                groups[one.type, one.identity] = None
-        for merge in message.merges:
-            groups[merge.type, merge.surviving] = None
-            groups[merge.type, merge.prior] = None
-    return [[(type_, pair) for pair in pairs] for type_, pairs in groups]
-
-
-def _successors(current: Mapping[Key, Resource]) -> list[Key]:
-    """Return the records that merged ones point to and that are not read yet."""
-    found: set[Key] = set()
-    for record in current.values():
-        target = replaced_by(record)
-        if target is not None:
-            type_, _, id_ = target.rpartition("/")
-            found.add((type_.rpartition("/")[2], id_))
-    return sorted(found - set(current))
-
-
-def _pairs_of(resource: Resource) -> set[Pair]:
-    found = resource.get("identifier", ())
-    identifiers = found if isinstance(found, list | tuple) else (found,)
-    return {(one.get("system", ""), one.get("value", "")) for one in identifiers}
-
-
-def _without_meta(resource: Resource) -> dict[str, Any]:
-    return {name: value for name, value in resource.items() if name != "meta"}
-
-
-def _finished(entry: Entry, reading: Reading, written: Sequence[Written], desk: _Desk) -> Finished:
+def _finished(entry: Entry, reading: Reading, written: Sequence[Written], desk: Desk) -> Finished:
     if isinstance(reading, Unmapped):
         return Finished(entry=entry, state="unmapped", issues=(_unmapped(reading.event),))
     trace = {
@@ -382,28 +174,4 @@ def _unknown_code(held: HeldCode) -> Issue:
         fix_en="Add the code to the sender's table and replay the entry.",
         fix_zh="请将该代码加入发送方代码表后重放。",
         expression=held.source,
-    )
-
-
-def _ambiguous(type_: str, system: str) -> Issue:
-    return Issue(
-        code="multiple-matches",
-        key="identity-ambiguous",
-        text_en=f"Two {type_} records carry the same identifier of {system}",
-        text_zh=f"两个 {type_} 记录带有 {system} 的同一标识",
-        fix_en="Merge the two records, then replay the entry.",
-        fix_zh="请先合并这两个记录，再重放本条目。",
-        expression="PID[1]-3",
-    )
-
-
-def _nobody_survives() -> Issue:
-    return Issue(
-        code="invalid",
-        key="merge-without-survivor",
-        text_en="The merge names no surviving record (PID-3 is empty)",
-        text_zh="合并报文未指明保留的记录（PID-3 为空）",
-        fix_en="Ask the sender to fill PID-3 and resend.",
-        fix_zh="请发送方填写 PID-3 后重发。",
-        expression="PID[1]-3",
     )

@@ -10,6 +10,8 @@ from starlette.types import ASGIApp
 from routes.limits import Limits
 from routes.receive_deadline import deadline_protocol
 
+_SOCKET_BYTES = 65_536  # what a client says on a WebSocket is a token
+
 
 @contextlib.asynccontextmanager
 async def serving(app: ASGIApp, *, host: str, port: int, limits: Limits) -> AsyncIterator[int]:
@@ -23,7 +25,8 @@ async def serving(app: ASGIApp, *, host: str, port: int, limits: Limits) -> Asyn
         access_log=False,
         server_header=False,
         lifespan="off",
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=_SOCKET_BYTES,
         timeout_graceful_shutdown=5,
         backlog=1024,
     )

@@ -5,8 +5,7 @@ savepoint and done again one by one, so that exactly the poison is found and par
 """
 
 import asyncio
-import contextlib
-import random
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -30,6 +29,7 @@ from fhir_store.transaction import Transaction
 from ops.bell import Bell
 from ops.logs import log
 from ops.metrics import Metrics
+from ops.worker_loop import WorkerLoop, jitter, kind_of, place_of
 
 MOST_ATTEMPTS = 12
 """Tries of a transient failure before a person is asked; with the waits below about an hour."""
@@ -48,6 +48,19 @@ class Held:
     issues: Sequence[Issue]
 
 
+MOST_LANES = 4
+"""Lanes that one batch takes: four workers find lanes of their own among the sixteen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """An entry that will not move by itself any more, and why."""
+
+    entry: Entry
+    state: str
+    issues: Sequence[Issue] = ()
+
+
 R = TypeVar("R")
 
 
@@ -64,12 +77,17 @@ class Work(Protocol[R]):
         """Write all readings, in order, through the caller's transaction."""
         ...
 
+    async def tell(self, transaction: Transaction, ended: Sequence[Ended]) -> None:
+        """Keep what senders are to be told of entries that end in this transaction."""
+        ...
+
 
 class LaneWorkers(Generic[R]):
     """Works the inbox off with `workers` tasks; as many processes as wished may do the same.
 
-    The first `careful` entries of each lane are taken singly, so that one that kills its process
-    is found and parked.
+    A batch has up to `batch` entries, of several lanes where few wait in each. After a start the
+    first `careful` entries of each lane are counted before they are worked on, so that one that
+    kills its process is found and parked.
     """
 
     def __init__(
@@ -81,26 +99,27 @@ class LaneWorkers(Generic[R]):
         metrics: Metrics,
         workers: int = 2,
         batch: int = 50,
-        careful: int = 10,
+        careful: int = 50,
         poll_seconds: float = 1.0,
         on_written: Bell | None = None,
+        on_ended: Bell | None = None,
     ) -> None:
         self._store = store
         self._work = work
-        self._bell = bell
         self._metrics = metrics
         self._workers = workers
         self._batch = batch
-        self._poll_seconds = poll_seconds
+        self._width = MOST_LANES
         self._on_written = on_written
+        self._on_ended = on_ended
         self._careful = dict.fromkeys(range(LANES), careful)
+        self._loop = WorkerLoop(bell, poll_seconds=poll_seconds, queue="inbox")
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = False
 
     async def start(self) -> None:
         """Begin to work."""
         loop = asyncio.get_running_loop()
-        self._stopping = False
+        self._loop.start()
         self._tasks = [
             loop.create_task(self._run(number * LANES // self._workers), name=f"lanes-{number}")
             for number in range(self._workers)
@@ -108,69 +127,73 @@ class LaneWorkers(Generic[R]):
 
     async def stop(self) -> None:
         """Finish the batches under way and take no more."""
-        self._stopping = True
-        self._bell.ring()
+        self._loop.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
     async def _run(self, lane: int) -> None:
-        failures = 0
         idle = 0
-        with self._bell.hearing() as rung:
-            while not self._stopping:
-                rung.clear()
-                try:
-                    worked = await self.run_once(lane)
-                except Exception as away:  # noqa: BLE001 - a worker that ends would stop its lanes
-                    failures += 1
-                    if failures == 1:
-                        log.warning(
-                            "inbox cannot be worked on", reason=_kind(away), at=_place_of(away)
-                        )
-                    await _wait(rung, min(5.0, 0.1 * 2 ** min(failures, 6)) * _jitter())
-                    continue
-                if failures:
-                    log.warning("inbox is worked on again", after_failures=failures)
-                    failures = 0
-                if worked is None or (not worked[1] and (idle := idle + 1) > LANES):
-                    idle = 0
-                    await _wait(rung, self._poll_seconds)
-                elif worked[1]:
-                    idle = 0
-                lane = (worked[0] if worked else lane) + 1
+
+        async def step(_: asyncio.Event) -> bool:
+            nonlocal lane, idle
+            worked = await self.run_once(lane)
+            lane = (worked[0] if worked else lane) + 1
+            # Where every lane has only entries that must wait, looking again at once is no use.
+            idle = 0 if worked is None or worked[1] else idle + 1
+            return worked is not None and idle <= LANES
+
+        await self._loop.run(step)
 
     async def run_once(self, lane: int) -> tuple[int, int] | None:
-        """Work one batch of the first free lane from `lane` on: its number and how much was done.
+        """Work one batch of the first free lanes from `lane` on: the last lane, how much was done.
 
         None where no lane has anything to do.
         """
         async with self._store.begin() as transaction:
             connection = transaction.connection
-            limit = self._batch
             taken = await lanes.take_batch(
-                connection, prefer=lanes.lanes_from(lane % LANES), limit=limit
+                connection,
+                prefer=lanes.lanes_from(lane % LANES),
+                limit=self._batch,
+                most_lanes=self._width,
             )
             if taken is None:
                 return None
-            lane, plan = taken
-            run = plan.run
-            if run and self._careful[lane] > 0:
-                run = await self._begin_carefully(lane, run[0])
+            numbers, plan = taken
+            self._widen(len(plan.run) + len(plan.waiting))
+            run = await self._carefully(plan.run)
             batch = _Batch(behind=dict(plan.waiting))
             await self._work_off(transaction, run, batch)
             await lanes.set_behind(connection, batch.behind)
         self._note(batch)
-        return lane, len(run) + len(plan.waiting)
+        return numbers[-1], len(run) + len(plan.waiting)
 
-    async def _begin_carefully(self, lane: int, entry: Entry) -> list[Entry]:
-        """After a start, count each first attempt in a commit of its own.
+    def _widen(self, found: int) -> None:
+        """Take more lanes at a time while few entries wait, so that a commit is worth its cost."""
+        if found >= self._batch:
+            self._width = max(1, self._width // 2)
+        elif found < self._batch // 2:
+            self._width = min(MOST_LANES, self._width * 2)
 
-        Whatever killed the last process may lie among the first entries of the lane.
+    async def _carefully(self, run: list[Entry]) -> list[Entry]:
+        """Count, in a commit of its own, the attempt at what may end this process.
+
+        After a start, whatever killed the last process lies among the first entries of a lane.
+        Entries that were counted and not finished are taken one by one: one of them is guilty.
         """
-        self._careful[lane] -= 1
-        async with self._store.pool.connection() as connection:
-            await lanes.note_attempt(connection, entry)
-        return [entry]
+        if run and run[0].state == "claimed":
+            counted = run = run[:1]
+        else:
+            run = list(itertools.takewhile(lambda one: one.state != "claimed", run))
+            counted = []
+            for entry in run:
+                if self._careful[entry.lane] > 0:
+                    self._careful[entry.lane] -= 1
+                    counted.append(entry)
+        if counted:
+            async with self._store.pool.connection() as connection:
+                await lanes.note_attempts(connection, counted)
+        return run
 
     async def _work_off(
         self, transaction: Transaction, run: Sequence[Entry], batch: "_Batch"
@@ -197,15 +220,23 @@ class LaneWorkers(Generic[R]):
             return
         try:
             async with transaction.savepoint():
-                finished = await self._work.write(transaction, readings)
-                await lanes.finish(transaction.connection, finished)
+                finished = await self._write(transaction, readings)
         except Exception as failure:
             if transaction.connection.broken:
                 raise
-            log.info("batch is done one by one", size=len(readings), reason=_kind(failure))
+            log.info("batch is done one by one", size=len(readings), reason=kind_of(failure))
             await self._one_by_one(transaction, readings, batch)
         else:
             batch.finished += finished
+
+    async def _write(
+        self, transaction: Transaction, readings: Sequence[tuple[Entry, R]]
+    ) -> list[Finished]:
+        finished = await self._work.write(transaction, readings)
+        await lanes.finish(transaction.connection, finished)
+        ended = [Ended(entry=one.entry, state=one.state, issues=one.issues) for one in finished]
+        await self._work.tell(transaction, ended)
+        return finished
 
     async def _one_by_one(
         self, transaction: Transaction, readings: Sequence[tuple[Entry, R]], batch: "_Batch"
@@ -215,8 +246,7 @@ class LaneWorkers(Generic[R]):
                 continue
             try:
                 async with transaction.savepoint():
-                    finished = await self._work.write(transaction, [(entry, reading)])
-                    await lanes.finish(transaction.connection, finished)
+                    finished = await self._write(transaction, [(entry, reading)])
             except Exception as failure:
                 if transaction.connection.broken:
                     raise
@@ -231,7 +261,7 @@ class LaneWorkers(Generic[R]):
         if not _is_transient(failure) or entry.attempts + 1 >= MOST_ATTEMPTS:
             await self._park(transaction, entry, issues, batch)
             return
-        wait = min(600.0, 0.2 * 2**entry.attempts) * _jitter()
+        wait = min(600.0, 0.2 * 2**entry.attempts) * jitter()
         await lanes.back_off(transaction.connection, entry, issues, timedelta(seconds=wait))
         batch.stop(entry, "backed-off")
         log.warning(
@@ -252,6 +282,7 @@ class LaneWorkers(Generic[R]):
         state: str = "parked",
     ) -> None:
         await lanes.park(transaction.connection, entry, issues, state=state)
+        await self._work.tell(transaction, [Ended(entry=entry, state=state, issues=issues)])
         batch.stop(entry, state)
         log.warning(
             f"entry {state}",
@@ -278,6 +309,8 @@ class LaneWorkers(Generic[R]):
             self._metrics.worked(entry.channel, outcome)
         if batch.finished and self._on_written is not None:
             self._on_written.ring()
+        if (batch.finished or batch.stopped) and self._on_ended is not None:
+            self._on_ended.ring()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -321,15 +354,15 @@ def _issues_of(failure: Exception, entry: Entry) -> Sequence[Issue]:
         "unforeseen failure",
         trace_id=entry.trace_id,
         entry=entry.id,
-        kind=_kind(failure),
-        at=_place_of(failure),
+        kind=kind_of(failure),
+        at=place_of(failure),
     )
     return (
         Issue(
             code="exception",
             key="unforeseen",
-            text_en=f"The hub failed on this message ({_kind(failure)} at {_place_of(failure)})",
-            text_zh=f"平台处理本报文时出错（{_kind(failure)}，{_place_of(failure)}）",
+            text_en=f"The hub failed on this message ({kind_of(failure)} at {place_of(failure)})",
+            text_zh=f"平台处理本报文时出错（{kind_of(failure)}，{place_of(failure)}）",
             fix_en="Report it with the trace id; replay the entry when it is mended.",
             fix_zh="请附追踪号上报；修复后重放本条目。",
         ),
@@ -345,27 +378,3 @@ def _deadly(entry: Entry) -> Issue:
         fix_en="Look for the cause in the system log (memory?), then replay or skip the entry.",
         fix_zh="请在系统日志中查找原因（内存不足？），然后重放或跳过本条目。",
     )
-
-
-def _kind(failure: Exception) -> str:
-    return type(failure).__name__
-
-
-def _place_of(failure: Exception) -> str:
-    """Return file and line of the innermost frame, without any value."""
-    trace = failure.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "unknown"
-    name = trace.tb_frame.f_code.co_filename.rsplit("/", 1)[-1]
-    return f"{name}:{trace.tb_lineno}"
-
-
-def _jitter() -> float:
-    return random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, guards nothing
-
-
-async def _wait(rung: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(rung.wait(), seconds)

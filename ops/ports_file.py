@@ -1,8 +1,11 @@
 """`QIAO_HOME/ports.json`: where each server of this deployment listens, by name."""
 
+import contextlib
 import json
 import pathlib
 import secrets
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 NAME = "ports.json"
 
@@ -26,6 +29,35 @@ def write_port(home: pathlib.Path, name: str, address: str | None) -> None:
     fresh = home / f"{NAME}.{secrets.token_hex(4)}"
     fresh.write_text(json.dumps(ports, indent=2, sort_keys=True) + "\n", "utf-8")
     fresh.replace(home / NAME)
+
+
+class Listening(Protocol):
+    """What says where a hub listens."""
+
+    @property
+    def http_port(self) -> int | None:
+        """The port of HTTP."""
+
+    @property
+    def mllp_port(self) -> int | None:
+        """The port of the first channel."""
+
+    @property
+    def channel_ports(self) -> Callable[[], Mapping[str, int]]:
+        """The ports of all channels."""
+
+
+def show_ports(
+    stack: contextlib.AsyncExitStack, home: pathlib.Path, host: str, hub: Listening
+) -> dict[str, str]:
+    """Write where a hub listens until the stack is left; return the addresses by name."""
+    ports = {"http": hub.http_port, "mllp": hub.mllp_port}
+    ports |= {f"mllp-{name}": port for name, port in hub.channel_ports().items()}
+    found = {name: f"{host}:{port}" for name, port in ports.items() if port is not None}
+    for name, address in found.items():
+        write_port(home, name, address)
+        stack.callback(write_port, home, name, None)
+    return found
 
 
 def province_key(home: pathlib.Path) -> bytes:

@@ -1,38 +1,15 @@
-"""How the commands of both queues speak to the database and to people."""
+"""How the commands of both queues speak to people."""
 
-import asyncio
 import base64
 import datetime
 import getpass
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-import psycopg
 import typer
 
-from fhir_store.queue_desk import Connection, Row
-from ops.cli import CANNOT_REACH
-from ops.database import database
-from ops.embedded_postgres import PostgresUnavailable
-from ops.settings import read_settings
-
-T = TypeVar("T")
-
-
-def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Run `work` in one transaction; a running hub need not be stopped for it."""
-
-    async def run(url: str) -> T:
-        async with await psycopg.AsyncConnection.connect(url) as connection:
-            return await work(connection)
-
-    try:
-        with database(read_settings()) as url:
-            return asyncio.run(run(url))
-    except (PostgresUnavailable, psycopg.OperationalError) as failure:
-        typer.echo(f"{failure}\nNext: qiao doctor", err=True)
-        raise typer.Exit(CANNOT_REACH) from None
+from fhir_store.queue_desk import Row
 
 
 def actor() -> str:

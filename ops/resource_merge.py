@@ -56,40 +56,6 @@ def joined_identifiers(stored: Any, incoming: Any) -> list[Any]:
     return [*kept, *new.values()]
 
 
-def retired(prior: Resource, surviving: str) -> dict[str, Any]:
-    """Return a record that was merged into another: inactive, and pointing there."""
-    links = [one for one in prior.get("link", ()) if one.get("type") != "replaced-by"]
-    link = {"other": {"reference": surviving}, "type": "replaced-by"}
-    return {
-        **{name: value for name, value in prior.items() if name != "meta"},
-        "active": False,
-        "link": [*links, link],
-    }
-
-
-def surviving(record: Resource, prior: str | None, identifiers: Any) -> dict[str, Any]:
-    """Return the record that took another's place, with its identifiers marked `old`."""
-    old = [{**one, "use": "old"} for one in identifiers]
-    result = {name: value for name, value in record.items() if name != "meta"}
-    known = {_identity(one) for one in record.get("identifier", ())}
-    added = [one for one in old if _identity(one) not in known]
-    if added:
-        result["identifier"] = [*record.get("identifier", ()), *added]
-    if prior is not None:
-        link = {"other": {"reference": prior}, "type": "replaces"}
-        if link not in result.get("link", ()):
-            result["link"] = [*result.get("link", ()), link]
-    return result
-
-
-def replaced_by(record: Resource) -> str | None:
-    """Return the reference of the record that took this one's place, if one did."""
-    for link in record.get("link", ()):
-        if link.get("type") == "replaced-by":
-            return str(link.get("other", {}).get("reference", "")) or None
-    return None
-
-
 def with_references(value: Any, known: Mapping[str, str]) -> Any:
     """Return the value with every `urn:uuid:` reference of `known` replaced.
 

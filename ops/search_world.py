@@ -10,6 +10,10 @@ FAMILIES = ["张", "王", "李", "赵", "陈", "Smith", "Müller", "García", "O
 GIVENS = ["伟", "芳", "娜", "敏", "静", "Anna", "Peter", "José", "Amara", "Zofia"]
 LOINC = [f"{number}-{number % 10}" for number in range(8000, 8200)]
 CONDITIONS = [f"C{number:03}" for number in range(300)]
+COMMON_CONDITIONS = CONDITIONS[:10]  # seven cases in ten are one of these
+SCREENING_DAY = "03-15"  # one observation in five is of this day of a year
+BUSY_MONTH = "06"  # one visit in three is in this month
+COMMON_GIVEN = "伟"  # three in ten are called so
 CITIES = ["海淀区", "朝阳区", "Springfield", "Gdańsk", "Lagos"]
 ORGANIZATIONS = 20
 PRACTITIONERS = 50
@@ -42,7 +46,7 @@ def _of_patient(number: int, chance: random.Random) -> Iterator[Resource]:
         "id": f"p{number}",
         "identifier": [{"system": "urn:mrn", "value": f"M{number:07}"}],
         "active": True,
-        "name": [{"family": family, "given": [chance.choice(GIVENS)]}],
+        "name": [{"family": family, "given": [_given(chance)]}],
         "gender": chance.choice(["male", "female"]),
         "birthDate": day,
         "address": [{"city": chance.choice(CITIES)}],
@@ -50,7 +54,8 @@ def _of_patient(number: int, chance: random.Random) -> Iterator[Resource]:
         "managingOrganization": {"reference": f"Organization/org{number % ORGANIZATIONS}"},
     }
     for visit in range(2):
-        day = f"20{chance.randint(10, 25)}-{chance.randint(1, 12):02}-{chance.randint(1, 28):02}"
+        month = BUSY_MONTH if chance.random() < 0.3 else f"{chance.randint(1, 12):02}"
+        day = f"20{chance.randint(10, 25)}-{month}-{chance.randint(1, 28):02}"
         yield {
             "resourceType": "Encounter",
             "id": f"e{number}-{visit}",
@@ -65,7 +70,7 @@ def _of_patient(number: int, chance: random.Random) -> Iterator[Resource]:
     yield {
         "resourceType": "Condition",
         "id": f"c{number}",
-        "code": concept("urn:icd", chance.choice(CONDITIONS)),
+        "code": concept("urn:icd", _condition(chance)),
         "subject": me,
         "recordedDate": day,
     }
@@ -80,8 +85,19 @@ def _of_patient(number: int, chance: random.Random) -> Iterator[Resource]:
     }
 
 
+def _given(chance: random.Random) -> str:
+    return COMMON_GIVEN if chance.random() < 0.3 else chance.choice(GIVENS)
+
+
+def _condition(chance: random.Random) -> str:
+    return chance.choice(COMMON_CONDITIONS if chance.random() < 0.7 else CONDITIONS)
+
+
 def _observation(number: int, measure: int, me: Resource, chance: random.Random) -> Resource:
-    day = f"20{chance.randint(10, 25)}-{chance.randint(1, 12):02}-{chance.randint(1, 28):02}"
+    day = f"{chance.randint(1, 12):02}-{chance.randint(1, 28):02}"
+    if chance.random() < 0.2:
+        day = SCREENING_DAY
+    day = f"20{chance.randint(10, 25)}-{day}"
     value = round(chance.gauss(100, 25), 1)
     return {
         "resourceType": "Observation",

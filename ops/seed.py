@@ -1,29 +1,29 @@
-"""A small synthetic district for a fresh database; nothing of it is sent to anybody."""
+"""The demonstration data of a fresh database; nothing of it is sent to anybody."""
 
 import datetime
 
+from care.periods import day_of
 from conformance.problem import Gone, NotFound
 from fhir_store.operations import Update, WriteContext
 from fhir_store.store import Store
-from ops.synthetic_district import district
+from ops.demo_data import write_demo_data
 
-SEED = 1
-BATCH = 200
+MARK = {"resourceType": "Basic", "id": "demo-data", "code": {"text": "qiao demo-data"}}
 
 
 async def seed_district(store: Store, residents: int) -> int:
-    """Write the district unless it is there already; returns how many resources were written."""
+    """Write the data unless they are there to their end; returns how many resources there are.
+
+    The mark comes last, so that an interrupted start goes on with the next one.
+    """
     try:
-        await store.read("Organization", "district-authority")
+        await store.read("Basic", "demo-data")
     except (NotFound, Gone):
         pass
     else:
         return 0
-    context = WriteContext(
-        actor="seed", at=datetime.datetime.now(datetime.UTC), source="synthetic", deliveries=False
-    )
-    resources = list(district(SEED, residents))
-    for first in range(0, len(resources), BATCH):
-        batch = resources[first : first + BATCH]
-        await store.write([Update(resource=resource) for resource in batch], context=context)
-    return len(resources)
+    now = datetime.datetime.now(datetime.UTC)
+    written = await write_demo_data(store, residents, today=day_of(now))
+    context = WriteContext(actor="demo-data", at=now, source="synthetic", deliveries=False)
+    await store.write([Update(resource=MARK)], context=context)
+    return written

@@ -22,6 +22,69 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address that HTTP and MLLP listen on.")
     http_port: int = Field(default=8080, description="Port of HTTP; 0 takes a free one.")
     mllp_port: int = Field(default=2575, description="Port of MLLP; 0 takes a free one.")
+    channels: pathlib.Path | None = Field(
+        default=None,
+        description="Folder of channel files (`*.yaml`), one MLLP port each; absent, there is one "
+        "channel `his` on QIAO_MLLP_PORT.",
+    )
+    mllp_frame_bytes: int = Field(
+        default=16 * 2**20,
+        ge=1024,
+        le=256 * 2**20,
+        description="Bytes of one MLLP frame: a scanned document in OBX-5 fits, one sender cannot "
+        "fill the memory. Over it: AR, and the connection is closed.",
+    )
+    mllp_frame_seconds: float = Field(
+        default=15.0,
+        gt=0,
+        description="From a frame's first byte to its last: 16 MiB pass in it at 9 Mbit/s, and a "
+        "sender that trickles holds nothing open. After it the connection is closed.",
+    )
+    mllp_opening_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="From connecting to the first byte of a frame; a port scan does not stay.",
+    )
+    mllp_idle_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Without a frame on a connection that has had one; quiet nights are usual.",
+    )
+    mllp_reply_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="For a sender to read its answers; until then nothing more of it is read.",
+    )
+    mllp_handshake_seconds: float = Field(
+        default=10.0, gt=0, description="For the TLS handshake of a new connection."
+    )
+    mllp_connections: int = Field(
+        default=1000,
+        ge=1,
+        description="MLLP connections of one channel: each holds a socket of the process.",
+    )
+    mllp_connections_per_peer: int = Field(
+        default=50,
+        ge=1,
+        description="Of one address, so that one sender cannot take the room of the others.",
+    )
+    mllp_frames_in_flight: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="Frames of one connection that are kept at once; above 1 a sender that does "
+        "not wait goes faster, and may see its order changed where keeping one of them fails.",
+    )
+    mllp_held_bytes: int = Field(
+        default=256 * 2**20,
+        ge=2**20,
+        description="Bytes of the unfinished frames of all connections of a channel together; "
+        "whoever goes over it is closed.",
+    )
+    mllp_garbage: Literal["close", "log"] = Field(
+        default="close",
+        description="What bytes outside a frame do: close the connection, or only a log line.",
+    )
     mllp_certificate: pathlib.Path | None = Field(
         default=None, description="PEM certificate of the MLLP port; with it MLLP speaks TLS only."
     )
@@ -50,6 +113,16 @@ class Settings(BaseSettings):
         description="What a write does with the profiles in `meta.profile` that are known here: "
         "refuse what breaks them, only tell in `$validate`, or ignore them.",
     )
+    doctor_review: Literal["required", "recorded"] = Field(
+        default="required",
+        description="Who may sign contracts: doctors whose registration was approved, or also "
+        "those without one who have a recorded qualification.",
+    )
+    test_regions: str = Field(
+        default="",
+        description="Administrative codes of tests, separated by commas, whose ID cards pass "
+        "(999001); `qiao up` lets that one pass.",
+    )
     issuer: str | None = Field(
         default=None, description="Issuer of the bearer tokens (`iss`), an OpenID provider."
     )
@@ -64,6 +137,51 @@ class Settings(BaseSettings):
         min_length=16,
         description="What seals the page links of searches, the same in all processes; absent, the "
         "database keeps one.",
+    )
+    subscription_endpoints: str = Field(
+        default="",
+        description="Beginnings of the addresses that rest-hook subscriptions may call, comma "
+        "between them; absent, none, or those of loopback while QIAO_AUTH=off.",
+    )
+    sms_url: str | None = Field(
+        default=None, description="The SMS cloud (SendSms); absent, nobody is sent an SMS."
+    )
+    sms_secret_id: str = Field(default="", description="Secret id of the SMS account.")
+    sms_secret_key: SecretStr | None = Field(
+        default=None, description="Secret key of the SMS account, for TC3-HMAC-SHA256."
+    )
+    sms_app_id: str = Field(default="", description="Application id of the SMS account.")
+    sms_sign_name: str = Field(default="", description="Signature that stands before each SMS.")
+    sms_templates: str = Field(
+        default="", description="Template ids by kind of message: renewal=1001,*=1000."
+    )
+    wechat_url: str | None = Field(
+        default=None,
+        description="WeChat's interface; absent, nobody is sent a subscription message.",
+    )
+    wechat_app_id: str = Field(default="", description="App id of the mini program.")
+    wechat_secret: SecretStr | None = Field(
+        default=None, description="Secret of the mini program, for the access token."
+    )
+    wechat_templates: str = Field(
+        default="", description="Template ids by kind of message: renewal=abc,*=def."
+    )
+    quiet_hours: str = Field(
+        default="21:00-08:00",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
+        description="When nobody is disturbed, local time; urgent requests go nevertheless.",
+    )
+    keep_messages_days: int = Field(
+        default=90,
+        ge=0,
+        description="Days after its end that a message keeps its bytes and trace, a delivery its "
+        "document and receipt: long enough to look into a complaint. 0: for ever.",
+    )
+    keep_rows_days: int = Field(
+        default=400,
+        ge=0,
+        description="Days after its end that the row stays, with names, times and answer: over a "
+        "year, for yearly reports and for senders that send again. 0: for ever.",
     )
     lane_workers: int = Field(
         default=2, description="Tasks of one process that translate inbound messages."

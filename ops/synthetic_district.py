@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from care.qualification import FAMILY_DOCTOR, INSURANCE_CODE, ROLES, STATE, registration_id
 from conformance.identity_numbers import (
     ID_CARD_SYSTEM,
     TEST_REGION,
@@ -19,6 +20,7 @@ HEALTH_CARD_SYSTEM = "urn:oid:2.16.156.10011.1.19"
 INSTITUTION_SYSTEM = "urn:oid:2.16.156.10011.1.5"
 STAFF_SYSTEM = "urn:oid:2.16.156.10011.1.7"
 RESIDENTS_PER_TEAM = 250
+RESIDENTS_PER_STATION = 2_000
 
 _SURNAMES = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕"
 _GIVEN_FEMALE = [
@@ -131,14 +133,18 @@ def district(seed: int, count: int) -> Iterator[dict[str, Any]]:
     """Yield institutions, doctors and teams, then `count` residents; references come first."""
     yield _organisation("district-authority", "测试区卫生健康局", "govt", None)
     yield _organisation("centre-1", "测试区第一社区卫生服务中心", "prov", "district-authority")
-    yield _organisation("station-1", "桥南社区卫生服务站", "prov", "centre-1")
+    stations = max(1, -(-count // RESIDENTS_PER_STATION))
+    for station in range(1, stations + 1):
+        name = "桥南社区卫生服务站" + (f"{station}" if station > 1 else "")
+        yield _organisation(f"station-{station}", name, "prov", "centre-1")
     yield _organisation("hospital-1", "测试区人民医院", "prov", "district-authority")
     teams = max(1, -(-count // RESIDENTS_PER_TEAM))
     for team, leader in enumerate(people(seed + 1, teams), start=1):
         yield _practitioner(team, leader)
+        yield _registration(team)
         yield _care_team(team)
     for person in people(seed, count):
-        yield patient_of(person, "station-1")
+        yield patient_of(person, f"station-{(person.number - 1) // RESIDENTS_PER_STATION + 1}")
 
 
 def _organisation(key: str, name: str, kind: str, parent: str | None) -> dict[str, Any]:
@@ -168,6 +174,24 @@ def _practitioner(number: int, person: Person) -> dict[str, Any]:
     }
 
 
+def _registration(number: int) -> dict[str, Any]:
+    """Return the doctor's reviewed registration, without which nobody signs contracts."""
+    return {
+        "resourceType": "PractitionerRole",
+        "id": registration_id(f"Practitioner/doctor-{number}"),
+        "identifier": [{"system": INSURANCE_CODE, "value": f"D{TEST_REGION}{number:06d}"}],
+        "extension": [{"url": STATE, "valueCode": "approved"}],
+        "active": True,
+        "practitioner": {"reference": f"Practitioner/doctor-{number}"},
+        "organization": {"reference": "Organization/centre-1"},
+        "code": [{"coding": [_role(FAMILY_DOCTOR)]}],
+    }
+
+
+def _role(code: str) -> dict[str, str]:
+    return {"system": ROLES, "code": code}
+
+
 def _care_team(number: int) -> dict[str, Any]:
     return {
         "resourceType": "CareTeam",
@@ -176,7 +200,7 @@ def _care_team(number: int) -> dict[str, Any]:
         "name": f"桥南家庭医生团队{number}",
         "participant": [
             {
-                "role": [{"text": "团队长 (team leader)"}],
+                "role": [{"coding": [_role("leader")], "text": "团队长 (team leader)"}],
                 "member": {"reference": f"Practitioner/doctor-{number}"},
                 "onBehalfOf": {"reference": "Organization/centre-1"},
             }

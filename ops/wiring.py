@@ -2,43 +2,54 @@
 
 import asyncio
 import contextlib
-import functools
 import importlib.metadata
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import psycopg
 from psycopg_pool import PoolTimeout
 
 from adapters.port import Sender
-from adapters.transport.mllp_server import MllpServer
+from care.fulfilment.schedule import tasks_for
 from conformance.problem import NotAuthenticated
 from fhir_store.audit import AccessLog
 from fhir_store.inbox import InboxWriter
+from fhir_store.operations import Written
+from fhir_store.outbox import Delivery
 from fhir_store.page_token import PageTokens
 from fhir_store.queue_desk import read_figures
+from fhir_store.retention import Retention
 from fhir_store.search import Searcher
 from fhir_store.store import Pool, Store, make_pool
-from mappings.engine.library import load
-from mappings.translate import Translator
+from mappings.engine.rows import Fault
+from ops.ack_destinations import ack_destinations
+from ops.application_answers import TOPIC as ENDED
+from ops.application_answers import ApplicationAnswers, EffectWatch
 from ops.bell import Bell
 from ops.certificates import mllp_listener_tls
-from ops.channel import Channel
-from ops.flow_delivery import DeliveryWorkers
+from ops.channel_lines import ChannelLines, mllp_limits
+from ops.channel_reload import Reloading
+from ops.channels import ChannelBook
+from ops.console_build import ConsolePages
+from ops.console_desk import Console
+from ops.flow_delivery import DeliveryWorkers, Destination
 from ops.flow_inbound import InboundFlow
 from ops.flow_translation import Reading, Translation
+from ops.followers import following
 from ops.http_server import serving
 from ops.lanes import LaneWorkers
 from ops.metrics import Metrics
+from ops.notice_channels import choose_notices, notice_destinations, senders_of
 from ops.package import load_package
+from ops.province import NAME as PROVINCE
 from ops.province import choose_province, province_destination, province_sender
 from ops.settings import Settings
 from ops.upkeep import keep_up
 from ops.warm_up import warm_up
-from routes.app import create_app
+from routes.app import ROOT, create_app
 from routes.authorize import Authorizer
 from routes.bearer import ANYBODY, Caller, TokenVerifier, not_authenticated
 from routes.definitions import Definitions
@@ -46,30 +57,55 @@ from routes.export_files import export_router
 from routes.export_jobs import ExportJobs
 from routes.hub import Hub
 from routes.limits import Limits
+from routes.operations.agreements import agreement_pdf_operation
 from routes.operations.bulk_import import import_operation
-from routes.operations.contracts import contract_operations
+from routes.operations.contract_writing import Following
+from routes.operations.contracts import ContractOperations
+from routes.operations.doctors import DoctorOperations, may_sign_by_registration
 from routes.operations.export import export_operations
 from routes.operations.forms import form_operations
+from routes.operations.fulfilment import fulfilment_operations
+from routes.operations.identity import identity_operations
+from routes.operations.invitations import invitation_operation
+from routes.operations.notice_statistics import notice_statistics_operation
+from routes.operations.packages import package_operations
+from routes.operations.subscriptions import SubscriptionOperations
 from routes.operations.terminology import terminology_operations
 from routes.search_terminology import search_terminology
+from routes.subscription_notices import Notices, note_subscriber
+from routes.subscription_socket import SubscriptionSocket
 
 Identify = Callable[[str | None], Awaitable[Caller]]
 
 _log = logging.getLogger("qiao.access")
 
 ROLES = frozenset({"http", "mllp", "worker"})
-HIS = "his"
 METRICS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A hub that runs: its store, and where it listens (None where that role is not ours)."""
+    """A hub that runs: its store, and where it listens (None where that role is not ours).
+
+    `mllp_port` is the first channel's; `channel_ports` has all by name. `reload` reads the channels
+    again and returns what is wrong with them; then those in force stay.
+    """
 
     store: Store
     metrics: Metrics
     http_port: int | None
     mllp_port: int | None
+    channel_ports: Callable[[], Mapping[str, int]]
+    reload: Callable[[], Awaitable[Sequence[Fault]]]
+    pages: ConsolePages
+
+
+class Bells(NamedTuple):
+    """What wakes whom: the lanes, the deliveries, and answers that wait for an effect."""
+
+    inbox: Bell
+    outbox: Bell
+    ended: Bell
 
 
 @contextlib.asynccontextmanager
@@ -84,41 +120,91 @@ async def running_hub(
 
     `province` stands in for the one that the settings name.
     """
-    channels = {HIS: Channel(name=HIS)}
     metrics = Metrics()
     province = province or _configured_province(settings)
+    book = ChannelBook(folder=settings.channels, partners=(PROVINCE,))
+    book.take(book.read())
     async with contextlib.AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             make_pool(database_url, size=settings.database_connections)
         )
         store = Store(
             pool,
-            choose_destinations=choose_province,
+            choose_destinations=_choose_destinations,
             searcher=Searcher(tokens=page_tokens_of(settings)),
         )
-        inbox_bell, outbox_bell = Bell(pool, "inbox"), Bell(pool, "outbox")
-        for bell in (inbox_bell, outbox_bell):
+        bells = Bells(
+            inbox=Bell(pool, "inbox"), outbox=Bell(pool, "outbox"), ended=Bell(pool, ENDED)
+        )
+        news = Bell(pool, "subscription")
+        for bell in (*bells, news):
             await bell.start()
             stack.push_async_callback(bell.stop)
+        notices = Notices(
+            store=store,
+            authorize=Authorizer(store).authorize,
+            base=f"http://{settings.host}:{settings.http_port}{ROOT}",
+        )
+        reloading = Reloading(book=book, pool=pool)
+        await stack.enter_async_context(reloading.running())
+        pages = ConsolePages(home=settings.home)
         if "worker" in roles:
-            await _start_workers(
-                stack, settings, store, metrics, (inbox_bell, outbox_bell), channels, province
+            people = senders_of(settings)
+            destinations = notice_destinations(settings, store, people)
+            destinations += ack_destinations(book.channels)
+            if province:
+                destinations.append(province_destination(settings, province))
+            await _start_workers(stack, settings, store, metrics, bells, book, destinations)
+            await stack.enter_async_context(
+                following(settings, store, notices, news, frozenset(people))
             )
-            upkeep = asyncio.create_task(keep_up(store))
+            upkeep = asyncio.create_task(keep_up(store, _retention(settings)))
             stack.callback(upkeep.cancel)
         refreshing = asyncio.create_task(_refresh(store, metrics))
         stack.callback(refreshing.cancel)
-        mllp_port = http_port = None
+        http_port = None
         if "http" in roles:
             await warm_up()
             await load_package(store)
-            http_port = await _start_http(stack, settings, store, metrics)
+            console = Console(
+                store=store,
+                reloading=reloading,
+                opened=bells.inbox.ring,
+                home=settings.home,
+                pages=pages,
+            )
+            http_port = await _start_http(stack, settings, store, metrics, notices, news, console)
         if "mllp" in roles:
-            writer = InboxWriter(pool, on_kept=inbox_bell.ring)
+            writer = InboxWriter(pool, on_kept=bells.inbox.ring)
             stack.push_async_callback(writer.close)
-            flow = InboundFlow(writer=writer, channels=channels, metrics=metrics)
-            mllp_port = await _start_mllp(stack, settings, flow)
-        yield Running(store=store, metrics=metrics, http_port=http_port, mllp_port=mllp_port)
+            effects = await stack.enter_async_context(EffectWatch(pool, bells.ended).running())
+            flow = InboundFlow(
+                writer=writer, channels=book.channels, metrics=metrics, effects=effects
+            )
+            lines = ChannelLines(
+                flow,
+                host=settings.host,
+                default_port=settings.mllp_port,
+                tls=mllp_listener_tls(settings),
+                limits=mllp_limits(settings),
+            )
+            stack.push_async_callback(lines.stop)
+            await lines.agree(book.listening)
+            reloading.lines = lines
+        yield Running(
+            store=store,
+            metrics=metrics,
+            http_port=http_port,
+            mllp_port=next(iter(reloading.ports().values()), None),
+            channel_ports=reloading.ports,
+            reload=reloading.reload,
+            pages=pages,
+        )
+
+
+def _choose_destinations(written: Written) -> Sequence[Delivery]:
+    """Owe each partner, and each channel to people, what it is due."""
+    return (*choose_province(written), *choose_notices(written))
 
 
 def page_tokens_of(settings: Settings) -> PageTokens | None:
@@ -126,6 +212,10 @@ def page_tokens_of(settings: Settings) -> PageTokens | None:
     if settings.page_secret is None:
         return None
     return PageTokens(settings.page_secret.get_secret_value().encode())
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(message_days=settings.keep_messages_days, row_days=settings.keep_rows_days)
 
 
 def _configured_province(settings: Settings) -> Sender | None:
@@ -140,47 +230,39 @@ async def _start_workers(
     settings: Settings,
     store: Store,
     metrics: Metrics,
-    bells: tuple[Bell, Bell],
-    channels: Mapping[str, Channel],
-    province: Sender | None,
+    bells: Bells,
+    book: ChannelBook,
+    destinations: Sequence[Destination],
 ) -> None:
-    inbox_bell, outbox_bell = bells
-    destinations = [province_destination(settings, province)] if province else []
-    delivery = DeliveryWorkers(store, destinations, bell=outbox_bell, metrics=metrics)
+    delivery = DeliveryWorkers(store, destinations, bell=bells.outbox, metrics=metrics)
     await delivery.start()
     stack.push_async_callback(delivery.stop)
-    work = Translation(channels=channels, translate=Translator(load()).translate)
+    work = Translation(
+        channels=book.channels,
+        translate=book.translate,
+        answers=ApplicationAnswers(channels=book.channels),
+    )
     lanes = LaneWorkers[Reading](
         store,
         work,
-        bell=inbox_bell,
+        bell=bells.inbox,
         metrics=metrics,
         workers=settings.lane_workers,
-        on_written=outbox_bell,
+        on_written=bells.outbox,
+        on_ended=bells.ended,
     )
     await lanes.start()
     stack.push_async_callback(lanes.stop)
 
 
-async def _start_mllp(
-    stack: contextlib.AsyncExitStack, settings: Settings, flow: InboundFlow
-) -> int:
-    tls = mllp_listener_tls(settings)
-    server = MllpServer(
-        channel=HIS,
-        accept=flow.accept,
-        refuse=flow.refuse,
-        tls=tls,
-        on_ended=functools.partial(flow.metrics.line_ended, HIS),
-    )
-    flow.metrics.watch_lines(HIS, lambda: len(server.connections))
-    await server.start(settings.host, settings.mllp_port)
-    stack.push_async_callback(server.stop)
-    return server.port
-
-
 async def _start_http(
-    stack: contextlib.AsyncExitStack, settings: Settings, store: Store, metrics: Metrics
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    store: Store,
+    metrics: Metrics,
+    notices: Notices,
+    news: Bell,
+    console: Console,
 ) -> int:
     identify = await _identification(stack, settings)
     limits = Limits()
@@ -190,9 +272,11 @@ async def _start_http(
     hub = Hub(
         store=store,
         check_profiles=definitions.check_profiles,
+        check_answers=definitions.check_answers,
         refresh_definitions=definitions.refresh,
         identify=identify,
-        authorize=Authorizer(store).authorize,
+        authorize=notices.authorize,
+        note_subscriber=note_subscriber,
         note=accesses.note,
         observe=metrics.answered,
         limits=limits,
@@ -205,12 +289,23 @@ async def _start_http(
     async def is_ready() -> dict[str, bool]:
         return {"database": await _answers(store.pool)}
 
+    may_sign = may_sign_by_registration(is_review_required=settings.doctor_review == "required")
     app = create_app(
         hub,
         operations=(
             *terminology_operations(definitions),
             *form_operations(definitions),
-            *contract_operations(),
+            *ContractOperations(
+                following=Following(store.searcher, tasks_for=tasks_for), may_sign=may_sign
+            ).promises(),
+            *DoctorOperations(may_sign=may_sign).promises(),
+            *fulfilment_operations(),
+            notice_statistics_operation(),
+            invitation_operation(),
+            *package_operations(),
+            *identity_operations(test_regions=settings.test_regions.split(",")),
+            *SubscriptionOperations(notices=notices).promises(),
+            agreement_pdf_operation(),
             import_operation(),
             *export_operations(exports),
         ),
@@ -219,6 +314,9 @@ async def _start_http(
         issuer=settings.issuer,
     )
     app.api.include_router(export_router(hub, exports))
+    socket = SubscriptionSocket(store=store, notices=notices, hearing=news.hearing)
+    app.api.include_router(socket.router())
+    app.api.include_router(console.router(hub))
     return await stack.enter_async_context(
         serving(app, host=settings.host, port=settings.http_port, limits=limits)
     )

@@ -4,28 +4,22 @@ Facts are compared with the vendor's expected bundles of the same messages: (typ
 """
 
 import contextlib
-import json
 import os
 import pathlib
-import re
 import time
 import tracemalloc
 import warnings
 import zoneinfo
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import yaml
 
 from conformance.problem import Issue, NotSupported
 from mappings.channels.profile import ChannelProfile
 from mappings.engine.context import Sender
-from mappings.engine.library import default_folder, load
-from mappings.facts import facts_of
+from mappings.engine.library import load
+from mappings.facts_score import score
 from mappings.hl7.message import parse
 from mappings.translate import Translator
-from mappings.translated import DERIVED_KEY, TranslatedMessage, Unmapped
 
 _REPEATS = 3
 _ADMISSION = b"".join(
@@ -132,64 +126,8 @@ def _large(translator: Translator, channel: ChannelProfile) -> dict[str, float]:
 
 def _facts(folder: pathlib.Path, library_translator: Translator) -> dict[str, Any]:
     """Return precision and recall against the expected bundles, over all and by resource."""
-    sender = Sender(zone=zoneinfo.ZoneInfo("Asia/Kolkata"))  # the vendor's own zone
-    channel = ChannelProfile(sender=sender)
-    ours: Counter[str] = Counter()
-    theirs: Counter[str] = Counter()
-    both: Counter[str] = Counter()
-    unexplained: Counter[str] = Counter()
-    ledger = [re.compile(entry["match"]) for entry in yaml.safe_load(_ledger())]
-    for file in sorted((folder / "expected").rglob("*-expected.json")):
-        name = file.name.removesuffix("-expected.json")
-        data = (folder / "messages" / f"{name}.hl7").read_bytes()
-        result = library_translator.translate(data, channel)
-        found = set() if isinstance(result, Unmapped) else set(facts_of(_plain(result)))
-        bundle = json.loads(file.read_text(encoding="utf-8"))
-        wanted = set(facts_of([entry["resource"] for entry in bundle["entry"]]))
-        found = {fact for fact in found if fact[0] != "Provenance"}
-        wanted = {fact for fact in wanted if fact[0] != "Provenance"}
-        ours.update(fact[0] for fact in found)
-        theirs.update(fact[0] for fact in wanted)
-        both.update(fact[0] for fact in found & wanted)
-        unexplained.update(
-            f"{kind} {path}"
-            for kind, path, _ in found - wanted
-            if not any(rule.search(f"{kind} {path}") for rule in ledger)
-        )
-    return {
-        "precision_without_ledgered": round(
-            both.total() / max(both.total() + unexplained.total(), 1), 4
-        ),
-        "unexplained": dict(unexplained.most_common(25)),
-        "precision": round(both.total() / max(ours.total(), 1), 4),
-        "recall": round(both.total() / max(theirs.total(), 1), 4),
-        "by_resource": {
-            name: [ours[name], theirs[name], both[name]] for name, _ in theirs.most_common()
-        },
-    }
-
-
-def _ledger() -> str:
-    return (default_folder() / "facts_ledger.yaml").read_text(encoding="utf-8")
-
-
-def _plain(result: TranslatedMessage) -> list[dict[str, Any]]:
-    """Return the resources with references that name their type."""
-    types = {f"urn:uuid:{one.key}": f"{one.type}/{one.key}" for one in result.resources}
-
-    def named(value: Any) -> Any:
-        if isinstance(value, dict):
-            if str(value.get("system", "")).endswith(f"/{DERIVED_KEY}"):
-                return None  # made by the hub, said by nobody
-            return {
-                name: types.get(item, item)
-                if name == "reference" and isinstance(item, str)
-                else named(item)
-                for name, item in value.items()
-            }
-        return [named(item) for item in value] if isinstance(value, list) else value
-
-    return [{**named(one.resource), "id": one.key} for one in result.resources]
+    sender = Sender(zone=zoneinfo.ZoneInfo("Asia/Kolkata"))  # the other converter's own zone
+    return score(folder, library_translator, ChannelProfile(sender=sender)).report()
 
 
 def _folder() -> pathlib.Path:

@@ -63,6 +63,9 @@ class Effects:
             )
         return [Finished(entry=entry, state="translated") for entry, _ in readings]
 
+    async def tell(self, transaction, ended):
+        """Nobody asks to be told."""
+
 
 def channel_of(answers="always", application_acks=None, **profile):
     return Channel(

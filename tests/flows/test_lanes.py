@@ -7,6 +7,7 @@ import pytest
 from conformance.problem import EditConflict, Issue
 from fhir_store import lanes, queue_desk
 from fhir_store.lanes import Entry, Stuck, plan_batch
+from ops import lanes as ops_lanes
 
 
 def collided():
@@ -195,9 +196,10 @@ def test_a_transient_failure_backs_off_in_place_and_keeps_its_key_waiting(open_s
     asyncio.run(run())
 
 
-def test_a_collision_of_writers_costs_no_message(open_spine, adt):
+def test_a_collision_of_writers_costs_no_message(open_spine, adt, monkeypatch):
     async def run():
         async with open_spine() as spine:
+            monkeypatch.setattr(ops_lanes, "jitter", lambda: 300.0)
             for n in range(5):
                 await spine.send(adt(f"M{n}"))
             spine.work.fail_next = [collided(), collided()]
@@ -236,6 +238,70 @@ def test_an_entry_under_which_workers_keep_dying_is_parked(open_spine, adt):
     asyncio.run(run())
 
 
+class Death(BaseException):
+    """Ends a worker as `kill -9` does: nothing of its batch is committed."""
+
+
+async def restart_until_drained(spine, most=60, **choices):
+    """Work as a hub that is started again whenever it dies; returns how often it died."""
+    write = spine.work.write
+
+    async def deadly(transaction, readings):
+        if any(b"DEADLY" in raw for _, raw in readings):
+            raise Death
+        return await write(transaction, readings)
+
+    spine.work.write = deadly
+    for deaths in range(most):
+        try:
+            await spine.drain(spine.workers(**choices))
+        except Death:
+            continue
+        return deaths
+    return most
+
+
+def test_whatever_kills_its_process_is_found_among_a_batch_and_parked(open_spine, adt):
+    async def run():
+        async with open_spine() as spine:
+            for n in range(30):
+                extra = "NTE|1||DEADLY" if n == 12 else ""
+                await spine.send(adt(f"M{n:02}", patient=f"P{n % 10}", extra=extra))
+            deaths = await restart_until_drained(spine, careful=50)
+            assert lanes_deaths <= deaths <= lanes_deaths + 1
+            states = await spine.states()
+            assert states["M12"] == "parked"
+            assert sorted(await spine.effects()) == sorted(set(states) - {"M12", "M22"})
+
+    lanes_deaths = ops_lanes.MOST_DEATHS
+    asyncio.run(run())
+
+
+def test_uncounted_attempts_would_let_one_entry_kill_the_hub_for_ever(open_spine, adt):
+    """The twin of the test above: without the count before the batch nothing is ever learned."""
+
+    async def run():
+        async with open_spine() as spine:
+            await spine.send(adt("M1", extra="NTE|1||DEADLY"))
+            assert await restart_until_drained(spine, careful=0) == 60
+            assert await spine.states() == {"M1": "received"}
+
+    asyncio.run(run())
+
+
+def test_few_entries_in_many_lanes_share_a_commit(open_spine, adt):
+    async def run():
+        async with open_spine() as spine:
+            for n in range(40):
+                await spine.send(adt(f"M{n}", patient=f"P{n}"))
+            await spine.drain()
+            assert len(await spine.effects()) == 40
+            ((commits,),) = await spine.rows("select count(distinct xmin::text) from effect")
+            assert commits <= 6  # sixteen lanes by four, and what the first batch left
+
+    asyncio.run(run())
+
+
 def test_workers_start_work_when_the_bell_rings_and_stop_cleanly(open_spine, adt):
     async def run():
         async with open_spine() as spine:
@@ -259,7 +325,7 @@ def test_workers_start_work_when_the_bell_rings_and_stop_cleanly(open_spine, adt
 def entry(id_, *keys):
     return Entry(
         id=id_, channel="c", event="", control_id="", order_key=keys[0] if keys else "",
-        also_keys=keys[1:] or None, state="received", attempts=0, has_backed_off=False,
+        also_keys=keys[1:] or None, lane=0, state="received", attempts=0, has_backed_off=False,
         trace_id="", raw=b"",
     )  # fmt: skip
 

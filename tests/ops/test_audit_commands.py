@@ -10,9 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from fhir_store.operations import Update, WriteContext
+from fhir_store.retention import Retention
 from fhir_store.store import Store, make_pool
 from ops.commands_audit import app
 from ops.upkeep import keep_up
+
+KEEP = Retention(message_days=0, row_days=0)
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def sealed_writes(database_url):
         context = WriteContext(actor="Practitioner/7", at=datetime.now(UTC))
         async with make_pool(database_url) as pool:
             upkeep = asyncio.create_task(
-                keep_up(Store(pool), seal_seconds=0.01, hourly_seconds=0.05)
+                keep_up(Store(pool), KEEP, seal_seconds=0.01, hourly_seconds=0.05)
             )
             store = Store(pool)
             for number in range(3):
@@ -94,7 +97,7 @@ def test_answers_kept_for_repeats_are_forgotten_after_a_day(database_url, hourly
                 )
             context = WriteContext(actor="Practitioner/7", at=datetime.now(UTC))
             upkeep = asyncio.create_task(
-                keep_up(store, seal_seconds=0.01, hourly_seconds=hourly_seconds)
+                keep_up(store, KEEP, seal_seconds=0.01, hourly_seconds=hourly_seconds)
             )
             for number in range(2):  # the second seal comes after the first round has ended
                 patient = {"resourceType": "Patient", "id": f"p{number}"}

@@ -1,113 +1,26 @@
 """A family signs: the steps of a contract over HTTP, conflicts and repeats included."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import datetime
 from typing import Any
 
-import httpx
 import pytest
-
-from ops.settings import Settings
-from ops.wiring import running_hub
-
-HASH = "c" * 64
-SIGNATURE = {
-    "type": [{"system": "urn:iso-astm:E1762-95:2013", "code": "1.2.840.10065.1.12.1.1"}],
-    "when": "2026-03-02T10:00:00+08:00",
-    "who": {"reference": "Patient/p1"},
-}
-WORLD: list[dict[str, Any]] = [
-    {"resourceType": "Organization", "id": "o1", "name": "桥南社区卫生服务中心"},
-    {
-        "resourceType": "Patient",
-        "id": "p1",
-        "name": [{"text": "王秀英"}],
-        "birthDate": "1960-05-01",
-    },
-    {
-        "resourceType": "Practitioner",
-        "id": "d1",
-        "active": True,
-        "name": [{"text": "李医生"}],
-        "qualification": [{"code": {"text": "全科医师"}}],
-    },
-    {
-        "resourceType": "CareTeam",
-        "id": "t1",
-        "status": "active",
-        "participant": [{"member": {"reference": "Practitioner/d1"}}],
-    },
-    {
-        "resourceType": "PlanDefinition",
-        "id": "basic",
-        "status": "active",
-        "extension": [
-            {
-                "url": "https://fhir.qiao.example/cphc/StructureDefinition/cphc-package-price",
-                "valueMoney": {"value": 60.00, "currency": "CNY"},
-            }
-        ],
-        "title": "基础包",
-    },
-]
+from contracting import (
+    APPROVE,
+    SIGNING,
+    TODAY,
+    WORLD,
+    application,
+    asked,
+    signing,
+    to_be_signed,
+    world,
+)
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@asynccontextmanager
-async def world(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    chosen = Settings(auth="off", http_port=0, mllp_port=0)
-    async with (
-        running_hub(chosen, database_url, roles=frozenset({"http"})) as hub,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{hub.http_port}/fhir", timeout=30) as client,
-    ):
-        for resource in WORLD:
-            made = await client.put(f"/{resource['resourceType']}/{resource['id']}", json=resource)
-            assert made.status_code == 201, made.text
-        yield client
-
-
-def asked(*parts: dict[str, Any]) -> dict[str, Any]:
-    return {"resourceType": "Parameters", "parameter": list(parts)}
-
-
-def application(contract_id: str, price: float = 60.00) -> dict[str, Any]:
-    return asked(
-        {"name": "contractId", "valueString": contract_id},
-        {"name": "resident", "valueReference": {"reference": "Patient/p1"}},
-        {"name": "team", "valueReference": {"reference": "CareTeam/t1"}},
-        {
-            "name": "package",
-            "part": [
-                {"name": "definition", "valueReference": {"reference": "PlanDefinition/basic"}},
-                {"name": "price", "valueDecimal": price},
-            ],
-        },
-        {"name": "start", "valueDate": "2026-01-01"},
-        {"name": "end", "valueDate": "2027-12-31"},
-        {"name": "agreementHash", "valueString": HASH},
-    )
-
-
-SIGNING = asked(
-    {"name": "residentParty", "valueReference": {"reference": "Patient/p1"}},
-    {"name": "doctorParty", "valueReference": {"reference": "Practitioner/d1"}},
-    {"name": "residentSignature", "valueSignature": SIGNATURE},
-    {"name": "doctorSignature", "valueSignature": SIGNATURE},
-    {"name": "agreementHash", "valueString": HASH},
-)
-APPROVE = asked({"name": "verdict", "valueCode": "approve"})
-
-
-async def to_be_signed(client: httpx.AsyncClient, contract_id: str) -> None:
-    made = await client.post("/Contract/$submit-application", json=application(contract_id))
-    assert made.status_code == 201, made.text
-    reviewed = await client.post(f"/Contract/{contract_id}/$review", json=APPROVE)
-    assert reviewed.json()["status"] == "executable"
 
 
 @pytest.mark.anyio
@@ -125,9 +38,10 @@ async def test_a_family_applies_is_reviewed_and_signs(database_url: str) -> None
             "executed", "executable", "offered",
         ]  # fmt: skip
         tasks = (await client.get("/Task?focus=Contract/c1")).json()
-        assert sorted(e["resource"]["status"] for e in tasks["entry"]) == [
-            "completed", "requested", "requested",
-        ]  # fmt: skip
+        assert {
+            e["resource"]["code"]["coding"][0]["code"]: e["resource"]["status"]
+            for e in tasks["entry"]
+        } == {"review-contract": "accepted", "sign-contract": "completed"}
         signings = (await client.get("/Provenance?target=Contract/c1")).json()
         evidence = [e["resource"] for e in signings["entry"] if "signature" in e["resource"]]
         assert len(evidence) == 1
@@ -149,8 +63,10 @@ async def test_of_two_contracts_signed_at_once_exactly_one_wins(database_url: st
             contract = (await client.get(f"/Contract/{name}")).json()
             is_winner = answer.status_code == 200
             assert contract["status"] == ("executed" if is_winner else "executable")
-            tasks = (await client.get(f"/Task?focus=Contract/{name}")).json()["entry"]
-            assert len(tasks) == (3 if is_winner else 2), "nothing is half-written"
+            work = (await client.get(f"/Task/{name}-sign-contract")).json()
+            assert work["status"] == ("completed" if is_winner else "requested")
+            who = (await client.get(f"/Provenance?target=Contract/{name}")).json()["entry"]
+            assert len(who) == (3 if is_winner else 2), "nothing is half-written"
 
 
 @pytest.mark.anyio
@@ -191,3 +107,274 @@ async def test_a_wrong_price_and_missing_words_are_refused_with_advice(database_
         assert empty.status_code == 400
         unknown = await client.post("/Contract/none/$sign", json=SIGNING)
         assert unknown.status_code == 404
+
+
+@pytest.mark.anyio
+async def test_a_doctor_beside_the_resident_signs_in_one_step(database_url: str) -> None:
+    async with world(database_url) as client:
+        both = application("c1")["parameter"] + [
+            one for one in SIGNING["parameter"] if one["name"] != "agreementHash"
+        ]
+        signed = await client.post("/Contract/$sign", json=asked(*both))
+        assert signed.status_code == 201, signed.text
+        assert signed.json()["status"] == "executed"
+        assert (await client.get("/Task/c1-sign-contract")).json()["status"] == "completed"
+
+
+@pytest.mark.anyio
+async def test_an_offline_signing_that_came_too_late_keeps_its_proof(database_url: str) -> None:
+    async with world(database_url) as client:
+        await to_be_signed(client, "c1")
+        await client.post("/Contract/c1/$sign", json=SIGNING)
+        await to_be_signed(client, "c2")
+        online = await client.post("/Contract/c2/$sign", json=SIGNING)
+        assert online.status_code == 409
+        assert online.json()["issue"][0]["details"]["coding"][0]["code"] == "contract-overlap"
+        offline = signing(
+            "Patient/p1",
+            {"name": "signedOffline", "valueBoolean": True},
+            {"name": "photo", "valueAttachment": {"contentType": "image/jpeg", "data": "/9j/"}},
+        )
+        late = await client.post("/Contract/c2/$sign", json=offline)
+        assert late.status_code == 200, late.text
+        assert late.json()["status"] == "rejected"
+        work = (await client.get("/Task/c2-sign-contract")).json()
+        assert work["status"] == "rejected"
+        assert "签约" in work["statusReason"]["text"]
+        who = (await client.get("/Provenance?target=Contract/c2")).json()["entry"]
+        (proof,) = [e["resource"] for e in who if "signature" in e["resource"]]
+        kept = proof["extension"][0]["valueReference"]["reference"]
+        photo = (await client.get(f"/{kept}")).json()
+        assert photo["content"][0]["attachment"]["contentType"] == "image/jpeg"
+        assert (await client.get("/Contract/c1")).json()["status"] == "executed"
+
+
+@pytest.mark.anyio
+async def test_a_family_applies_by_the_code_that_a_doctor_shows(database_url: str) -> None:
+    async with world(database_url) as client:
+        doctor = {"name": "doctor", "valueReference": {"reference": "Practitioner/d1"}}
+        shown = await client.post("/CareTeam/t1/$invitation-code", json=asked(doctor))
+        assert shown.status_code == 200, shown.text
+        values = {part["name"]: part for part in shown.json()["parameter"]}
+        assert values["image"]["valueAttachment"]["data"].startswith("iVBORw0KGgo")
+        token = values["invitation"]["valueString"]
+        by_code = application("c1", 60.00, "p1", {"name": "invitation", "valueString": token})
+        by_code["parameter"] = [p for p in by_code["parameter"] if p["name"] != "team"]
+        made = await client.post("/Contract/$submit-application", json=by_code)
+        assert made.status_code == 201, made.text
+        modes = [e for e in made.json()["extension"] if e["url"].endswith("cphc-sign-mode")]
+        assert modes[0]["valueCode"] == "qr"
+        forged = application("c2", 60.00, "p1", {"name": "invitation", "valueString": token + "x"})
+        refused = await client.post("/Contract/$submit-application", json=forged)
+        assert refused.status_code == 422
+        assert refused.json()["issue"][0]["details"]["coding"][0]["code"] == "qr-forged"
+        stranger = {"name": "doctor", "valueReference": {"reference": "Practitioner/d9"}}
+        nobody = await client.post("/CareTeam/t1/$invitation-code", json=asked(stranger))
+        assert nobody.status_code == 422
+
+
+@pytest.mark.anyio
+async def test_a_contract_that_is_paid_first_waits_for_its_invoice(database_url: str) -> None:
+    async with world(database_url) as client:
+        wish = application("c1", 60.00, "p1", {"name": "payFirst", "valueBoolean": True})
+        await client.post("/Contract/$submit-application", json=wish)
+        await client.post("/Contract/c1/$review", json=APPROVE)
+        signed = await client.post("/Contract/c1/$sign", json=SIGNING)
+        assert signed.json()["status"] == "executable"
+        invoice = {
+            "resourceType": "Invoice",
+            "id": "i1",
+            "status": "issued",
+            "subject": {"reference": "Patient/p1"},
+            "totalNet": {"value": 60.00, "currency": "CNY"},
+        }
+        await client.put("/Invoice/i1", json=invoice)
+        named = asked({"name": "invoice", "valueReference": {"reference": "Invoice/i1"}})
+        early = await client.post("/Contract/c1/$confirm-payment", json=named)
+        assert early.status_code == 422
+        await client.put("/Invoice/i1", json={**invoice, "status": "balanced"})
+        paid = await client.post("/Contract/c1/$confirm-payment", json=named)
+        assert paid.json()["status"] == "executed", paid.text
+        assert (await client.get("/Task/c1-collect-payment")).json()["status"] == "completed"
+
+
+@pytest.mark.anyio
+async def test_two_versions_at_once_exactly_one_is_open(database_url: str) -> None:
+    async with world(database_url) as client:
+        await to_be_signed(client, "c1")
+        await client.post("/Contract/c1/$sign", json=SIGNING)
+        extra = {**WORLD[-1], "id": "extra"}
+        await client.put("/PlanDefinition/extra", json=extra)
+        wish = application("c1")
+        for part in wish["parameter"]:
+            if part["name"] == "package":
+                part["part"][0]["valueReference"]["reference"] = "PlanDefinition/extra"
+        answers = await asyncio.gather(
+            *(client.post("/Contract/c1/$amend", json=wish) for _ in range(3))
+        )
+        assert sorted(one.status_code for one in answers) == [200, 409, 409]
+        (draft,) = [one.json() for one in answers if one.status_code == 200]
+        signed = await client.post(f"/Contract/{draft['id']}/$sign", json=SIGNING)
+        assert signed.json()["id"] == "c1", signed.text
+        assert signed.json()["legalState"]["coding"][0]["code"] == "amended"
+        again = await client.post("/Contract/c1/$amend", json=wish)
+        assert again.status_code == 200
+
+
+@pytest.mark.anyio
+async def test_a_delegation_is_written_into_the_team_and_taken_back(database_url: str) -> None:
+    async with world(database_url) as client:
+        await client.put("/Practitioner/d2", json={**WORLD[2], "id": "d2"})
+        await to_be_signed(client, "c1")
+        await client.post("/Contract/c1/$sign", json=SIGNING)
+        wish = asked(
+            {"name": "from", "valueReference": {"reference": "Practitioner/d1"}},
+            {"name": "to", "valueReference": {"reference": "Practitioner/d2"}},
+            {"name": "end", "valueDate": (TODAY + datetime.timedelta(days=7)).isoformat()},
+        )
+        made = await client.post("/Contract/c1/$delegate", json=wish)
+        assert made.status_code == 200, made.text
+        team = (await client.get("/CareTeam/t1")).json()
+        standing_in = team["participant"][1]
+        assert standing_in["member"]["reference"] == "Practitioner/d2"
+        await to_be_signed(client, "c2")
+        task = f"Task/{standing_in['id']}"
+        assert (await client.get(f"/{task}")).json()["status"] == "in-progress"
+        back = await client.post(
+            "/Contract/c1/$cancel-delegation",
+            json=asked({"name": "task", "valueReference": {"reference": task}}),
+        )
+        assert back.status_code == 200, back.text
+        assert (await client.get(f"/{task}")).json()["status"] == "cancelled"
+        await client.put("/Patient/p2", json={**WORLD[1], "id": "p2"})
+        other = await client.post(
+            "/Contract/$submit-application", json=application("c3", 60.0, "p2")
+        )
+        assert other.status_code == 201
+        await client.post("/Contract/c3/$review", json=APPROVE)
+        gone = signing("Patient/p2", doctor="Practitioner/d2")
+        refused = await client.post("/Contract/c3/$sign", json=gone)
+        assert refused.json()["issue"][0]["details"]["coding"][0]["code"] == "signer-not-qualified"
+
+
+@pytest.mark.anyio
+async def test_death_closes_the_contract_and_stops_all_messages(database_url: str) -> None:
+    async with world(database_url) as client:
+        await to_be_signed(client, "c1")
+        await client.post("/Contract/c1/$sign", json=SIGNING)
+        service = {
+            "resourceType": "Task",
+            "id": "s1",
+            "status": "requested",
+            "intent": "order",
+            "basedOn": [{"reference": "Contract/c1"}],
+            "for": {"reference": "Patient/p1"},
+        }
+        await client.put("/Task/s1", json=service)
+        await client.put("/Task/s2", json={**service, "id": "s2", "status": "completed"})
+        message = {
+            "resourceType": "CommunicationRequest",
+            "id": "m1",
+            "status": "active",
+            "subject": {"reference": "Patient/p1"},
+            "payload": [{"contentString": "请来复诊"}],
+        }
+        await client.put("/CommunicationRequest/m1", json=message)
+        dead = asked({"name": "reason", "valueCode": "03"})
+        closed = await client.post("/Contract/c1/$terminate", json=dead)
+        assert closed.json()["status"] == "revoked", closed.text
+        assert (await client.get("/Task/s1")).json()["status"] == "cancelled"
+        assert (await client.get("/Task/s2")).json()["status"] == "completed"
+        assert (await client.get("/CommunicationRequest/m1")).json()["status"] == "revoked"
+
+
+STEPS = (
+    "submit-application", "review", "sign", "confirm-payment", "amend", "delegate",
+    "reassign", "renew", "terminate", "dispute", "resolve", "void",
+)  # fmt: skip
+
+
+@pytest.mark.anyio
+async def test_what_is_no_agreement_is_refused_by_every_step(database_url: str) -> None:
+    odd_ones: tuple[dict[str, Any], ...] = (
+        {"status": "policy"},
+        {"status": "executed"},
+        {"status": "executed", "subject": [{"display": "?"}]},
+        {"status": "executed", "applies": {"start": "2026"}},
+    )
+    async with world(database_url) as client:
+        for number, odd in enumerate(odd_ones):
+            made = {"resourceType": "Contract", "id": f"odd{number}", **odd}
+            assert (await client.put(f"/Contract/odd{number}", json=made)).status_code == 201
+            for code in STEPS:
+                answer = await client.post(f"/Contract/odd{number}/${code}", json=SIGNING)
+                assert answer.status_code in (400, 422), (code, answer.text)
+
+
+@pytest.mark.anyio
+async def test_the_services_of_a_package_begin_and_end_with_the_contract(database_url: str) -> None:
+    async with world(database_url) as client:
+        item = {
+            "resourceType": "ActivityDefinition",
+            "id": "bp",
+            "url": "urn:item:bp",
+            "version": "1",
+            "status": "active",
+            "title": "测血压",
+            "code": {"coding": [{"code": "bp"}]},
+            "extension": [
+                {
+                    "url": "https://fhir.qiao.example/cphc/StructureDefinition/cphc-service-quota",
+                    "valueInteger": 4,
+                }
+            ],
+        }
+        made = await client.put("/ActivityDefinition/bp", json=item)
+        assert made.status_code == 201, made.text
+        plan = {**WORLD[-1], "action": [{"definitionCanonical": "urn:item:bp|1"}]}
+        await client.put("/PlanDefinition/basic", json=plan)
+        await to_be_signed(client, "c1")
+        assert (await client.get("/Task?code=bp")).json().get("entry", []) == []
+        await client.post("/Contract/c1/$sign", json=SIGNING)
+        tasks = (await client.get("/Task?code=bp&based-on=Contract/c1")).json()["entry"]
+        assert len(tasks) == 4
+        reason = asked({"name": "reason", "valueCode": "02"})
+        await client.post("/Contract/c1/$terminate", json=reason)
+        tasks = (await client.get("/Task?code=bp&based-on=Contract/c1")).json()["entry"]
+        assert {e["resource"]["status"] for e in tasks} == {"cancelled"}
+
+
+@pytest.mark.anyio
+async def test_many_contracts_are_given_to_another_team_each_or_not_at_all(
+    database_url: str,
+) -> None:
+    async with world(database_url) as client:
+        await client.put("/CareTeam/t2", json={**WORLD[3], "id": "t2", "name": "第二团队"})
+        for number in range(3):
+            person = f"q{number}"
+            await client.put(f"/Patient/{person}", json={**WORLD[1], "id": person})
+            wish = application(f"c{number}", 60.00, person)
+            await client.post("/Contract/$submit-application", json=wish)
+            await client.post(f"/Contract/c{number}/$review", json=APPROVE)
+            if number < 2:
+                signed = signing(f"Patient/{person}")
+                await client.post(f"/Contract/c{number}/$sign", json=signed)
+        named = [
+            {"name": "contract", "valueReference": {"reference": f"Contract/{id_}"}}
+            for id_ in ("c0", "c1", "c2", "none")
+        ]
+        team = {"name": "team", "valueReference": {"reference": "CareTeam/t2"}}
+        answer = await client.post("/Contract/$reassign", json=asked(*named, team))
+        assert answer.status_code == 200, answer.text
+        done, *refused = answer.json()["parameter"]
+        assert done["valueInteger"] == 2
+        assert [one["part"][0]["valueReference"]["reference"] for one in refused] == [
+            "Contract/c2", "Contract/none",
+        ]  # fmt: skip
+        for id_, expected in (("c0", "t2"), ("c1", "t2"), ("c2", "t1")):
+            contract = (await client.get(f"/Contract/{id_}")).json()
+            performer = contract["term"][0]["action"][0]["performer"]["reference"]
+            assert performer == f"CareTeam/{expected}"
+        told = (await client.get("/CommunicationRequest?based-on=Contract/c0")).json()["entry"]
+        assert "第二团队" in told[0]["resource"]["payload"][0]["contentString"]
+        assert (await client.post("/Contract/$reassign", json=asked(team))).status_code == 400

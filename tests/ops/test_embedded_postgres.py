@@ -59,7 +59,8 @@ def test_a_second_process_attaches_and_leaves_the_server_running(home: pathlib.P
         assert one(server.url, "select 1") == 1
 
 
-def test_it_recovers_after_kill_of_its_owner_and_of_the_postmaster(home: pathlib.Path) -> None:
+def killed(home: pathlib.Path, victims: str) -> None:
+    """Run a server with one row more, and kill its owner, or both."""
     program = textwrap.dedent(f"""
         import os, pathlib, signal, sys
         import psycopg
@@ -73,12 +74,33 @@ def test_it_recovers_after_kill_of_its_owner_and_of_the_postmaster(home: pathlib
                 os.kill(pid, signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
     """)
+    done = subprocess.run([sys.executable, "-c", program, victims], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_it_recovers_after_kill_of_its_owner_and_of_the_postmaster(home: pathlib.Path) -> None:
     for victims in ("owner", "both"):
-        killed = subprocess.run([sys.executable, "-c", program, victims], cwd=ROOT, check=False)
-        assert killed.returncode == -signal.SIGKILL
+        killed(home, victims)
     with running(home) as server:
         assert server.owned
         assert one(server.url, "select count(*) from kept") == 2
+
+
+def test_a_postmaster_that_was_still_dying_is_looked_at_again(
+    home: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(home, "both")
+    look, looks = embedded_postgres._forget_dead_postmaster, []
+
+    def look_too_early(place: embedded_postgres._Place) -> None:
+        looks.append(place)
+        if len(looks) > 1:
+            look(place)
+
+    monkeypatch.setattr(embedded_postgres, "_forget_dead_postmaster", look_too_early)
+    monkeypatch.setattr(embedded_postgres, "START_SECONDS", 20)
+    with running(home) as server:
+        assert one(server.url, "select count(*) from kept") == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to step down to another user")

@@ -1,0 +1,93 @@
+"""`qiao map-score`: what the maps restore on the way back, and what another converter says."""
+
+import json
+import pathlib
+import zoneinfo
+from typing import Annotated, Any
+
+import typer
+
+from mappings.channels.profile import ChannelProfile
+from mappings.engine.context import Sender
+from mappings.engine.library import load
+from mappings.facts_score import score
+from mappings.hl7.batch import split_batch
+from mappings.round_trip import round_trip
+from mappings.translate import Translator
+from ops.cli import CHECK_FAILED
+
+app = typer.Typer(
+    help="Measure the maps: values restored on the way back, facts against expected Bundles.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Folder = Annotated[pathlib.Path, typer.Argument(help="A folder of HL7 v2 messages.")]
+
+
+@app.command(name="round-trip")
+def show_round_trip(folder: Folder, as_json: AsJson = False) -> None:
+    """Send messages to FHIR and back, with the original at hand and with it withheld.
+
+    Ends with 1 where a message came back with other bytes, or a value neither returned nor has a
+    row that declares the loss.
+    """
+    files = sorted(folder.rglob("*.hl7")) if folder.is_dir() else [folder]
+    messages = [(file.name, data) for file in files for data in split_batch(file.read_bytes())]
+    found = round_trip(messages, Translator(load()), ChannelProfile())
+    report: dict[str, Any] = {
+        "messages": found.messages,
+        "values": found.values,
+        "with_original": round(found.share_with_original, 4),
+        "original_withheld": round(found.share_without_original, 4),
+        "restored": found.restored,
+        "declared_lossy": found.lossy.total(),
+        "one_way": found.one_way.total(),
+        "said_twice_of_one_resource": found.joined.total(),
+        "undeclared": dict(found.undeclared),
+    }
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False))
+    else:
+        typer.echo(f"{found.messages} messages, {found.values} mapped values")
+        typer.echo(f"with the original at hand: {found.share_with_original:.2%} restored")
+        typer.echo(
+            f"with the original withheld: {found.share_without_original:.2%} restored; of the rest "
+            f"{report['declared_lossy']} by rows that declare a loss, {report['one_way']} by "
+            f"one-way rows, {report['said_twice_of_one_resource']} said otherwise by another "
+            f"segment of the same resource, {found.undeclared.total()} undeclared"
+        )
+        for name, count in found.undeclared.most_common():
+            typer.echo(f"undeclared {name}: {count}")
+    if found.changed or found.undeclared:
+        raise typer.Exit(CHECK_FAILED)
+
+
+@app.command()
+def facts(
+    folder: Annotated[pathlib.Path, typer.Argument(help="A folder with messages/ and expected/.")],
+    zone: Annotated[
+        str, typer.Option(help="The zone of times without one, as the expected Bundles took it.")
+    ] = "Asia/Kolkata",
+    as_json: AsJson = False,
+    full: Annotated[bool, typer.Option("--full", help="List what no ledger explains.")] = False,
+) -> None:
+    """Compare facts (type, path, value) with another converter's Bundles of the same messages."""
+    channel = ChannelProfile(sender=Sender(zone=zoneinfo.ZoneInfo(zone)))
+    report = score(folder, Translator(load()), channel).report()
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False))
+        return
+    for name in ("precision", "recall", "raw_precision", "raw_recall"):
+        typer.echo(f"{name.replace('_', ' ')}: {report[name]:.2%}")
+    for kind, counts in report["by_resource"].items():
+        typer.echo(
+            f"{kind}: precision {counts['precision']:.1%}, recall {counts['recall']:.1%} "
+            f"({counts['expected']} expected, {counts['ours']} ours, {counts['both']} both)"
+        )
+    for name, count in report["verdicts"].items():
+        typer.echo(f"verdict {name}: {count}")
+    if full:
+        for side in ("missing", "surplus"):
+            for name, count in report[side].items():
+                typer.echo(f"{side} {name}: {count}")

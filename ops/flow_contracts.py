@@ -1,0 +1,254 @@
+"""What happens to contracts by the calendar: they end, they begin, delegations are over.
+
+Each is found by the claim that is over or has begun, a part at a time; a part is one commit in
+which a contract that cannot be written stops no other. Who looks a second time finds nothing.
+"""
+
+import asyncio
+import datetime
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from care.contract import content, delegation, ending, signing
+from care.contract.states import FINAL, State, state_of
+from care.contract.steps import SERVICE, START
+from care.contract.surroundings import Surroundings, is_deceased
+from care.effects import Decision, Effect, LetGo
+from conformance.problem import Problem
+from fhir_store.claims import Claimed, take_begun, take_over
+from fhir_store.operations import WriteContext, WriteRequest
+from fhir_store.store import Store
+from fhir_store.transaction import Transaction
+from ops.logs import log
+from routes.operations.contract_writing import Following, operations_of
+
+ACTOR = "qiao-calendar"
+PART = 200
+LOOK_SECONDS = 30.0
+
+Resource = Mapping[str, Any]
+Decide = Callable[[Resource, Surroundings], Decision | None]
+
+
+@dataclass(slots=True, kw_only=True)
+class DayFigures:
+    """What was done in one look; `failed` are holders that stay and need a person."""
+
+    expired: int = 0
+    started: int = 0
+    delegations: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Return how many things were done."""
+        return self.expired + self.started + self.delegations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContractCalendar:
+    """Does what is due; any number of processes may."""
+
+    store: Store
+    following: Following
+    part: int = PART
+
+    async def run(self, look_seconds: float = LOOK_SECONDS) -> None:
+        """Look for what is due for ever."""
+        while True:
+            try:
+                figures = await self.look()
+                if figures.done or figures.failed:
+                    log.info(
+                        "contracts by the calendar",
+                        expired=figures.expired,
+                        started=figures.started,
+                        delegations=figures.delegations,
+                        failed=len(figures.failed),
+                    )
+            except (Problem, psycopg.Error, PoolTimeout, OSError) as away:
+                log.warning("the calendar was not looked at", reason=type(away).__name__)
+            await asyncio.sleep(look_seconds)
+
+    async def look(
+        self,
+        now: datetime.datetime | None = None,
+        on_part: Callable[[DayFigures], None] = lambda _: None,
+    ) -> DayFigures:
+        """Do everything that is due at an instant; `on_part` hears the figures after each part."""
+        moment = now or datetime.datetime.now(datetime.UTC)
+        figures = DayFigures()
+        for one_part in (self._expire, self._start, self._close_delegations):
+            after: Claimed | None = None
+            while True:
+                async with self.store.begin() as transaction:
+                    found = await one_part(transaction, moment, after, figures)
+                on_part(figures)
+                if len(found) < self.part:
+                    break
+                after = found[-1]
+        return figures
+
+    async def _expire(
+        self,
+        transaction: Transaction,
+        now: datetime.datetime,
+        after: Claimed | None,
+        figures: DayFigures,
+    ) -> list[Claimed]:
+        found = await take_over(transaction.connection, SERVICE, now, self.part, after)
+        contracts = await _contracts(transaction, found)
+        made = await self._decide(
+            transaction, found, contracts, now, lambda c, around: ending.expire(around, c), figures
+        )
+        figures.expired += made
+        return found
+
+    async def _start(
+        self,
+        transaction: Transaction,
+        now: datetime.datetime,
+        after: Claimed | None,
+        figures: DayFigures,
+    ) -> list[Claimed]:
+        found = await take_begun(transaction.connection, START, now, self.part, after)
+        contracts = await _contracts(transaction, found)
+        made = await self._decide(transaction, found, contracts, now, _begin, figures)
+        figures.started += made
+        return found
+
+    async def _close_delegations(
+        self,
+        transaction: Transaction,
+        now: datetime.datetime,
+        after: Claimed | None,
+        figures: DayFigures,
+    ) -> list[Claimed]:
+        found = await take_over(transaction.connection, delegation.KIND, now, self.part, after)
+        keys = [("Task", one.holder.partition("/")[2]) for one in found]
+        tasks = await transaction.read_for_update(keys) if keys else {}
+        effects: list[Effect] = []
+        for one, key in zip(found, keys, strict=True):
+            if key in tasks and tasks[key].get("status") == "in-progress":
+                effects += delegation.close(now, tasks[key])
+            else:
+                effects.append(LetGo(kind=delegation.KIND, holder=one.holder))
+        if effects:
+            await transaction.apply(operations_of(effects), context=_context(now))
+        figures.delegations += len(found)
+        return found
+
+    async def _decide(
+        self,
+        transaction: Transaction,
+        found: Sequence[Claimed],
+        contracts: Mapping[str, Resource],
+        now: datetime.datetime,
+        decide: Decide,
+        figures: DayFigures,
+    ) -> int:
+        """Decide and write each, and return how many were; what is over lets go of its claim."""
+        around_by_resident = await self._surroundings(transaction, contracts.values(), now)
+        decided: list[tuple[str, Decision, Mapping[str, Resource]]] = []
+        left: list[Effect] = []
+        for one in found:
+            contract = contracts.get(one.holder)
+            if contract is None or _is_over(contract):
+                left += [LetGo(kind=kind, holder=one.holder) for kind in (SERVICE, START)]
+                continue
+            around = around_by_resident[content.resident_of(contract)]
+            try:
+                decision = decide(contract, around)
+            except Problem as no:
+                _note_failure(figures, one.holder, no)
+                continue
+            if decision is None:
+                left.append(LetGo(kind=START, holder=one.holder))
+            elif all(package in around.packages for package in decision.begun):
+                decided.append((one.holder, decision, around.packages))
+            else:
+                _note_failure(figures, one.holder, KeyError("PlanDefinition"))
+        if left:
+            await transaction.apply(operations_of(left), context=_context(now))
+        effects = await self.following.effects(
+            transaction, [(decision, plans) for _, decision, plans in decided], now
+        )
+        requests = [
+            WriteRequest(operations=operations_of(one), context=_context(now)) for one in effects
+        ]
+        results = await transaction.apply_each(requests) if requests else []
+        written = 0
+        for (holder, _, _), result in zip(decided, results, strict=True):
+            if isinstance(result, Problem):
+                _note_failure(figures, holder, result)
+            else:
+                written += 1
+        return written
+
+    async def _surroundings(
+        self, transaction: Transaction, contracts: Any, now: datetime.datetime
+    ) -> dict[str, Surroundings]:
+        """Return what is known of each resident: alive or not, and the packages of all of them."""
+        residents, packages = set[str](), set[str]()
+        for contract in contracts:
+            if not _is_over(contract):
+                residents.add(content.resident_of(contract))
+                packages.update(content.packages_of(contract))
+        keys = [_key(reference) for reference in sorted(residents | packages)]
+        known = await transaction.read_current(keys) if keys else {}
+        plans = {"/".join(k): one for k, one in known.items() if k[0] == "PlanDefinition"}
+        return {
+            resident: Surroundings(
+                now=now,
+                actor=ACTOR,
+                resident=known.get(_key(resident), {}),
+                packages=plans,
+                team={},
+                qualified=frozenset(),
+                prices={},
+                new_id=lambda: str(uuid.uuid4()),
+            )
+            for resident in residents
+        }
+
+
+def _begin(contract: Resource, around: Surroundings) -> Decision | None:
+    """Begin a contract whose first day has come; for the dead it ends."""
+    if state_of(contract) is not State.SIGNED:
+        return None
+    if is_deceased(around.resident):
+        return ending.terminate(around, contract, ending.DEATH)
+    return signing.start(around, contract)
+
+
+async def _contracts(transaction: Transaction, found: Sequence[Claimed]) -> dict[str, Resource]:
+    keys = [_key(one.holder) for one in found]
+    known = await transaction.read_for_update(keys) if keys else {}
+    return {"/".join(key): contract for key, contract in known.items()}
+
+
+def _is_over(contract: Resource) -> bool:
+    try:
+        return state_of(contract) in FINAL
+    except Problem:
+        return True
+
+
+def _key(reference: str) -> tuple[str, str]:
+    type_, _, id_ = reference.partition("/")
+    return type_, id_
+
+
+def _context(now: datetime.datetime) -> WriteContext:
+    return WriteContext(actor=ACTOR, at=now, source="calendar")
+
+
+def _note_failure(figures: DayFigures, holder: str, failure: Exception) -> None:
+    figures.failed.append(holder)
+    reason = failure.issues[0].key if isinstance(failure, Problem) else type(failure).__name__
+    log.warning("contract was left by the calendar", contract=holder, reason=reason)

@@ -1,0 +1,213 @@
+"""From a visit, a procedure or a form to the service it fulfils, behind the writes.
+
+Whatever wrote the source (HL7, REST, an import, a form), it is followed in the order of commits,
+and the Task, the claim on the source and the place of the follower are one commit: nothing is
+forgotten, nothing is matched twice. docs/decisions says why this is not done inside the write.
+"""
+
+import asyncio
+import contextlib
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from care.effects import Effect, LetGo, Put
+from care.fulfilment import matching
+from care.fulfilment.completing import (
+    EVIDENCE_CLAIM,
+    OPEN,
+    is_done_by,
+    is_service_task,
+    reopened,
+)
+from care.fulfilment.items import SERVICE_ITEM
+from care.fulfilment.matching import Source
+from conformance import resource_json
+from conformance.problem import Problem
+from fhir_store.following import Followed, next_written, note_place, take_turn
+from fhir_store.operations import WriteContext
+from fhir_store.permits import conditions_of
+from fhir_store.search_query import SearchQuery
+from fhir_store.service_tasks import holders_of, tasks_of_patients
+from fhir_store.store import Store
+from fhir_store.transaction import Transaction
+from ops.logs import log
+from routes.operations.contract_writing import operation_of
+
+NAME = "service-matching"
+ACTOR = "qiao-matching"
+_MOST = 200
+_LOOK = 4_000
+_QUIET_SECONDS = 0.25
+
+Resource = Mapping[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class Matching:
+    """Follows the sources; `step` does a bounded amount of work in one commit."""
+
+    store: Store
+    look: int = _LOOK
+    most: int = _MOST
+    _maps: list[Resource] = field(default_factory=list)
+
+    async def step(self, now: datetime.datetime | None = None) -> int:
+        """Match what was written since the last step; returns how many writes were looked at."""
+        moment = now or datetime.datetime.now(datetime.UTC)
+        async with self.store.begin() as transaction:
+            place = await take_turn(transaction.connection, NAME)
+            if place is None:
+                return 0
+            found, place, looked = await next_written(
+                transaction.connection, place, matching.SOURCES, look=self.look, most=self.most
+            )
+            if found:
+                self._maps = await self._read_maps()
+                await self._settle_all(transaction, found, moment)
+            if looked:
+                await note_place(transaction.connection, NAME, place)
+            return looked
+
+    async def _read_maps(self) -> list[Resource]:
+        conditions = conditions_of("ConceptMap", [("target-system", SERVICE_ITEM)])
+        query = SearchQuery(types=("ConceptMap",), conditions=conditions, count=100)
+        page = await self.store.search(query)
+        return [resource_json.parse(version.body) for version in page.matches]
+
+    async def _settle_all(
+        self, transaction: Transaction, found: Sequence[Followed], now: datetime.datetime
+    ) -> None:
+        """Settle all together; where that fails each alone, so that one stops no other."""
+        try:
+            async with transaction.savepoint():
+                await self._settle(transaction, found, now)
+            return
+        except (Problem, psycopg.DataError, psycopg.IntegrityError, ValueError, KeyError):
+            log.info("sources are matched one by one", count=len(found))
+        for one in found:
+            try:
+                async with transaction.savepoint():
+                    await self._settle(transaction, [one], now)
+            except (Problem, psycopg.DataError, psycopg.IntegrityError, ValueError, KeyError) as no:
+                log.warning(
+                    "source could not be matched",
+                    source=f"{one.type}/{one.id}",
+                    reason=type(no).__name__,
+                )
+
+    async def _settle(
+        self, transaction: Transaction, found: Sequence[Followed], now: datetime.datetime
+    ) -> None:
+        batch = await _Batch.of(transaction, found, self._maps)
+        operations = [
+            operation_of(effect)
+            for one in found
+            for effect in batch.effects_of(f"{one.type}/{one.id}", now)
+        ]
+        if operations:
+            context = WriteContext(actor=ACTOR, at=now, source=NAME)
+            await transaction.apply(operations, context=context)
+
+    async def run(self) -> None:
+        """Follow for ever; another process may take turns."""
+        while True:
+            try:
+                looked = await self.step()
+            except (Problem, psycopg.Error, PoolTimeout, OSError) as away:
+                log.warning("services were not matched", reason=type(away).__name__)
+                looked = 0
+            if not looked:
+                await asyncio.sleep(_QUIET_SECONDS)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Batch:
+    """Some sources and everything that bears on them, kept current while they are settled."""
+
+    sources: dict[str, Source]
+    items: dict[str, matching.Items]
+    holders: dict[str, str]
+    tasks: dict[str, Resource]
+    choices: dict[str, Resource]
+
+    @classmethod
+    async def of(
+        cls, transaction: Transaction, found: Sequence[Followed], maps: Sequence[Resource]
+    ) -> "_Batch":
+        """Read, under lock, the Tasks that these sources may fulfil or have fulfilled."""
+        sources: dict[str, Source] = {}
+        for one in found:
+            source = None
+            if one.body:
+                with contextlib.suppress(KeyError, TypeError, AttributeError):
+                    source = matching.source_of(resource_json.parse(one.body))
+            if source is not None:
+                sources[source.reference] = source
+        items = {
+            reference: matching.service_items(source.codes, maps)
+            for reference, source in sources.items()
+        }
+        asked = [f"{one.type}/{one.id}" for one in found]
+        holders = await holders_of(transaction.connection, EVIDENCE_CLAIM, asked)
+        coded = [sources[reference] for reference, found_items in items.items() if found_items]
+        candidates = await tasks_of_patients(
+            transaction.connection,
+            {source.patient for source in coded},
+            {code for source in coded for code in items[source.reference]},
+        )
+        tasks = {f"Task/{task['id']}": task for task in candidates if is_service_task(task)}
+        missing = [reference for reference in holders.values() if reference not in tasks]
+        choice_keys = [("Task", matching.choice_id(reference)) for reference in asked]
+        more = await transaction.read_for_update(
+            [*(("Task", one.partition("/")[2]) for one in missing), *choice_keys]
+        )
+        choices = {key[1]: more[key] for key in choice_keys if key in more}
+        tasks.update({"/".join(k): task for k, task in more.items() if k not in choice_keys})
+        return cls(sources=sources, items=items, holders=holders, tasks=tasks, choices=choices)
+
+    def effects_of(self, reference: str, now: datetime.datetime) -> list[Effect]:
+        """Return what one source asks for, and take it into account for the next ones."""
+        effects: list[Effect] = []
+        source, items = self.sources.get(reference), self.items.get(reference, frozenset())
+        held = self.tasks.get(self.holders.get(reference, ""))
+        if held is not None and held["status"] == "completed":
+            if matching.still_stands(source, items, held):
+                return []
+            if is_done_by(held, reference):
+                effects += reopened(held, now)
+                self._note(effects)
+        elif self.holders.get(reference):
+            effects.append(LetGo(kind=EVIDENCE_CLAIM, holder=self.holders[reference]))
+        candidates: tuple[Resource, ...] = ()
+        if source is not None and items:
+            matched = matching.match(source, items, self.tasks.values())
+            candidates = matched.candidates
+            if matched.task is not None:
+                effects += matching.fulfilled(source, matched.task)
+        effects += self._choice(reference, source, candidates, now)
+        self._note(effects)
+        return effects
+
+    def _choice(
+        self,
+        reference: str,
+        source: Source | None,
+        candidates: tuple[Resource, ...],
+        now: datetime.datetime,
+    ) -> list[Effect]:
+        known = self.choices.get(matching.choice_id(reference))
+        if source is not None and candidates:
+            return [Put(matching.choice_task(source, candidates, now))]
+        if known is not None and known["status"] in OPEN:
+            return [Put(matching.closed_choice(known, "cancelled", now))]
+        return []
+
+    def _note(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Put) and is_service_task(effect.resource):
+                self.tasks[f"Task/{effect.resource['id']}"] = effect.resource
