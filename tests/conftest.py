@@ -6,8 +6,6 @@ import importlib
 import os
 import pathlib
 import queue
-import shutil
-import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -17,7 +15,7 @@ import psycopg
 import pytest
 
 from fhir_store.store import Store, make_pool
-from ops.embedded_postgres import running
+from ops.embedded_postgres import temporary
 from ops.http_server import serving
 from routes.app import create_app
 from routes.authorize import Authorizer
@@ -45,13 +43,8 @@ def postgres_url() -> Iterator[str]:
     if given := os.environ.get("QIAO_TEST_DATABASE_URL"):
         yield given
         return
-    home = pathlib.Path(tempfile.mkdtemp(prefix="qiao-test-"))
-    home.chmod(0o711)
-    try:
-        with running(home, durable=False) as server:
-            yield server.url
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with temporary("qiao-test-", durable=False) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

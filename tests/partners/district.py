@@ -1,0 +1,448 @@
+"""A hub that runs for all showings, and short words for what they ask of it."""
+
+import asyncio
+import datetime
+import itertools
+import pathlib
+import queue
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from adapters.notify.simulators import SmsSimulator
+from adapters.notify.simulators import running as running_simulator
+from conformance.cphc import BASE
+from conformance.identity_numbers import TEST_REGION, check_character_of_id_card
+from ops.http_server import serving
+from ops.settings import Settings
+from ops.wiring import running_hub
+from routes.app import create_app
+from routes.authorize import Authorizer
+from routes.bearer import Caller
+from routes.hub import Hub
+from routes.limits import Limits
+from routes.scopes import parse_scopes
+
+HASH = "c" * 64
+LOCAL = datetime.timezone(datetime.timedelta(hours=8))
+TODAY = datetime.datetime.now(LOCAL).date()
+DAY = datetime.timedelta(days=1)
+ITEM = f"{BASE}/CodeSystem/cphc-service-item"
+ID_CARD = "urn:oid:2.16.156.10011.1.3"
+_EXTENSION = f"{BASE}/StructureDefinition/cphc-"
+
+Resource = dict[str, Any]
+
+
+def text(name: str, value: str) -> Resource:
+    return {"name": name, "valueString": value}
+
+
+def flag(name: str) -> Resource:
+    return {"name": name, "valueBoolean": True}
+
+
+def parameters(*parts: Resource) -> Resource:
+    return {"resourceType": "Parameters", "parameter": list(parts)}
+
+
+def signature(who: str) -> Resource:
+    return {
+        "type": [{"system": "urn:iso-astm:E1762-95:2013", "code": "1.2.840.10065.1.12.1.1"}],
+        "when": datetime.datetime.now(LOCAL).isoformat(),
+        "who": {"reference": who},
+        "data": "iVBORw0KGgo=",
+    }
+
+
+class District:
+    """What the showings share: institutions, two reviewed doctors, a team, two packages."""
+
+    def __init__(self, base: str, guarded: str, database_url: str) -> None:
+        self.http = httpx.Client(base_url=base, timeout=30)
+        self._guarded = guarded
+        self.database_url = database_url
+        self._numbers = itertools.count(1)
+
+    # --- requests ----------------------------------------------------------------------------
+
+    def get(self, path: str, user: str | None = None) -> Resource:
+        """Return what is there; fail where it is not."""
+        answer = self.ask(path, user)
+        assert answer.status_code == 200, f"{path}: {answer.text}"
+        found: Resource = answer.json()
+        return found
+
+    def ask(self, path: str, user: str | None = None) -> httpx.Response:
+        """Ask as anybody, or as `Type/id` with the rights of that person."""
+        if user is None:
+            return self.http.get(path)
+        return httpx.get(f"{self._guarded}{path}", headers=_as(user), timeout=30)
+
+    def found(self, path: str, user: str | None = None) -> list[Resource]:
+        """Return the matches of a search."""
+        return [e["resource"] for e in self.get(path, user).get("entry", ())]
+
+    def put(self, *resources: Resource, user: str | None = None) -> None:
+        """Write resources."""
+        for one in resources:
+            path = f"/{one['resourceType']}/{one['id']}"
+            if user is None:
+                answer = self.http.put(path, json=one)
+            else:
+                url = f"{self._guarded}{path}"
+                answer = httpx.put(url, json=one, headers=_as(user), timeout=30)
+            assert answer.status_code in (200, 201), answer.text
+
+    def post(self, path: str, *parts: Resource) -> Resource:
+        """Ask for an operation that succeeds."""
+        answer = self.http.post(path, json=parameters(*parts))
+        assert answer.status_code in (200, 201), f"{path}: {answer.text}"
+        found: Resource = answer.json()
+        return found
+
+    def refused(self, path: str, *parts: Resource) -> str:
+        """Ask for an operation that is refused; return the code of the refusal."""
+        answer = self.http.post(path, json=parameters(*parts))
+        assert 400 <= answer.status_code < 500, answer.text
+        return str(answer.json()["issue"][0]["details"]["coding"][0]["code"])
+
+    def until(self, condition: Callable[[], Any], seconds: float = 20) -> Any:
+        """Wait for what follows by itself."""
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.1)
+        return found
+
+    # --- people ------------------------------------------------------------------------------
+
+    def id(self, kind: str) -> str:
+        """Return an id nobody has."""
+        return f"{kind}-{next(self._numbers)}-{uuid.uuid4().hex[:6]}"
+
+    def card(self, born: str = "19600501") -> str:
+        """Return an ID card nobody has."""
+        first = f"{TEST_REGION}{born}{next(self._numbers):03d}"
+        return first + check_character_of_id_card(first)
+
+    def resident(self, born: str = "1960-05-01", **more: Any) -> str:
+        """Write a resident; return the id."""
+        id_ = self.id("p")
+        patient = {
+            "resourceType": "Patient",
+            "id": id_,
+            "active": True,
+            "name": [{"text": "王秀英"}],
+            "birthDate": born,
+            "identifier": [{"system": ID_CARD, "value": self.card(born.replace("-", ""))}],
+            "managingOrganization": {"reference": "Organization/station"},
+            **more,
+        }
+        self.put(patient)
+        return id_
+
+    def relative(self, resident: str, **more: Any) -> str:
+        """Write an adult relative of a resident; return the id."""
+        id_ = self.id("r")
+        coding = {"system": f"{BASE}/CodeSystem/cphc-gbt-4761", "code": "5", "display": "父母"}
+        self.put(
+            {
+                "resourceType": "RelatedPerson",
+                "id": id_,
+                "active": True,
+                "patient": {"reference": f"Patient/{resident}"},
+                "relationship": [{"coding": [coding]}],
+                "name": [{"text": "王建国"}],
+                "birthDate": "1980-01-01",
+                **more,
+            }
+        )
+        return id_
+
+    def consent(self, resident: str, rule: Resource) -> None:
+        """Write a Consent of a resident."""
+        scopes = "http://terminology.hl7.org/CodeSystem/consentscope"
+        self.put(
+            {
+                "resourceType": "Consent",
+                "id": self.id("consent"),
+                "status": "active",
+                "scope": {"coding": [{"system": scopes, "code": "patient-privacy"}]},
+                "category": [{"text": "授权"}],
+                "patient": {"reference": f"Patient/{resident}"},
+                "policy": [{"uri": "urn:example:policy"}],
+                "provision": rule,
+            }
+        )
+
+    def proxy(self, resident: str, relative: str, *scopes: str) -> None:
+        """Let a relative act for a resident."""
+        system = f"{BASE}/CodeSystem/cphc-proxy-scope"
+        action = [{"coding": [{"system": system, "code": scope}]} for scope in scopes]
+        self.consent(resident, {**_rule("permit", f"RelatedPerson/{relative}"), "action": action})
+
+    def deny(self, resident: str, actor: str) -> None:
+        """Let a resident refuse somebody."""
+        self.consent(resident, _rule("deny", actor))
+
+    # --- contracts ---------------------------------------------------------------------------
+
+    def wish(self, resident: str, contract: str, *more: Resource, package: str = "basic",
+             price: float = 0, team: str = "team", start: datetime.date = TODAY,
+             days: int = 364) -> list[Resource]:  # fmt: skip
+        """Return the parameters of an application."""
+        return [
+            text("contractId", contract),
+            text("resident", f"Patient/{resident}"),
+            text("team", f"CareTeam/{team}"),
+            {
+                "name": "package",
+                "part": [
+                    text("definition", f"PlanDefinition/{package}"),
+                    {"name": "price", "valueDecimal": price},
+                ],
+            },
+            {"name": "start", "valueDate": start.isoformat()},
+            {"name": "end", "valueDate": (start + days * DAY).isoformat()},
+            text("agreementHash", HASH),
+            *more,
+        ]
+
+    def signing(self, party: str, *more: Resource, doctor: str = "d1") -> list[Resource]:
+        """Return the parameters of a signing."""
+        return [
+            text("residentParty", party),
+            text("doctorParty", f"Practitioner/{doctor}"),
+            {"name": "residentSignature", "valueSignature": signature(party)},
+            {"name": "doctorSignature", "valueSignature": signature(f"Practitioner/{doctor}")},
+            text("agreementHash", HASH),
+            *more,
+        ]
+
+    def applied(self, resident: str, **more: Any) -> str:
+        """Apply; return the id of the contract."""
+        contract = self.id("c")
+        self.post("/Contract/$submit-application", *self.wish(resident, contract, **more))
+        return contract
+
+    def approved(self, resident: str, **more: Any) -> str:
+        """Apply and be reviewed; return the id of the contract."""
+        contract = self.applied(resident, **more)
+        self.post(f"/Contract/{contract}/$review", text("verdict", "approve"))
+        return contract
+
+    def signed(self, resident: str, **more: Any) -> str:
+        """Return the id of a contract in effect."""
+        contract = self.approved(resident, **more)
+        signed = self.post(f"/Contract/{contract}/$sign", *self.signing(f"Patient/{resident}"))
+        assert signed["status"] == "executed"
+        return contract
+
+    def services(self, contract: str) -> list[Resource]:
+        """Return the service Tasks of a contract, the earliest first."""
+        found = self.found(f"/Task?based-on=Contract/{contract}&_count=100")
+        services = [one for one in found if "restriction" in one]
+        return sorted(services, key=lambda one: str(one["restriction"]["period"]["start"]))
+
+    def visit(self, resident: str, code: str = "bp", **more: Any) -> str:
+        """Write a visit of today; return the id."""
+        id_ = self.id("visit")
+        at = datetime.datetime.now(LOCAL) - datetime.timedelta(minutes=1)
+        self.put(
+            {
+                "resourceType": "Encounter",
+                "id": id_,
+                "status": "finished",
+                "class": {"code": "AMB"},
+                "type": [{"coding": [{"system": ITEM, "code": code}]}],
+                "subject": {"reference": f"Patient/{resident}"},
+                "participant": [{"individual": {"reference": "Practitioner/d1"}}],
+                "period": {"start": at.isoformat(), "end": at.isoformat()},
+                **more,
+            }
+        )
+        return id_
+
+
+def _rule(kind: str, actor: str) -> Resource:
+    return {"type": kind, "actor": [{"role": {"text": "actor"}, "reference": {"reference": actor}}]}
+
+
+def _as(user: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {user}|{uuid.uuid4()}"}
+
+
+async def _identify(authorization: str | None) -> Caller:
+    """Read the person out of the token; a subject of its own keeps rights from being remembered."""
+    user, _, subject = (authorization or "").removeprefix("Bearer ").partition("|")
+    return Caller(subject=subject, scopes=parse_scopes("user/*.cruds"), fhir_user=user)
+
+
+async def _serve(url: str, ready: "queue.Queue[Any]", stop: threading.Event) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        sms = SmsSimulator(ledger=pathlib.Path(folder) / "sms.jsonl", moods={})
+        await _serve_with(sms, url, ready, stop)
+
+
+async def _serve_with(
+    sms: SmsSimulator, url: str, ready: "queue.Queue[Any]", stop: threading.Event
+) -> None:
+    try:
+        async with running_simulator(sms) as sms_url:
+            settings = Settings(
+                auth="off",
+                http_port=0,
+                mllp_port=0,
+                test_regions=TEST_REGION,
+                quiet_hours=_far_from_now(),
+                sms_url=sms_url,
+                sms_secret_id=sms.secret_id,
+                sms_secret_key=sms.secret_key,  # type: ignore[arg-type]
+                sms_app_id="1400",
+                sms_sign_name="桥南社区",
+                sms_templates="*=1000",
+            )
+            await _serve_hub(settings, url, ready, stop)
+    except BaseException as failure:
+        ready.put(failure)
+        raise
+
+
+async def _serve_hub(
+    settings: Settings, url: str, ready: "queue.Queue[Any]", stop: threading.Event
+) -> None:
+    async with running_hub(settings, url) as running:
+        store = running.store
+        rights = Authorizer(store).authorize
+        hub = Hub(store=store, identify=_identify, authorize=rights, note=lambda _: None)
+        app = create_app(hub)
+        async with serving(app, host="127.0.0.1", port=0, limits=Limits()) as guarded:
+            ready.put((running.http_port, guarded))
+            await asyncio.to_thread(stop.wait)
+
+
+def _far_from_now() -> str:
+    """Return quiet hours of a minute, half a day away: whoever is reminded now is not asleep."""
+    hour = (datetime.datetime.now(LOCAL).hour + 12) % 24
+    return f"{hour:02}:00-{hour:02}:01"
+
+
+@contextmanager
+def served(url: str) -> Iterator[District]:
+    """Run a hub in a thread and give the district, filled."""
+    ready: queue.Queue[Any] = queue.Queue()
+    stop = threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(url, ready, stop)))
+    thread.start()
+    try:
+        ports = ready.get(timeout=60)
+        assert isinstance(ports, tuple), ports
+        base, guarded = ports
+        district = District(
+            f"http://127.0.0.1:{base}/fhir", f"http://127.0.0.1:{guarded}/fhir", url
+        )
+        _fill(district)
+        yield district
+        district.http.close()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _fill(district: District) -> None:
+    kinds = "http://terminology.hl7.org/CodeSystem/organization-type"
+    for id_, above in (("authority", None), ("centre", "authority"), ("station", "centre")):
+        part = {"partOf": {"reference": f"Organization/{above}"}} if above else {}
+        kind = {"coding": [{"system": kinds, "code": "prov" if above else "govt"}]}
+        district.put(
+            {"resourceType": "Organization", "id": id_, "name": id_, "type": [kind], **part}
+        )
+    for number, id_ in enumerate(("d1", "d2"), start=1):
+        doctor(district, id_, number)
+    district.post(
+        "/CareTeam/$activate-family-doctor",
+        text("id", "team"),
+        text("leader", "Practitioner/d1"),
+        text("organization", "Organization/centre"),
+        text("name", "桥南团队"),
+    )
+    for code, quota, proofs in (("bp", 4, ()), ("visit", 2, ("location",))):
+        district.put(activity(code, quota, *proofs))
+    for id_, price, more in (("basic", 0, ()), ("paid", 60, (_pay_first(),))):
+        district.put(package(id_, price, *more))
+        district.post(f"/PlanDefinition/{id_}/$publish-package")
+
+
+def doctor(district: District, id_: str, number: int, verdict: str = "approve") -> None:
+    """Write a doctor and let the registration be reviewed."""
+    district.put(
+        {
+            "resourceType": "Practitioner",
+            "id": id_,
+            "active": True,
+            "name": [{"text": f"医生{id_}"}],
+            "telecom": [{"system": "phone", "value": "10000000002"}],
+            "qualification": [{"code": {"text": "全科医师"}}],
+        }
+    )
+    district.post(
+        f"/Practitioner/{id_}/$register-family-doctor",
+        text("organization", "Organization/centre"),
+        text("insuranceDoctorCode", f"D{TEST_REGION}{number:06d}"),
+    )
+    district.post(
+        f"/Practitioner/{id_}/$review-family-doctor", text("verdict", verdict),
+        text("reason", "材料齐全"),
+    )  # fmt: skip
+
+
+def activity(code: str, quota: int, *proofs: str) -> Resource:
+    """Return an item of a package."""
+    rules = [{"url": f"{_EXTENSION}evidence-rule", "valueCode": proof} for proof in proofs]
+    return {
+        "resourceType": "ActivityDefinition",
+        "id": code,
+        "url": f"urn:item:{code}",
+        "version": "1",
+        "status": "active",
+        "title": code,
+        "code": {"coding": [{"system": ITEM, "code": code}]},
+        "extension": [{"url": f"{_EXTENSION}service-quota", "valueInteger": quota}, *rules],
+    }
+
+
+def package(id_: str, price: float, *more: Resource, version: str = "1") -> Resource:
+    """Return the draft of a package."""
+    return {
+        "resourceType": "PlanDefinition",
+        "id": id_,
+        "url": f"urn:package:{id_}",
+        "version": version,
+        "status": "draft",
+        "title": id_,
+        "extension": [
+            {
+                "url": f"{_EXTENSION}package-price",
+                "valueMoney": {"value": price, "currency": "CNY"},
+            },
+            *more,
+        ],
+        "action": [
+            {"definitionCanonical": "urn:item:bp|1"},
+            {"definitionCanonical": "urn:item:visit|1"},
+        ],
+    }
+
+
+def _pay_first() -> Resource:
+    return {"url": f"{_EXTENSION}effective-on-payment", "valueBoolean": True}
+
+
+__all__ = ["District", "served"]
