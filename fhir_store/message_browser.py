@@ -13,6 +13,8 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from conformance.problem import Issue, NotFound
+
 Connection = AsyncConnection[Any]
 Row = dict[str, Any]
 
@@ -214,10 +216,12 @@ async def read_kinds(connection: Connection) -> list[Row]:
     return await _rows(connection, KINDS, {})
 
 
-async def read_message(connection: Connection, id_: int) -> Row | None:
-    """Return one entry whole; None where there is none."""
+async def read_message(connection: Connection, id_: int) -> Row:
+    """Return one entry whole; NotFound where there is none."""
     rows = await _rows(connection, MESSAGE, {"id": id_})
-    return rows[0] if rows else None
+    if not rows:
+        raise NotFound(_no_message(id_))
+    return rows[0]
 
 
 async def read_sent(connection: Connection, trace_id: str) -> list[Row]:
@@ -256,3 +260,14 @@ async def _rows(connection: Connection, statement: str, values: Mapping[str, Any
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(statement, values, prepare=False)
         return await cursor.fetchall()
+
+
+def _no_message(id_: int) -> Issue:
+    return Issue(
+        code="not-found",
+        key="inbox-no-entry",
+        text_en=f"There is no message {id_}",
+        text_zh=f"没有编号为 {id_} 的报文",
+        fix_en="Look for it in the message browser.",
+        fix_zh="请在报文浏览器中查找。",
+    )

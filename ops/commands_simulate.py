@@ -17,10 +17,10 @@ from adapters.notify.simulators import (
     WechatSimulator,
     read_moods,
 )
-from adapters.notify.simulators import running as notices_running
 from adapters.province.ledger import Ledger
 from adapters.province.mischief import KINDS, Mischief, parse_faults
 from adapters.province.simulator import ProvinceSimulator, running
+from adapters.transport.http_serving import serving_on_socket
 from ops.ports_file import province_key, write_port
 from ops.settings import read_settings
 
@@ -110,7 +110,7 @@ async def _serve_notices(
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with contextlib.AsyncExitStack() as stack:
         try:
-            address = await stack.enter_async_context(notices_running(simulator, port=port))
+            address = await stack.enter_async_context(serving_on_socket(simulator, port=port))
         except OSError as broken:
             typer.echo(f"{broken} / 端口被占用；换一个 --port", err=True)
             raise typer.Exit(3) from broken

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from conformance.problem import Issue, NotFound, Problem
+from conformance.problem import Issue, Problem
 from fhir_store import message_browser
 from fhir_store.inbox import lane_of
 from fhir_store.lanes import Entry, Finished
@@ -52,8 +52,6 @@ class Rehearsals:
         """Return the outcome, the issues, and per resource what would change by which row."""
         async with self.store.pool.connection() as connection:
             row = await message_browser.read_message(connection, id_)
-        if row is None:
-            raise NotFound(_no_entry(id_))
         entry = _entry_of(row)
         profile = self._profile(entry.channel, codes)
         channel = replace(Channel.of(profile), name=entry.channel)
@@ -144,14 +142,3 @@ def _answer(
         "issues": [issue.to_fhir() for issue in issues],
         "changes": list(changes),
     }
-
-
-def _no_entry(id_: int) -> Issue:
-    return Issue(
-        code="not-found",
-        key="inbox-no-entry",
-        text_en=f"There is no message {id_}",
-        text_zh=f"没有编号为 {id_} 的报文",
-        fix_en="Look for it in the message browser.",
-        fix_zh="请在报文浏览器中查找。",
-    )

@@ -9,18 +9,14 @@ import random
 import secrets
 import time
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
-
 from adapters.notify import tc3
 from adapters.notify.sms import SERVICE, VERSION
+from adapters.transport.http_serving import Receive, Scope, Send
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _MOST_BYTES = 65_536
 _TOKEN_SECONDS = 7200
 
@@ -290,32 +286,3 @@ def read_moods(text: str, known: Mapping[str, str]) -> dict[str, float]:
             raise ValueError(f"no mood {name}; there are {', '.join(known)}")
         found[name] = float(share or 1)
     return found
-
-
-@contextlib.asynccontextmanager
-async def running(
-    simulator: NotifySimulator, *, host: str = "127.0.0.1", port: int = 0
-) -> AsyncIterator[str]:
-    """Serve a simulator and give its address; port 0 takes a free one."""
-    config = uvicorn.Config(
-        simulator,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    task = asyncio.create_task(server.serve())
-    try:
-        while not server.started and not task.done():
-            await asyncio.sleep(0.01)
-        if task.done():
-            raise OSError(f"the simulator cannot listen on {host}:{port}")
-        yield f"http://{host}:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await asyncio.gather(task, return_exceptions=True)

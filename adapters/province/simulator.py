@@ -6,11 +6,8 @@ import datetime
 import importlib.resources
 import json
 import pathlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import uvicorn
 
 from adapters.envelope.profile import profile_of
 from adapters.envelope.seal import Refusal, open_envelope
@@ -18,6 +15,7 @@ from adapters.province.error_table import read_error_table
 from adapters.province.ledger import Entry, Ledger
 from adapters.province.mischief import Mischief
 from adapters.province.registration import Check, FieldError, resident_check
+from adapters.transport.http_serving import Receive, Scope, Send, serving_on_socket
 from adapters.transport.soap import (
     CONTENT_TYPE,
     Fault,
@@ -31,10 +29,6 @@ from adapters.transport.soap import (
 PROVINCE = "urn:qiao:province:1"
 PATH = "/registration"
 MOST_BYTES = 2 * 2**20
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _ENVELOPE_CODES = {
     "field-missing": "E1001",
@@ -268,30 +262,8 @@ async def running(
     simulator: ProvinceSimulator, *, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[str]:
     """Serve the simulator and yield the address of its SOAP endpoint; port 0 takes a free one."""
-    config = uvicorn.Config(
-        simulator,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
-    # Signals belong to whoever runs us.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    task = asyncio.create_task(server.serve())
-    try:
-        while not server.started and not task.done():
-            await asyncio.sleep(0.01)
-        if task.done():
-            raise OSError(f"the simulator cannot listen on {host}:{port}")
-        bound = server.servers[0].sockets[0].getsockname()
-        yield f"http://{host}:{bound[1]}{PATH}"
-    finally:
-        server.should_exit = True
-        await asyncio.gather(task, return_exceptions=True)
+    async with serving_on_socket(simulator, host=host, port=port) as address:
+        yield f"{address}{PATH}"
 
 
 def simulator_at(

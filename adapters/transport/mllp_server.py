@@ -5,7 +5,6 @@ What a caller can do to us is bounded here (`MllpLimits`); what a message means 
 """
 
 import asyncio
-import errno
 import functools
 import logging
 import socket
@@ -17,12 +16,12 @@ from typing import cast
 from adapters.port import Accept, Received
 from adapters.transport.mllp_framing import Frame, FrameReader, Garbage, Oversize, to_frame
 from adapters.transport.mllp_limits import Ending, MllpLimits, Peer
+from adapters.transport.tcp_listeners import open_listeners
 
 logger = logging.getLogger(__name__)
 
 Refuse = Callable[[Received, str], bytes | None]
 """Builds the last reply (an AR) for a frame that is not read to its end, from its first bytes."""
-
 
 _LINGER_SECONDS = 2.0
 
@@ -59,18 +58,7 @@ class MllpServer:
     async def start(self, host: str, port: int) -> None:
         """Listen on every address of `host`; port 0 takes a free one."""
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, address in dict.fromkeys((entry[0], entry[4][0]) for entry in found):
-            try:
-                listener = socket.create_server((str(address), port), family=family, backlog=1024)
-            except OSError as broken:
-                # "localhost" names ::1 too, also where the machine has no IPv6.
-                if broken.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and self._sockets:
-                    continue
-                raise
-            listener.setblocking(False)
-            port = listener.getsockname()[1]
-            self._sockets.append(listener)
+        self._sockets = await open_listeners(host, port)
         self._background = [loop.create_task(self._listen(one)) for one in self._sockets]
         self._background.append(loop.create_task(self._sweep()))
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from conformance import resource_json
-from conformance.problem import InvalidContent, Issue, NotFound, Problem
+from conformance.problem import InvalidContent, Issue, Problem
 from fhir_store import message_browser, queue_desk
 from fhir_store.inbox import STATES
 from fhir_store.message_browser import MessageFilter
@@ -53,8 +53,6 @@ async def show(desk: Desk, id_: int) -> dict[str, Any]:
     """Return one message whole."""
     async with desk.hub.store.pool.connection() as connection:
         row = await message_browser.read_message(connection, id_)
-        if row is None:
-            raise NotFound(_no_message(id_))
         sent = await message_browser.read_sent(connection, row["trace_id"])
         behind = await message_browser.read_behind(connection, id_)
         whole = await queue_desk.show_inbox(connection, id_)
@@ -203,17 +201,6 @@ def _wrong(name: str, should: str) -> Issue:
         fix_en=f"Give {should}.",
         fix_zh=f"请给出：{should}。",
         expression=f"http.{name}",
-    )
-
-
-def _no_message(id_: int) -> Issue:
-    return Issue(
-        code="not-found",
-        key="inbox-no-entry",
-        text_en=f"There is no message {id_}",
-        text_zh=f"没有编号为 {id_} 的报文",
-        fix_en="Look for it in the message browser.",
-        fix_zh="请在报文浏览器中查找。",
     )
 
 

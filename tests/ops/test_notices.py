@@ -8,7 +8,8 @@ import uuid
 
 import pytest
 
-from adapters.notify.simulators import SmsSimulator, WechatSimulator, running
+from adapters.notify.simulators import SmsSimulator, WechatSimulator
+from adapters.transport.http_serving import serving_on_socket
 from care import reminder
 from care.reminder import CHANNEL, TEMPLATE_TYPE, WECHAT_ID, QuietHours
 from conformance.cphc import BASE
@@ -95,8 +96,8 @@ async def world(url, tmp_path, *, sms=None, wechat=None, **choices):
     sms_cloud = SmsSimulator(ledger=tmp_path / "sms.jsonl", moods=sms or {})
     wechat_cloud = WechatSimulator(ledger=tmp_path / "wechat.jsonl", moods=wechat or {})
     async with (
-        running(sms_cloud) as sms_url,
-        running(wechat_cloud) as wechat_url,
+        serving_on_socket(sms_cloud) as sms_url,
+        serving_on_socket(wechat_cloud) as wechat_url,
         make_pool(url) as pool,
     ):
         settings = Settings(

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from adapters.notify.simulators import SmsSimulator
-from adapters.notify.simulators import running as running_simulator
+from adapters.transport.http_serving import serving_on_socket
 from conformance.cphc import BASE
 from conformance.identity_numbers import TEST_REGION, check_character_of_id_card
 from ops.http_server import serving
@@ -295,7 +295,7 @@ async def _serve_with(
     sms: SmsSimulator, url: str, ready: "queue.Queue[Any]", stop: threading.Event
 ) -> None:
     try:
-        async with running_simulator(sms) as sms_url:
+        async with serving_on_socket(sms) as sms_url:
             settings = Settings(
                 auth="off",
                 http_port=0,

@@ -13,11 +13,11 @@ from adapters.notify.simulators import (
     WECHAT_MOODS,
     SmsSimulator,
     WechatSimulator,
-    running,
 )
 from adapters.notify.sms import SmsAccount, SmsSender
 from adapters.notify.wechat import WechatAccount, WechatSender
 from adapters.port import Outgoing, Verdict
+from adapters.transport.http_serving import serving_on_socket
 
 NOTICE = NoticeText(to="13800000000", template="1001", parameters=("王秀英", "2026-12-31"))
 TO_OPENID = NoticeText(to="openid-1", template="t-1", parameters=("协议将于 2026-12-31 到期",))
@@ -45,7 +45,7 @@ def test_the_signature_is_that_of_the_providers_published_example():
 
 async def _sms(tmp_path, *sends, moods=None, ask=False, reply_seconds=5.0, **account):
     simulator = SmsSimulator(ledger=tmp_path / "sms.jsonl", moods=moods or {}, hang_seconds=2)
-    async with running(simulator) as url:
+    async with serving_on_socket(simulator) as url:
         made = SmsAccount(
             endpoint=url,
             **{
@@ -144,7 +144,7 @@ async def _wechat(tmp_path, count=1, *, moods=None, notice=TO_OPENID, between=No
     simulator = WechatSimulator(
         ledger=tmp_path / "wechat.jsonl", moods=moods or {}, hang_seconds=2, **choices
     )
-    async with running(simulator) as url:
+    async with serving_on_socket(simulator) as url:
         account = WechatAccount(endpoint=url, app_id="wxsimulated", secret="simulated")
         sender = WechatSender(account, reply_seconds=0.5 if moods else 5.0)
         receipts = []
@@ -181,7 +181,7 @@ def test_a_token_is_not_begun_with_when_it_is_about_to_end(tmp_path):
 def test_many_sends_at_once_fetch_one_token(tmp_path):
     async def main():
         simulator = WechatSimulator(ledger=tmp_path / "wechat.jsonl")
-        async with running(simulator) as url:
+        async with serving_on_socket(simulator) as url:
             account = WechatAccount(endpoint=url, app_id="wxsimulated", secret="simulated")
             sender = WechatSender(account)
             outgoing = [Outgoing(key=f"k{n}", payload=TO_OPENID.to_bytes()) for n in range(20)]
