@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from fhir_store.arrays import Int4s, Int8s, Texts
+from fhir_store.cancellation import end_if_cancelled
 from fhir_store.changes import microseconds_of
 from fhir_store.failures import too_busy, translated_failures
 from fhir_store.flush import ACTOR_CHARACTERS
@@ -160,6 +161,7 @@ class AccessLog:
             await asyncio.sleep(self._every_seconds)
             with suppress(Exception):  # the notes stay; `note` refuses when too many wait
                 await self.write()
+            end_if_cancelled()
 
 
 async def seal(connection: Connection, *, most: int = 50_000) -> Seal | None:

@@ -14,6 +14,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from conformance.problem import Issue
+from fhir_store.cancellation import end_if_cancelled
 from fhir_store.inbox import keep_acks, read_answers
 from fhir_store.lanes import Entry
 from fhir_store.outbox import Delivery, OutboxRow, insert_rows
@@ -24,6 +25,7 @@ from mappings.hl7.header import Header, read_header
 from ops.bell import Bell
 from ops.channel import Channel
 from ops.lanes import Ended
+from ops.repeating import alongside
 
 TOPIC = "applied"
 _CONTENT_TYPE = "x-application/hl7-v2+er7"
@@ -136,12 +138,8 @@ class EffectWatch:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["EffectWatch"]:
         """Look while the block lasts."""
-        task = asyncio.create_task(self._look())
-        try:
+        async with alongside(self._look()):
             yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def answer_to(self, id_: int, seconds: float) -> bytes | None:
         """Return the answer that an entry's end has left, None where it did not end in time."""
@@ -161,6 +159,7 @@ class EffectWatch:
     async def _look(self) -> None:
         with self._bell.hearing() as self._asked:
             while True:
+                end_if_cancelled()
                 await self._next()
                 self._asked.clear()
                 try:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from fhir_store.cancellation import end_if_cancelled
 from fhir_store.notices import listen, notify
 from fhir_store.store import Pool
 from ops.logs import log
@@ -67,6 +68,7 @@ class Bell:
             self._told.clear()
             with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):
                 await notify(self._pool, self._topic)
+            end_if_cancelled()
             await asyncio.sleep(_QUIET_SECONDS)
 
     async def _listen(self) -> None:
@@ -76,5 +78,6 @@ class Bell:
                     self._wake()
             except (psycopg.Error, PoolTimeout, OSError) as away:
                 log.debug("listening ended", topic=self._topic, reason=type(away).__name__)
+            end_if_cancelled()
             await asyncio.sleep(_RETRY_SECONDS)
             self._wake()

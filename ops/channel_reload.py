@@ -10,6 +10,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from fhir_store import code_overlays
+from fhir_store.cancellation import end_if_cancelled
 from fhir_store.notices import notify
 from fhir_store.store import Pool
 from mappings.engine.rows import Fault, FaultyMaps
@@ -17,6 +18,7 @@ from ops.bell import Bell
 from ops.channel_lines import ChannelLines
 from ops.channels import ChannelBook
 from ops.logs import log
+from ops.repeating import alongside
 
 TOPIC, CODES = "channels", "codes"
 _HEARD_SECONDS = 0.2
@@ -63,7 +65,7 @@ class Reloading:
                 bell = Bell(self.pool, topic)
                 await bell.start()
                 stack.push_async_callback(bell.stop)
-                stack.callback(asyncio.create_task(_hear(bell, work)).cancel)
+                await stack.enter_async_context(alongside(_hear(bell, work)))
             yield
 
     def ports(self) -> Mapping[str, int]:
@@ -110,3 +112,4 @@ async def _hear(bell: Bell, work: Callable[[], Awaitable[object]]) -> None:
             rung.clear()
             with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):
                 await work()
+            end_if_cancelled()

@@ -4,15 +4,11 @@ Each is found by the claim that is over or has begun, a part at a time; a part i
 which a contract that cannot be written stops no other. Who looks a second time finds nothing.
 """
 
-import asyncio
 import datetime
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import psycopg
-from psycopg_pool import PoolTimeout
 
 from care.contract import content, delegation, ending, signing
 from care.contract.states import FINAL, State, state_of
@@ -25,6 +21,7 @@ from fhir_store.operations import WriteContext, WriteRequest
 from fhir_store.store import Store
 from fhir_store.transaction import Transaction
 from ops.logs import log
+from ops.repeating import repeat
 from routes.operations.contract_writing import Following, operations_of
 
 ACTOR = "qiao-calendar"
@@ -58,22 +55,22 @@ class ContractCalendar:
     following: Following
     part: int = PART
 
-    async def run(self, look_seconds: float = LOOK_SECONDS) -> None:
+    async def run(self) -> None:
         """Look for what is due for ever."""
-        while True:
-            try:
-                figures = await self.look()
-                if figures.done or figures.failed:
-                    log.info(
-                        "contracts by the calendar",
-                        expired=figures.expired,
-                        started=figures.started,
-                        delegations=figures.delegations,
-                        failed=len(figures.failed),
-                    )
-            except (Problem, psycopg.Error, PoolTimeout, OSError) as away:
-                log.warning("the calendar was not looked at", reason=type(away).__name__)
-            await asyncio.sleep(look_seconds)
+        await repeat(
+            self._look_and_tell, failed="the calendar was not looked at", rest_seconds=LOOK_SECONDS
+        )
+
+    async def _look_and_tell(self) -> None:
+        figures = await self.look()
+        if figures.done or figures.failed:
+            log.info(
+                "contracts by the calendar",
+                expired=figures.expired,
+                started=figures.started,
+                delegations=figures.delegations,
+                failed=len(figures.failed),
+            )
 
     async def look(
         self,

@@ -4,15 +4,11 @@ Followed in the order of commits with the place of the follower in the same comm
 is forgotten and a reminder to the dead is never sent twice.
 """
 
-import asyncio
 import datetime
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import psycopg
-from psycopg_pool import PoolTimeout
 
 from care.contract import content, ending
 from care.contract.states import LAWFUL, Event, state_of
@@ -26,6 +22,7 @@ from fhir_store.search_query import parse_query
 from fhir_store.store import Store
 from fhir_store.transaction import Transaction
 from ops.logs import log
+from ops.repeating import repeat
 from routes.operations.contract_writing import Following, operations_of
 
 NAME = "resident-deaths"
@@ -47,14 +44,7 @@ class Deaths:
 
     async def run(self) -> None:
         """Follow for ever; another process may take turns."""
-        while True:
-            try:
-                looked = await self.step()
-            except (Problem, psycopg.Error, PoolTimeout, OSError) as away:
-                log.warning("deaths were not followed", reason=type(away).__name__)
-                looked = 0
-            if not looked:
-                await asyncio.sleep(_QUIET_SECONDS)
+        await repeat(self.step, failed="deaths were not followed", rest_seconds=_QUIET_SECONDS)
 
     async def step(self, now: datetime.datetime | None = None) -> int:
         """Close what ends with the deaths written since the last step; returns the writes seen."""

@@ -5,7 +5,6 @@ and the Task, the claim on the source and the place of the follower are one comm
 forgotten, nothing is matched twice. docs/decisions says why this is not done inside the write.
 """
 
-import asyncio
 import contextlib
 import datetime
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from psycopg_pool import PoolTimeout
 
 from care.effects import Effect, LetGo, Put
 from care.fulfilment import matching
@@ -36,6 +34,7 @@ from fhir_store.service_tasks import holders_of, tasks_of_patients
 from fhir_store.store import Store
 from fhir_store.transaction import Transaction
 from ops.logs import log
+from ops.repeating import repeat
 from routes.operations.contract_writing import operation_of
 
 NAME = "service-matching"
@@ -115,14 +114,7 @@ class Matching:
 
     async def run(self) -> None:
         """Follow for ever; another process may take turns."""
-        while True:
-            try:
-                looked = await self.step()
-            except (Problem, psycopg.Error, PoolTimeout, OSError) as away:
-                log.warning("services were not matched", reason=type(away).__name__)
-                looked = 0
-            if not looked:
-                await asyncio.sleep(_QUIET_SECONDS)
+        await repeat(self.step, failed="services were not matched", rest_seconds=_QUIET_SECONDS)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,14 +5,10 @@ a contract, `notice-attempt` on a Communication under way. They are set behind t
 no writer can forget them; what is due is done in parts, each one commit.
 """
 
-import asyncio
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import psycopg
-from psycopg_pool import PoolTimeout
 
 from care import reminder
 from care.contract import content
@@ -29,7 +25,7 @@ from fhir_store.operations import Claim, Operation, Release, Update, WriteContex
 from fhir_store.search_query import QueryRules, parse_query
 from fhir_store.store import Store
 from fhir_store.transaction import Transaction
-from ops.logs import log
+from ops.repeating import repeat
 
 NAME = "notices"
 ACTOR = "qiao-notices"
@@ -60,14 +56,7 @@ class Notices:
 
     async def run(self) -> None:
         """Look for ever."""
-        while True:
-            try:
-                done = await self.look()
-            except (Problem, psycopg.Error, PoolTimeout, OSError) as away:
-                log.warning("notices were not looked at", reason=type(away).__name__)
-                done = 0
-            if not done:
-                await asyncio.sleep(_QUIET_SECONDS)
+        await repeat(self.look, failed="notices were not looked at", rest_seconds=_QUIET_SECONDS)
 
     async def look(self, now: datetime.datetime | None = None) -> int:
         """Do one part of everything; returns how many things there were."""

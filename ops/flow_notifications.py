@@ -19,6 +19,7 @@ from psycopg_pool import PoolTimeout
 from adapters.transport.http_post import HttpPoster, HttpReply, NoReply
 from care.subscription import Wish, wish_of
 from conformance.problem import Problem
+from fhir_store.cancellation import end_if_cancelled
 from fhir_store.store import Store
 from fhir_store.subscriptions import (
     Event,
@@ -65,6 +66,7 @@ class SubscriptionTeller:
         try:
             with self.bell.hearing() as rung:
                 while True:
+                    end_if_cancelled()
                     rung.clear()
                     claimed = await self._claim(_AT_ONCE - len(tasks))
                     for one in claimed:

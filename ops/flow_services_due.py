@@ -4,22 +4,17 @@ The place in the order of beginnings moves in the commit of the Tasks: each is o
 looks and however long the hub was off.
 """
 
-import asyncio
 import datetime
 from dataclasses import dataclass
-
-import psycopg
-from psycopg_pool import PoolTimeout
 
 from care.fulfilment.completing import is_service_task
 from care.fulfilment.schedule import opened
 from conformance import resource_json
-from conformance.problem import Problem
 from fhir_store.following import note_place, take_turn
 from fhir_store.operations import Operation, Update, WriteContext
 from fhir_store.service_tasks import periods_begun
 from fhir_store.store import Store
-from ops.logs import log
+from ops.repeating import repeat
 
 NAME = "services-due"
 ACTOR = "qiao-calendar"
@@ -58,10 +53,4 @@ class ServicesDue:
 
     async def run(self) -> None:
         """Look for ever."""
-        while True:
-            try:
-                while await self.look():
-                    pass
-            except (Problem, psycopg.Error, PoolTimeout, OSError) as away:
-                log.warning("services were not opened", reason=type(away).__name__)
-            await asyncio.sleep(_LOOK_SECONDS)
+        await repeat(self.look, failed="services were not opened", rest_seconds=_LOOK_SECONDS)

@@ -4,16 +4,12 @@ The follower reads the versions in the order of their commits; the events it num
 place are one commit, so that none is lost or numbered twice. `ops/flow_notifications.py` tells.
 """
 
-import asyncio
 import contextlib
 import datetime
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import psycopg
-from psycopg_pool import PoolTimeout
 
 from care.effects import Resource
 from care.subscription import Wish, wish_of
@@ -41,7 +37,7 @@ from fhir_store.subscriptions import (
 )
 from fhir_store.transaction import Transaction
 from ops.bell import Bell
-from ops.logs import log
+from ops.repeating import repeat
 from routes.subscription_notices import Notices, caller_from
 
 NAME = "subscriptions"
@@ -165,14 +161,7 @@ class SubscriptionFollower:
 
     async def run(self) -> None:
         """Follow for ever; another process may take turns."""
-        while True:
-            try:
-                looked = await self.step()
-            except (Problem, psycopg.Error, PoolTimeout, OSError) as away:
-                log.warning("events were not numbered", reason=type(away).__name__)
-                looked = 0
-            if not looked:
-                await asyncio.sleep(_QUIET_SECONDS)
+        await repeat(self.step, failed="events were not numbered", rest_seconds=_QUIET_SECONDS)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,8 +1,7 @@
 """What runs beside a hub: services, deaths, apps and reminders behind the writes; the calendar."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from care.fulfilment.schedule import tasks_for
 from fhir_store.store import Store
@@ -15,6 +14,7 @@ from ops.flow_notifications import LOOPBACK, SubscriptionTeller
 from ops.flow_services_due import ServicesDue
 from ops.flow_subscriptions import SubscriptionFollower
 from ops.notice_channels import quiet_hours
+from ops.repeating import alongside
 from ops.settings import Settings
 from routes.operations.contract_writing import Following
 from routes.subscription_notices import Notices
@@ -33,7 +33,7 @@ async def following(
         store=store, notices=notices, bell=news, allowed=allowed_endpoints(settings)
     )
     contracts = Following(store.searcher, tasks_for=tasks_for)
-    work = (
+    async with alongside(
         Matching(store=store).run(),
         Deaths(store=store, following=contracts).run(),
         ContractCalendar(store=store, following=contracts).run(),
@@ -41,25 +41,8 @@ async def following(
         SubscriptionFollower(store=store, notices=notices, bell=news).run(),
         teller.run(),
         Reminders(store=store, channels=channels, quiet=quiet_hours(settings)).run(),
-    )
-    tasks = [asyncio.create_task(one) for one in work]
-    try:
+    ):
         yield
-    finally:
-        await _end(tasks)
-
-
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel until all have ended.
-
-    A cancellation that meets a running statement can come out as the database's own error, which
-    a follower bears as it bears any other.
-    """
-    open_: set[asyncio.Task[None]] = set(tasks)
-    while open_:
-        for task in open_:
-            task.cancel()
-        _, open_ = await asyncio.wait(open_, timeout=0.2)
 
 
 def allowed_endpoints(settings: Settings) -> tuple[str, ...]:

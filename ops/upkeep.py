@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 
 from fhir_store.audit import Seal, seal
+from fhir_store.cancellation import end_if_cancelled
 from fhir_store.custom_parameters import build_step, register_written
 from fhir_store.idempotency import prune_replies
 from fhir_store.retention import LetGo, Retention, let_go
@@ -58,6 +59,7 @@ async def keep_up(
                         log.info("audit head", number=head.number, hash=head.hash.hex())
         except (psycopg.Error, PoolTimeout, OSError) as away:
             log.warning("audit was not sealed", reason=type(away).__name__)
+        end_if_cancelled()
 
 
 async def _index(store: Store, connection: AsyncConnection[Any]) -> None:

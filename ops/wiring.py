@@ -1,6 +1,5 @@
 """The one place where the parts of the hub are put together; everyone else receives."""
 
-import asyncio
 import contextlib
 import importlib.metadata
 import logging
@@ -46,6 +45,7 @@ from ops.notice_channels import choose_notices, notice_destinations, senders_of
 from ops.package import load_package
 from ops.province import NAME as PROVINCE
 from ops.province import choose_province, province_destination, province_sender
+from ops.repeating import alongside, repeat
 from ops.settings import Settings
 from ops.upkeep import keep_up
 from ops.warm_up import warm_up
@@ -158,10 +158,8 @@ async def running_hub(
             await stack.enter_async_context(
                 following(settings, store, notices, news, frozenset(people))
             )
-            upkeep = asyncio.create_task(keep_up(store, _retention(settings)))
-            stack.callback(upkeep.cancel)
-        refreshing = asyncio.create_task(_refresh(store, metrics))
-        stack.callback(refreshing.cancel)
+            await stack.enter_async_context(alongside(keep_up(store, _retention(settings))))
+        await stack.enter_async_context(alongside(_refreshing(store, metrics)))
         http_port = None
         if "http" in roles:
             await warm_up()
@@ -322,14 +320,15 @@ async def _start_http(
     )
 
 
-async def _refresh(store: Store, metrics: Metrics) -> None:
+async def _refreshing(store: Store, metrics: Metrics) -> None:
     """Read the custom search parameters, and the queues into the metrics, for ever."""
-    while True:
-        with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):
-            async with store.pool.connection() as connection:
-                await store.parameters.refresh(connection)
-                metrics.show_queues(await read_figures(connection))
-        await asyncio.sleep(METRICS_SECONDS)
+
+    async def refresh() -> None:
+        async with store.pool.connection() as connection:
+            await store.parameters.refresh(connection)
+            metrics.show_queues(await read_figures(connection))
+
+    await repeat(refresh, failed="queues were not counted", rest_seconds=METRICS_SECONDS)
 
 
 async def _answers(pool: Pool) -> bool:

@@ -15,6 +15,7 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from conformance.problem import Problem
+from fhir_store.cancellation import end_if_cancelled
 from fhir_store.store import Store
 from fhir_store.subscriptions import (
     Subscriber,
@@ -100,6 +101,7 @@ class SubscriptionSocket:
     async def _tell(self, socket: WebSocket, lines: list[_Line]) -> None:
         with self.hearing() as rung:
             while lines:
+                end_if_cancelled()
                 rung.clear()
                 try:
                     told = await self._tell_once(socket, lines)
