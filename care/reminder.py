@@ -229,14 +229,14 @@ def renewal_request(reminder: RenewalReminder, now: datetime.datetime) -> dict[s
             {"coding": [{"system": CHANNEL, "code": channel}]} for channel in DEFAULT_CHANNELS
         ],
         "subject": {"reference": reminder.resident},
-        "about": [{"reference": reminder.contract}],
+        # The team cannot be the sender: R4 has no CareTeam there.
+        "about": [{"reference": reminder.contract}, {"reference": reminder.team}],
         "payload": [
             {"contentString": text},
             {"contentString": end.isoformat()},
         ],
         "occurrenceDateTime": datetime.datetime.combine(reminder.on, _MORNING, LOCAL).isoformat(),
         "authoredOn": now.isoformat(),
-        "sender": {"reference": reminder.team},
     }
 
 

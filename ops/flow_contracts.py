@@ -6,7 +6,7 @@ which a contract that cannot be written stops no other. Who looks a second time 
 
 import datetime
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,15 +129,13 @@ class ContractCalendar:
         found = await take_over(transaction.connection, delegation.KIND, now, self.part, after)
         keys = [("Task", one.holder.partition("/")[2]) for one in found]
         tasks = await transaction.read_for_update(keys) if keys else {}
-        effects: list[Effect] = []
+        wanted: list[tuple[str, Sequence[Effect]]] = []
         for one, key in zip(found, keys, strict=True):
             if key in tasks and tasks[key].get("status") == "in-progress":
-                effects += delegation.close(now, tasks[key])
+                wanted.append((one.holder, delegation.close(now, tasks[key])))
             else:
-                effects.append(LetGo(kind=delegation.KIND, holder=one.holder))
-        if effects:
-            await transaction.apply(operations_of(effects), context=_context(now))
-        figures.delegations += len(found)
+                wanted.append((one.holder, [LetGo(kind=delegation.KIND, holder=one.holder)]))
+        figures.delegations += await _write_each(transaction, wanted, now, figures)
         return found
 
     async def _decide(
@@ -175,17 +173,8 @@ class ContractCalendar:
         effects = await self.following.effects(
             transaction, [(decision, plans) for _, decision, plans in decided], now
         )
-        requests = [
-            WriteRequest(operations=operations_of(one), context=_context(now)) for one in effects
-        ]
-        results = await transaction.apply_each(requests) if requests else []
-        written = 0
-        for (holder, _, _), result in zip(decided, results, strict=True):
-            if isinstance(result, Problem):
-                _note_failure(figures, holder, result)
-            else:
-                written += 1
-        return written
+        wanted = [(holder, one) for (holder, _, _), one in zip(decided, effects, strict=True)]
+        return await _write_each(transaction, wanted, now, figures)
 
     async def _surroundings(
         self, transaction: Transaction, contracts: Any, now: datetime.datetime
@@ -212,6 +201,32 @@ class ContractCalendar:
             )
             for resident in residents
         }
+
+
+async def _write_each(
+    transaction: Transaction,
+    wanted: Iterable[tuple[str, Sequence[Effect]]],
+    now: datetime.datetime,
+    figures: DayFigures,
+) -> int:
+    """Write the effects of each holder or none of them, and return how many were written."""
+    holders, requests = [], []
+    for holder, effects in wanted:
+        try:
+            operations = operations_of(effects)
+        except Problem as no:
+            _note_failure(figures, holder, no)
+            continue
+        holders.append(holder)
+        requests.append(WriteRequest(operations=operations, context=_context(now)))
+    results = await transaction.apply_each(requests) if requests else []
+    written = 0
+    for holder, result in zip(holders, results, strict=True):
+        if isinstance(result, Problem):
+            _note_failure(figures, holder, result)
+        else:
+            written += 1
+    return written
 
 
 def _begin(contract: Resource, around: Surroundings) -> Decision | None:

@@ -4,6 +4,7 @@ import datetime
 
 import pytest
 
+from care.contract.renewal import RenewalReminder
 from care.reminder import (
     CHANNEL,
     CONSENT_CATEGORY,
@@ -16,7 +17,9 @@ from care.reminder import (
     Stop,
     Wait,
     decide,
+    renewal_request,
 )
+from conformance.structure import check
 
 ZONE = datetime.timezone(datetime.timedelta(hours=8))
 NOON = datetime.datetime(2026, 5, 1, 12, tzinfo=ZONE)
@@ -192,3 +195,19 @@ def test_what_is_not_due_waits_and_what_is_over_ends():
     del over["occurrenceDateTime"]
     over["occurrencePeriod"] = {"start": "2026-04-01", "end": "2026-04-30"}
     assert decide(over, around()).status == "revoked"
+
+
+def test_what_is_sent_before_a_contract_ends_is_sound_r4():
+    due = RenewalReminder(
+        contract="Contract/c1",
+        resident="Patient/p1",
+        team="CareTeam/t1",
+        on=NOON.date(),
+        days_left=0,
+    )
+    asked = renewal_request(due, NOON)
+    assert check(asked) == []
+    sent = decide(asked, around())
+    assert isinstance(sent, Send)
+    assert check(sent.attempt) == []
+    assert check({**asked, "sender": {"reference": "CareTeam/t1"}}) != []

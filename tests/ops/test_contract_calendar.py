@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from care.fulfilment.schedule import tasks_for
 from care.periods import LOCAL, end_of, start_of
 from fhir_store.claims import ending_between, take_over
-from fhir_store.operations import Claim, WriteContext
+from fhir_store.operations import Claim, Update, WriteContext
 from fhir_store.store import Store, make_pool
 from ops.cli import app
 from ops.flow_contracts import ContractCalendar
@@ -181,6 +181,31 @@ async def test_what_cannot_begin_is_told_and_stops_no_other(database_url: str) -
         figures = await by_day.look(start_of(first))
         assert (figures.started, figures.failed) == (2, ["Contract/c0"])
         assert await status(client, "Contract/c0") == "executable"
+
+
+async def test_a_contract_whose_messages_are_unsound_stops_no_other(database_url: str) -> None:
+    async with world(database_url) as client, calendar(database_url) as by_day:
+        await client.put("/Patient/p2", json={**WORLD[1], "id": "p2"})
+        await signed(client, "c1")
+        await client.post("/Contract/$submit-application", json=application("c2", 60.00, "p2"))
+        await client.post("/Contract/c2/$review", json=APPROVE)
+        answer = await client.post("/Contract/c2/$sign", json=signing("Patient/p2"))
+        assert answer.status_code == 200, answer.text
+        unsound = {
+            "resourceType": "CommunicationRequest",
+            "id": "m1",
+            "basedOn": [{"reference": "Contract/c1"}],
+            "status": "active",
+            "subject": {"reference": "Patient/p1"},
+            "sender": {"reference": "CareTeam/t1"},
+        }
+        context = WriteContext(actor="t", at=datetime.datetime.now(datetime.UTC))
+        async with by_day.store.begin() as transaction:
+            await transaction.apply([Update(resource=unsound)], context=context)
+        figures = await by_day.look(end_of(NEXT_YEAR))
+        assert (figures.expired, figures.failed) == (1, ["Contract/c1"])
+        assert await status(client, "Contract/c1") == "executed"
+        assert await status(client, "Contract/c2") == "terminated"
 
 
 async def test_what_ends_soon_is_found_unless_it_is_renewed(database_url: str) -> None:
