@@ -28,7 +28,8 @@ def reference_check(shape: Part, targets: tuple[str, ...]) -> Part:
             key = test(target, local)
             if key is not None:
                 found = [*(found or ()), (".reference", key, names)]
-        if allowed and "type" in value and value["type"] not in allowed:
+        # A type that is no string is the shape's own finding.
+        if allowed and type(value.get("type")) is str and value["type"] not in allowed:
             found = [*(found or ()), (".type", "reference-target", names)]
         return found
 

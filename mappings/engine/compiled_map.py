@@ -19,6 +19,7 @@ class CompiledMap:
     """A map that makes resources, from segments or (by `refer:`) from a part of one."""
 
     __slots__ = (
+        "_apart",
         "_by_identifier",
         "_identity",
         "_key",
@@ -43,6 +44,7 @@ class CompiledMap:
         self._puts: dict[str, Put] = {}
         self._identity = [parse_target(path) for path in row_map.identity]
         self._by_identifier = row_map.identity in {(), ("identifier[*]",)}
+        self._apart = [parse_target(path) for path in row_map.apart]
         self._key = [parse_target(path) for path in row_map.key if path != "facility"]
 
     def run(
@@ -151,6 +153,8 @@ class CompiledMap:
     ) -> Made:
         row_map = self.row_map
         identity = self._business_identity(resource)
+        if self._apart and self._is_another(resource, identity, context):
+            identity = []
         if not identity and row_map.key:
             identity = self._derived(resource, context)
         for system, value in identity:
@@ -180,6 +184,21 @@ class CompiledMap:
         for system, value in identity:
             context.by_identity[(row_map.to, system, value)] = made
         return made
+
+    def _is_another(
+        self, resource: dict[str, Any], identity: list[tuple[str, str]], context: Context
+    ) -> bool:
+        """Whether the message used the identifiers for a resource that differs in `apart`."""
+        for pair in identity:
+            known = context.by_identity.get((self.row_map.to, *pair))
+            if known is not None:
+                return any(
+                    (mine := values_at(resource, steps))
+                    and (theirs := values_at(known.resource, steps))
+                    and mine != theirs
+                    for steps in self._apart
+                )
+        return False
 
     def _business_identity(self, resource: dict[str, Any]) -> list[tuple[str, str]]:
         if "identifier" not in resource and self._by_identifier:

@@ -93,7 +93,7 @@ def read_row_map(document: dict[str, Any], file: str, faults: list[Fault]) -> Ro
         if key in given
     }
     allowed = {"type", "map", "to", "rows", "identity", "identity_types", "key", "match", "with"}
-    allowed |= {"include", "document", "once", "require", "require_any", _LINE}
+    allowed |= {"include", "document", "once", "apart", "require", "require_any", _LINE}
     _refuse_unknown(document, allowed, (file, name), faults)
     return RowMap(
         name=name,
@@ -111,6 +111,7 @@ def read_row_map(document: dict[str, Any], file: str, faults: list[Fault]) -> Ro
         source_kind=kinds.pop() if kinds else "v2",
         document=_plain(document.get("document")),
         once=bool(document.get("once")),
+        apart=_texts(document.get("apart")),
         require=_texts(document.get("require")),
         require_any=_texts(document.get("require_any")),
     )

@@ -63,7 +63,8 @@ class RowMap:
     `identity` are paths to identifiers, `identity_types` which of them count: those of the first
     type present (an order's group number is an identifier and does not tell orders apart).
     `document` says kind, root and namespace of a partner's document, `require` what it must hold.
-    `key` are the paths that make an identity where no identifier does.
+    `key` are the paths that make an identity where no identifier does; two resources of a message
+    that share an identifier and differ at a path of `apart` are two, the second known by its key.
     """
 
     name: str
@@ -80,6 +81,7 @@ class RowMap:
     includes: tuple[str, ...] = ()
     source_kind: str = "v2"
     document: Mapping[str, Any] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
     once: bool = False
     require: tuple[str, ...] = ()
     require_any: tuple[str, ...] = ()

@@ -134,6 +134,10 @@ BAD: list[tuple[str, Any, str, str]] = [
         *("generalPractitioner.0.type", "Patient", "reference-target"),
         "Patient.generalPractitioner[0].type",
     ),
+    (
+        *("generalPractitioner.0.type", {"coding": []}, "not-a-string"),
+        "Patient.generalPractitioner[0].type",
+    ),
     ("managingOrganization.reference", "#o2", "ref-1", "Patient.managingOrganization.reference"),
     ("managingOrganization", ..., "dom-3", "Patient.contained[0]"),
     ("contained.0.id", ..., "contained-id-missing", "Patient.contained[0]"),
