@@ -14,6 +14,7 @@ from fhir_store.cancellation import end_if_cancelled
 from fhir_store.notices import notify
 from fhir_store.store import Pool
 from mappings.engine.rows import Fault, FaultyMaps
+from ops.ack_destinations import AckLines
 from ops.bell import Bell
 from ops.channel_lines import ChannelLines
 from ops.channels import ChannelBook
@@ -46,13 +47,15 @@ def reload_soon(hub: Reloads) -> None:
 class Reloading:
     """Keeps the channels of one process as the files and the resolved codes say.
 
-    `lines` is None where the process does not listen for messages. What changed is told on two
+    `lines` is None where the process does not listen for messages, `acks` where it delivers
+    nothing. What changed is told on two
     topics: a resolved code must not bring files into force that somebody is still writing.
     """
 
     book: ChannelBook
     pool: Pool
     lines: ChannelLines | None = None
+    acks: AckLines | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @contextlib.asynccontextmanager
@@ -81,6 +84,8 @@ class Reloading:
                 self.book.take(reading)
                 if self.lines is not None:
                     await self.lines.agree(reading.profiles)
+                if self.acks is not None:
+                    await self.acks.agree()
             except FaultyMaps as faulty:
                 self.book.take(before)
                 for fault in faulty.faults:

@@ -77,32 +77,40 @@ class DeliveryWorkers:
         grace_seconds: float = 5.0,
     ) -> None:
         self._store = store
+        self._bell = bell
+        self._metrics = metrics
+        self._poll_seconds = poll_seconds
         self._grace_seconds = grace_seconds
-        self._counters = [
-            Counter(store=store, destination=one, metrics=metrics) for one in destinations
-        ]
-        self._loop = WorkerLoop(bell, poll_seconds=poll_seconds, queue="outbox")
-        self._tasks: list[asyncio.Task[None]] = []
+        self._destinations = list(destinations)
+        self._serving: dict[str, tuple[Counter, WorkerLoop, asyncio.Task[None]]] = {}
 
     async def start(self) -> None:
         """Begin to deliver."""
-        loop = asyncio.get_running_loop()
-        self._loop.start()
-        self._tasks = [
-            loop.create_task(self._run(counter), name=f"deliver-{counter.destination.name}")
-            for counter in self._counters
-        ]
+        for destination in self._destinations:
+            self.serve(destination)
 
     async def stop(self) -> None:
         """Finish the deliveries under way, take no more, and let go of the senders."""
-        self._loop.stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for counter in self._counters:
-            await counter.destination.sender.close()
-        self._tasks = []
+        await asyncio.gather(*map(self.leave, list(self._serving)))
 
-    async def _run(self, counter: "Counter") -> None:
-        await self._loop.run(counter.begin_some, destination=counter.destination.name)
+    def serve(self, destination: Destination) -> None:
+        """Deliver to one more destination."""
+        counter = Counter(store=self._store, destination=destination, metrics=self._metrics)
+        loop = WorkerLoop(self._bell, poll_seconds=self._poll_seconds, queue="outbox")
+        task = asyncio.get_running_loop().create_task(
+            self._run(counter, loop), name=f"deliver-{destination.name}"
+        )
+        self._serving[destination.name] = (counter, loop, task)
+
+    async def leave(self, name: str) -> None:
+        """Finish what is under way to a destination, and deliver there no more."""
+        counter, loop, task = self._serving.pop(name)
+        loop.stop()
+        await asyncio.gather(task, return_exceptions=True)
+        await counter.destination.sender.close()
+
+    async def _run(self, counter: "Counter", loop: WorkerLoop) -> None:
+        await loop.run(counter.begin_some, destination=counter.destination.name)
         await counter.end(self._grace_seconds)
 
 

@@ -24,7 +24,7 @@ from fhir_store.retention import Retention
 from fhir_store.search import Searcher
 from fhir_store.store import Pool, Store, make_pool
 from mappings.engine.rows import Fault
-from ops.ack_destinations import ack_destinations
+from ops.ack_destinations import AckLines
 from ops.application_answers import TOPIC as ENDED
 from ops.application_answers import ApplicationAnswers, EffectWatch
 from ops.bell import Bell
@@ -151,10 +151,11 @@ async def running_hub(
         if "worker" in roles:
             people = senders_of(settings)
             destinations = notice_destinations(settings, store, people)
-            destinations += ack_destinations(book.channels)
             if province:
                 destinations.append(province_destination(settings, province))
-            await _start_workers(stack, settings, store, metrics, bells, book, destinations)
+            reloading.acks = await _start_workers(
+                stack, settings, store, metrics, bells, book, destinations
+            )
             await stack.enter_async_context(
                 following(settings, store, notices, news, frozenset(people))
             )
@@ -231,10 +232,12 @@ async def _start_workers(
     bells: Bells,
     book: ChannelBook,
     destinations: Sequence[Destination],
-) -> None:
+) -> AckLines:
     delivery = DeliveryWorkers(store, destinations, bell=bells.outbox, metrics=metrics)
     await delivery.start()
     stack.push_async_callback(delivery.stop)
+    acks = AckLines(deliveries=delivery, channels=book.channels)
+    await acks.agree()
     work = Translation(
         channels=book.channels,
         translate=book.translate,
@@ -251,6 +254,7 @@ async def _start_workers(
     )
     await lanes.start()
     stack.push_async_callback(lanes.stop)
+    return acks
 
 
 async def _start_http(

@@ -41,6 +41,7 @@ async def hub(database_url, folder, roles="mllp,worker", **declared):
         async def send(payload):
             return await sender.send(Outgoing(key="k", payload=payload))
 
+        send.reload = running.reload
         yield send
         await sender.close()
 
@@ -181,6 +182,34 @@ def test_msh_16_says_which_application_acknowledgements_are_sent(
             assert {ack.value("MSH", 15) for ack in found} <= {"AL"}
             owed = "select distinct state from outbox where destination = 'his-acks'"
             assert await rows(database_url, owed) == ([("accepted",)] if told else [])
+
+    asyncio.run(run())
+
+
+def test_a_reload_gives_acknowledgements_another_address(database_url, tmp_path):
+    """The one that the old address did not take goes to the new one, too."""
+
+    async def run():
+        async with (
+            hospital() as (address, got),
+            hub(database_url, tmp_path, application_acks='"127.0.0.1:1"') as send,
+        ):
+            how = {"accept": "AL", "application": "AL"}
+            await send(adt_message("M1", **how))
+            deferred = "select state from outbox where destination = 'his-acks' and attempts > 0"
+            while await rows(database_url, deferred) != [("deferred",)]:
+                await asyncio.sleep(0.05)
+            declared = f'channel: his\napplication_acks: "{address}"\n'
+            (tmp_path / "his.yaml").write_text(declared, encoding="utf-8")
+            assert await send.reload() == ()
+            await send(adt_message("M2", patient="8", **how))
+            told = [(await asyncio.wait_for(got.get(), 20)).value("MSA", 2) for _ in range(2)]
+            assert sorted(told) == ["M1", "M2"]
+
+            (tmp_path / "his.yaml").write_text("channel: his\n", encoding="utf-8")
+            assert await send.reload() == ()
+            await send(adt_message("M3", patient="9", **how))
+            assert await what_came(got, 0.5) == []
 
     asyncio.run(run())
 
