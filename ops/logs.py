@@ -1,7 +1,6 @@
 """Logs as JSON lines: names, numbers and trace ids, never a value of a patient.
 
-`docs/reference/logs.md` lists the events. A line costs a few microseconds, so each message has
-its lines also under load.
+A line costs a few microseconds, so each message has its lines also under load.
 """
 
 import logging

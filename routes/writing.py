@@ -77,6 +77,19 @@ async def write_all(
     return await once(hub, request, work)
 
 
+async def apply_permitted(
+    hub: Hub, request: Request, transaction: Transaction, operations: Sequence[Operation]
+) -> list[Written]:
+    """Apply operations as far as the caller's rights go; NotAllowed or NotFound beyond them."""
+
+    async def apply() -> list[Written]:
+        return await transaction.apply(operations, context=context_of(request))
+
+    if await may_write_freely(hub, request, operations):
+        return await apply()
+    return await guarded(hub, request, transaction, operations, apply)
+
+
 async def once(hub: Hub, request: Request, work: Work) -> Answer:
     """Do the work in one transaction, or give the answer kept under the same Idempotency-Key."""
     key = _idempotency_key(request)

@@ -25,7 +25,6 @@ from fhir_store.transaction import Transaction
 from fhir_store.versions import RID
 from routes.answer import Answer
 from routes.bundle_bytes import Link, bundle, search_entry
-from routes.guard import guarded, may_write_freely
 from routes.hub import Hub
 from routes.operations.contract_parameters import Given
 from routes.operations.contract_writing import is_taken, operations_of
@@ -36,7 +35,7 @@ from routes.operations.parameters import (
 )
 from routes.registry import Operation as Promise
 from routes.request import Request
-from routes.writing import context_of, once
+from routes.writing import apply_permitted, once
 
 _TERM_MONTHS = 36  # the longest term: nothing open is older
 _LONGEST_PERIOD = 12  # months in which one service is due
@@ -296,16 +295,8 @@ async def _chosen(
 async def _write(
     hub: Hub, request: Request, transaction: Transaction, effects: list[Effect]
 ) -> Answer:
-    operations = operations_of(effects)
-
-    async def apply() -> Any:
-        return await transaction.apply(operations, context=context_of(request))
-
     try:
-        if await may_write_freely(hub, request, operations):
-            written = await apply()
-        else:
-            written = await guarded(hub, request, transaction, operations, apply)
+        written = await apply_permitted(hub, request, transaction, operations_of(effects))
     except EditConflict as conflict:
         raise EditConflict(_SOURCE_USED) if is_taken(conflict) else conflict from None
     id_ = request.address.id

@@ -16,7 +16,6 @@ from fhir_store.authorization import Authorization
 from fhir_store.search_query import QueryRules, parse_query
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
-from routes.guard import guarded, may_write_freely
 from routes.hub import Hub
 from routes.operations.contract_facts import key_of, no_resident, unknown
 from routes.operations.contract_parameters import Given
@@ -25,7 +24,7 @@ from routes.operations.parameters import parameters_answer, parameters_in
 from routes.registry import Level
 from routes.registry import Operation as Promise
 from routes.request import Request
-from routes.writing import context_of, once
+from routes.writing import apply_permitted, once
 
 _MOST = "1000"
 _TYPE: frozenset[Level] = frozenset({"type"})
@@ -150,16 +149,8 @@ async def retire_package(hub: Hub, request: Request) -> Answer:
 async def _write(
     hub: Hub, request: Request, transaction: Transaction, effects: Iterable[Effect]
 ) -> Answer:
-    operations = operations_of(effects)
-
-    async def apply() -> Any:
-        return await transaction.apply(operations, context=context_of(request))
-
     try:
-        if await may_write_freely(hub, request, operations):
-            written = await apply()
-        else:
-            written = await guarded(hub, request, transaction, operations, apply)
+        written = await apply_permitted(hub, request, transaction, operations_of(effects))
     except EditConflict as conflict:
         if is_taken(conflict):
             raise EditConflict(_PUBLISHED) from None

@@ -23,7 +23,6 @@ from fhir_store.search_query import SearchQuery
 from fhir_store.transaction import Transaction
 from fhir_store.versions import vread
 from routes.answer import Answer
-from routes.guard import guarded, may_write_freely
 from routes.hub import Hub
 from routes.operations.parameters import (
     Part,
@@ -35,7 +34,7 @@ from routes.operations.parameters import (
 )
 from routes.registry import Operation as Promise
 from routes.request import Request
-from routes.writing import context_of, once
+from routes.writing import apply_permitted, context_of, once
 
 ACTIVITIES = f"{BASE}/CodeSystem/cphc-identity-activity"
 # One commit writes them all; a record with more is moved by whoever runs the hub.
@@ -249,13 +248,8 @@ def _record(
 async def _apply(
     hub: Hub, request: Request, transaction: Transaction, operations: Sequence[Operation]
 ) -> list[Written]:
-    async def apply() -> list[Written]:
-        return await transaction.apply(operations, context=context_of(request))
-
     try:
-        if await may_write_freely(hub, request, operations):
-            return await apply()
-        return await guarded(hub, request, transaction, operations, apply)
+        return await apply_permitted(hub, request, transaction, operations)
     except EditConflict as conflict:
         if conflict.issues[0].key == "claim-taken":
             raise _both_claimed(conflict) from conflict
