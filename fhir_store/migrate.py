@@ -68,7 +68,7 @@ def _keep_change_numbers_rising(connection: psycopg.Connection) -> None:
     offset = highest - raw + 1
     for name, source in (
         ("change_number", "pg_current_xact_id()"),
-        ("change_horizon", "pg_snapshot_xmin(pg_current_snapshot())"),
+        ("change_horizon", "finished_below()"),
     ):
         connection.execute(
             f"CREATE OR REPLACE FUNCTION {name}() RETURNS int8 LANGUAGE sql STABLE"

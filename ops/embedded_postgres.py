@@ -50,6 +50,13 @@ log_min_messages = warning
 autovacuum_vacuum_insert_scale_factor = 0.02
 """
 
+FOR_TESTS = """
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+max_prepared_transactions = 8
+"""
+
 
 class PostgresUnavailable(Exception):
     """The embedded server cannot be had; the text says why and what to do."""
@@ -245,9 +252,8 @@ def _initialise(place: _Place, *, durable: bool) -> None:
     if made.returncode:
         shutil.rmtree(place.data, ignore_errors=True)
         raise PostgresUnavailable(f"initdb failed: {made.stdout.strip()}")
-    unsafe = "" if durable else "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
     with (place.data / "postgresql.conf").open("a") as configuration:
-        configuration.write(_configuration() + unsafe)
+        configuration.write(_configuration() + ("" if durable else FOR_TESTS))
 
 
 def _configuration() -> str:

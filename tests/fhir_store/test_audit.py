@@ -22,7 +22,7 @@ def access(action="read", **more):
 
 
 async def sealed(connection, **options):
-    """Seal, once transactions in other databases of the server are no longer in the way."""
+    """Seal, once nothing is in the way that ends at this moment in another database."""
     passed = "SELECT change_horizon() > max(txid) FROM audit"
     while not (await (await connection.execute(passed)).fetchone())[0]:
         await asyncio.sleep(0.02)

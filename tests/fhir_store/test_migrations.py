@@ -66,7 +66,7 @@ def test_change_numbers_keep_rising_after_a_restore_into_a_younger_cluster(
             "SELECT (SELECT txid FROM resource) > (SELECT min(txid) FROM audit)"
         ).fetchone()
         assert row == (True,)
-        # Open transactions in other databases of the server may hold the horizon for a moment.
+        # What ends at this moment in another database of the server may hold the horizon.
         passed = "SELECT change_horizon() > (SELECT min(txid) FROM audit)"
         while connection.execute(passed).fetchone() != (True,):
             time.sleep(0.05)
