@@ -40,7 +40,7 @@ async def write(store, *operations):
 
 
 async def register(connection):
-    """Register what is written, once transactions in other databases of the server let go of it."""
+    """Register what is written, once nothing that ends at this moment elsewhere is in its way."""
     passed = "SELECT change_horizon() > max(txid) FROM resource"
     async with asyncio.timeout(60):
         while True:
