@@ -7,7 +7,8 @@ exponential time. A check returns None or the key of what is wrong.
 import calendar
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
+from datetime import date, datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 Check = Callable[[Any], str | None]
 
 STRING_LIMIT = 1024 * 1024
+SHORT = 200
+"""Characters up to which isprintable() is the quickest look at a string."""
 # Each of these reads its input once: no two parts of a pattern can match the same text.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _CONTROL_BYTES = bytes(range(9)) + b"\x0b\x0c" + bytes(range(14, 32))
@@ -35,12 +38,16 @@ _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _PADDING = (b"", b"=", b"==")
 
 
+is_id = _ID.fullmatch
+"""Say of a string whether it is an id: 1 to 64 of A-Z a-z 0-9 - and full stop."""
+
+
 def check_string(value: Any) -> str | None:
     """Check a string or markdown: not empty, not blank only, no control characters, up to 1 MiB."""
     if type(value) is not str:
         return "not-a-string"
     # Printable and begun with more than a blank: not empty, not blank, no control characters.
-    if value >= "!" and value.isprintable() and len(value) < STRING_LIMIT:
+    if value >= "!" and len(value) < SHORT and value.isprintable():
         return None
     return _check_unusual_string(value)
 
@@ -52,10 +59,9 @@ def _check_unusual_string(value: str) -> str | None:
         return "blank-string"
     if len(value) > STRING_LIMIT:
         return "string-too-long"
-    if value.isascii():
-        is_clean = len(value.encode().translate(None, _CONTROL_BYTES)) == len(value)
-        return None if is_clean else "control-character"
-    return "control-character" if _CONTROL.search(value) else None
+    data = value.encode("utf-8", "surrogatepass")
+    is_clean = len(data.translate(None, _CONTROL_BYTES)) == len(data)
+    return None if is_clean else "control-character"
 
 
 def check_code(value: Any) -> str | None:
@@ -136,6 +142,31 @@ def check_decimal(value: Any) -> str | None:
     return None if type(value) is float and math.isfinite(value) else "not-a-decimal"
 
 
+def _is_plain_moment(value: str, length: int) -> bool:
+    """Say whether a value is a day, or a day with time and zone, in one of the usual lengths.
+
+    `fromisoformat` reads more than FHIR allows, so the places of the marks are looked at first.
+    """
+    try:
+        if not value[4] == "-" == value[7]:
+            return False
+        if length == 10:
+            date.fromisoformat(value)
+            return True
+        if value[10] != "T" or not value[13] == ":" == value[16]:
+            return False
+        if length in (20, 24):
+            is_usual = value[-1] == "Z"
+        else:
+            is_usual = value[-6] in "+-" and value[-3] == ":" and value[-5:] <= "14:00"
+        if not is_usual or (length in (24, 29) and value[19] != "."):
+            return False
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_day(year: str, month: str | None, day: str | None) -> bool:
     if year == "0000":
         return False
@@ -144,24 +175,28 @@ def _is_day(year: str, month: str | None, day: str | None) -> bool:
     return int(day) <= calendar.monthrange(int(year), int(month))[1]
 
 
-def _day_check(pattern: re.Pattern[str], key: str) -> Check:
+def _day_check(pattern: re.Pattern[str], key: str, lengths: Set[int]) -> Check:
     """Return the check of a type whose pattern begins with a day, which the calendar must have."""
     fullmatch = pattern.fullmatch
 
     def check(value: Any) -> str | None:
         if type(value) is not str:
             return "not-a-string"
+        length = len(value)
+        if length in lengths and _is_plain_moment(value, length):
+            return None
         match = fullmatch(value)
         return None if match and _is_day(match[1], match[2], match[3]) else key
 
     return check
 
 
-check_date = _day_check(_DATE, "bad-date")
+_MOMENTS = frozenset({20, 24, 25, 29})
+check_date = _day_check(_DATE, "bad-date", frozenset({10}))
 """Check a date of year, year and month, or a day of the calendar."""
-check_date_time = _day_check(_DATE_TIME, "bad-date-time")
+check_date_time = _day_check(_DATE_TIME, "bad-date-time", _MOMENTS | {10})
 """Check a date, or a day with time to the second and a zone."""
-check_instant = _day_check(_INSTANT, "bad-instant")
+check_instant = _day_check(_INSTANT, "bad-instant", _MOMENTS)
 """Check a day with time to the second at least and a zone."""
 
 

@@ -36,10 +36,15 @@ def type_named_in(target: str, resource_types: Set[str]) -> str | None:
     return parts[0]
 
 
+def types_named(targets: tuple[str, ...]) -> Set[str]:
+    """Return the resource types that a reference of an element with these targets may name."""
+    is_open = not targets or "Resource" in targets
+    return tables.load().resource_types if is_open else frozenset(targets)
+
+
 def target_check(targets: tuple[str, ...]) -> TargetCheck:
     """Return a check of `Reference.reference` for an element with these target types."""
-    resource_types = tables.load().resource_types
-    allowed = resource_types if not targets or "Resource" in targets else frozenset(targets)
+    resource_types, allowed = tables.load().resource_types, types_named(targets)
 
     def check(target: str, local: list[str]) -> str | None:
         head, _, rest = target.partition("/")

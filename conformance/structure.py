@@ -44,7 +44,7 @@ def check(
     value = resource if type(resource) is dict else dict(resource)
     compiler = _compiler(narratives=narratives)
     try:
-        found = None if compiler.whole_fits(value) else compiler.whole_resource(value)
+        found = None if compiler.certainly_fits(value) else compiler.whole_resource(value)
         if not found:
             return _check_constraints(value) if constraints else []
     except RecursionError:

@@ -33,7 +33,7 @@ def reference_check(shape: Part, targets: tuple[str, ...]) -> Part:
             found = [*(found or ()), (".type", "reference-target", names)]
         return found
 
-    members = {"reference": Member(TARGET, test)}
+    members = {"reference": Member(TARGET, (references.types_named(targets), test))}
     if allowed:
         members["type"] = Member(CODES, allowed)
     return Part(check, shape.of_object.varied(**members))

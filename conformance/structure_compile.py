@@ -22,8 +22,10 @@ from conformance.structure_additions import (
     top_extension_check,
 )
 from conformance.structure_quick import (
+    Fits,
     Part,
     QuickObject,
+    certainly,
     list_of,
     list_of_primitives,
     one_of,
@@ -74,6 +76,7 @@ class Compiler:
         self._built: dict[str, Part] = {}
         self._building: dict[str, _Shape] = {}
         self._resources: dict[str, Part] = {}
+        self._of_names: dict[str, Mapping[tuple[str, ...], Fits]] = {}
         # What one thread is building stands for a later look-up, and another must not use it yet.
         self._lock = threading.Lock()
         # What stands under `_name`: id and extensions of a primitive.
@@ -93,12 +96,18 @@ class Compiler:
 
     def resource_fits(self, value: Any, local: list[str]) -> bool:
         """Say whether a resource is certainly sound as part of its container."""
-        if type(value) is not dict:
+        of_names = self._of_names.get(value["resourceType"])
+        if of_names is None:
+            return self._fits_of_new_type(value, local)
+        return of_names[tuple(value)](value, local)
+
+    def _fits_of_new_type(self, value: Any, local: list[str]) -> bool:
+        name = value["resourceType"]
+        if name not in self.tables.resource_types:
             return False
-        name = value.get("resourceType")
-        if type(name) is not str or name not in self.tables.resource_types:
-            return False
-        return self._part_of_resource(name).of_object.fits(value, local)
+        quick = self._part_of_resource(name).of_object
+        self._of_names[name] = quick.of_names
+        return quick.fits(value, local)
 
     def _part_of_resource(self, name: str) -> Part:
         part = self._resources.get(name)
@@ -121,6 +130,10 @@ class Compiler:
         if not self.resource_fits(value, local):
             return False
         return not (local or "contained" in value) or not any(check_contained(value, local))
+
+    def certainly_fits(self, value: dict[str, Any]) -> bool:
+        """Say the same of any value: what stops a quick check is a no."""
+        return certainly(self.whole_fits, value, [])
 
     def _check_shadow(self, value: Any, local: list[str]) -> list[Found] | None:
         """Check what stands under `_name`: id and extensions of a primitive."""

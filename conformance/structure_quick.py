@@ -6,7 +6,9 @@ one decides and explains. So rare lawful forms may be left to the exact check.
 
 Much depends on the names of an object alone: unknown, missing and conflicting members. That is
 judged once for each set of names, and a function is written that looks at the values only. A call
-of an inner function costs as much as a whole check, so the common checks stand in its text.
+of an inner function costs as much as a whole check, so the common checks stand in its text. They
+do not ask for the type of a value where another would stop them: a quick check may also raise
+TypeError, AttributeError or KeyError, which `certainly` takes for a no.
 """
 
 import functools
@@ -19,6 +21,14 @@ from conformance.findings import Check
 
 # (value, local references seen so far) -> whether it is certainly sound
 Fits = Callable[[Any, list[str]], bool]
+
+
+def certainly(fits: Fits, value: Any, local: list[str]) -> bool:
+    """Say whether a value is certainly sound."""
+    try:
+        return fits(value, local)
+    except (TypeError, AttributeError, KeyError):
+        return False
 
 
 class Part(NamedTuple):
@@ -35,6 +45,7 @@ class Part(NamedTuple):
 
 
 TEXT, TOKEN, CODES, BOOLEAN, DECIMAL, TEST, TARGET, OBJECT, ANY, TESTS, OBJECTS, ANIES = range(12)
+_LISTS = frozenset({TESTS, OBJECTS, ANIES})
 # Functions we keep for one type and for all; objects with further sets of names are left to the
 # exact check, so that nobody can fill the memory with combinations of names.
 MOST_OF_TYPE = 256
@@ -46,8 +57,8 @@ class Member(NamedTuple):
     """How a JSON name is judged quickly.
 
     kind, argument: TEXT, TOKEN, DECIMAL, TEST and TESTS with a primitive's check; CODES with a
-    set; BOOLEAN; TARGET with a check of references; OBJECT and OBJECTS with a QuickObject, ANY
-    and ANIES with a quick check; lists have at most `most` items.
+    set; BOOLEAN; TARGET with the types a reference may name and its check; OBJECT and OBJECTS with
+    a QuickObject, ANY and ANIES with a quick check; lists have at most `most` items.
     """
 
     kind: int
@@ -108,6 +119,19 @@ class Facts:
         return all(minimum <= count <= 1 for count, minimum in there)
 
 
+class _OfNames(dict[tuple[str, ...], Fits]):
+    """The checks of objects by their names; those not met before are learnt."""
+
+    __slots__ = ("learn",)
+
+    def __init__(self, learn: Fits) -> None:
+        super().__init__()
+        self.learn = learn
+
+    def __missing__(self, names: tuple[str, ...]) -> Fits:
+        return self.learn
+
+
 class QuickObject:
     """The quick check of a type of objects; members and facts are filled while it is read."""
 
@@ -117,17 +141,16 @@ class QuickObject:
     def __init__(self, members: dict[str, Member] | None = None, facts: Facts | None = None):
         self.members: dict[str, Member] = {} if members is None else members
         self.facts = facts or Facts()
-        self.of_names: dict[tuple[str, ...], Fits] = {}
+        self.of_names = _OfNames(self.learn)
 
     def fits(self, value: Any, local: list[str]) -> bool:
         """Say whether a value is certainly sound."""
+        return self.of_names[tuple(value)](value, local)
+
+    def learn(self, value: Any, local: list[str]) -> bool:
+        """Say whether an object with names not met before is certainly sound; remember them."""
         if type(value) is not dict:
             return False
-        fits = self.of_names.get(tuple(value))
-        return self.learn(value, local) if fits is None else fits(value, local)
-
-    def learn(self, value: dict[str, Any], local: list[str]) -> bool:
-        """Say whether an object with names not met before is certainly sound; remember them."""
         names = tuple(value)
         if any(name not in self.members for name in names) or not self.facts.allow(names):
             return False
@@ -158,14 +181,13 @@ class _Overlay(dict[str, Member]):
 
 _LINES = {
     TEXT: """
-    if type({v}) is str and {v} >= "!" and {v}.isprintable():
-        if len({v}) > longest: return False
-    elif {a}({v}) is not None: return False""",
+    if not ({v} >= "!" and len({v}) < short and {v}.isprintable()):
+        if {a}({v}) is not None: return False""",
     TOKEN: """
-    if not (type({v}) is str and {v} and " " not in {v} and {v}.isprintable()):
+    if not ({v} and " " not in {v} and {v}.isprintable()):
         if {a}({v}) is not None: return False""",
     CODES: """
-    if type({v}) is not str or {v} not in {a}: return False""",
+    if {v} not in {a}: return False""",
     BOOLEAN: """
     if {v} is not True and {v} is not False: return False""",
     DECIMAL: """
@@ -173,51 +195,45 @@ _LINES = {
     TEST: """
     if {a}({v}) is not None: return False""",
     TARGET: """
-    if type({v}) is not str or not {v}.isprintable() or {v} < "!": return False
-    if {a}({v}, local) is not None or len({v}) > longest: return False""",
+    head, _, rest = {v}.partition("/")
+    if not (head in {a}[0] and is_id(rest)):
+        if len({v}) > short or not {v}.isprintable(): return False
+        if {a}[1]({v}, local) is not None: return False""",
     OBJECT: """
-    if type({v}) is not dict: return False
-    fits = {a}(tuple({v}))
-    if not ({a}_learn({v}, local) if fits is None else fits({v}, local)): return False""",
+    if not {a}[tuple({v})]({v}, local): return False""",
     ANY: """
     if not {a}({v}, local): return False""",
     TESTS: """
-    if type({v}) is not list or not 0 < len({v}) <= {a}_most: return False
     for part in {v}:
         if {a}(part) is not None: return False""",
     OBJECTS: """
-    if type({v}) is not list or not 0 < len({v}) <= {a}_most: return False
     for part in {v}:
-        if type(part) is not dict: return False
-        fits = {a}(tuple(part))
-        if not ({a}_learn(part, local) if fits is None else fits(part, local)): return False""",
+        if not {a}[tuple(part)](part, local): return False""",
     ANIES: """
-    if type({v}) is not list or not 0 < len({v}) <= {a}_most: return False
     for part in {v}:
         if not {a}(part, local): return False""",
 }
+_LIST_LINE = """
+    if type({v}) is not list or not 0 < len({v}) <= {a}_most: return False"""
 
 
 @functools.lru_cache(maxsize=_MOST)
 def _code_of(kinds: tuple[int, ...]) -> CodeType:
     """Return the check of members of these kinds, compiled; their names are not in its text."""
     values = [f"v{index}" for index in range(len(kinds))]
-    lines = [_LINES[kind].format(v=f"v{index}", a=f"a{index}") for index, kind in enumerate(kinds)]
+    texts = [(_LIST_LINE if kind in _LISTS else "") + _LINES[kind] for kind in kinds]
+    lines = [text.format(v=f"v{index}", a=f"a{index}") for index, text in enumerate(texts)]
     head = f"def check(value, local):\n    {', '.join(values)}, = value.values()"
     return compile("".join([head, *lines, "\n    return True"]), "<quick check>", "exec")
 
 
 def _written(members: Sequence[Member]) -> Fits:
     """Return the check of an object with these members in this order."""
-    names: dict[str, Any] = {"longest": primitives.STRING_LIMIT}
+    names: dict[str, Any] = {"short": primitives.SHORT, "is_id": primitives.is_id}
     for index, member in enumerate(members):
         argument = member.argument
         names[f"a{index}_most"] = member.most
-        if isinstance(argument, QuickObject):
-            names[f"a{index}"] = argument.of_names.get
-            names[f"a{index}_learn"] = argument.learn
-        else:
-            names[f"a{index}"] = argument
+        names[f"a{index}"] = argument.of_names if isinstance(argument, QuickObject) else argument
     exec(_code_of(tuple(member.kind for member in members)), names)  # noqa: S102 - our own words
     check: Fits = names["check"]
     return check
