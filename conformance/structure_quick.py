@@ -12,7 +12,7 @@ TypeError, AttributeError or KeyError, which `certainly` takes for a no.
 """
 
 import functools
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -44,7 +44,8 @@ class Part(NamedTuple):
         return self.quick
 
 
-TEXT, TOKEN, CODES, BOOLEAN, DECIMAL, TEST, TARGET, OBJECT, ANY, TESTS, OBJECTS, ANIES = range(12)
+TEXT, TOKEN, CODES, ID, BOOLEAN, COUNT, DECIMAL, TEST, TARGET = range(9)
+OBJECT, ANY, TESTS, OBJECTS, ANIES = range(9, 14)
 _LISTS = frozenset({TESTS, OBJECTS, ANIES})
 # Functions we keep for one type and for all; objects with further sets of names are left to the
 # exact check, so that nobody can fill the memory with combinations of names.
@@ -57,8 +58,9 @@ class Member(NamedTuple):
     """How a JSON name is judged quickly.
 
     kind, argument: TEXT, TOKEN, DECIMAL, TEST and TESTS with a primitive's check; CODES with a
-    set; BOOLEAN; TARGET with the types a reference may name and its check; OBJECT and OBJECTS with
-    a QuickObject, ANY and ANIES with a quick check; lists have at most `most` items.
+    set; ID, BOOLEAN and COUNT (from 1) without; TARGET with the types a reference may name and its
+    check; OBJECT and OBJECTS with a QuickObject, ANY and ANIES with a quick check; lists have at
+    most `most` items.
     """
 
     kind: int
@@ -74,7 +76,9 @@ def primitive(test: primitives.Check, codes: Set[str] | None = None) -> Member:
         return Member(TOKEN, test)
     kinds: dict[primitives.Check, int] = {
         primitives.check_string: TEXT,
+        primitives.check_id: ID,
         primitives.check_boolean: BOOLEAN,
+        primitives.check_positive_integer: COUNT,
         primitives.check_decimal: DECIMAL,
     }
     return Member(kinds.get(test, TEST), test)
@@ -157,7 +161,7 @@ class QuickObject:
         if len(self.of_names) >= MOST_OF_TYPE or QuickObject.kept >= _MOST:
             return False
         QuickObject.kept += 1
-        fits = self.of_names[names] = _written([self.members[name] for name in names])
+        fits = self.of_names[names] = _written({name: self.members[name] for name in names})
         return fits(value, local)
 
     def varied(self, **members: Member | None) -> "QuickObject":
@@ -188,8 +192,12 @@ _LINES = {
         if {a}({v}) is not None: return False""",
     CODES: """
     if {v} not in {a}: return False""",
+    ID: """
+    if is_id({v}) is None: return False""",
     BOOLEAN: """
     if {v} is not True and {v} is not False: return False""",
+    COUNT: """
+    if type({v}) is not int or not 0 < {v} < 2147483648: return False""",
     DECIMAL: """
     if type({v}) is not int and {a}({v}) is not None: return False""",
     TEST: """
@@ -223,17 +231,23 @@ def _code_of(kinds: tuple[int, ...]) -> CodeType:
     values = [f"v{index}" for index in range(len(kinds))]
     texts = [(_LIST_LINE if kind in _LISTS else "") + _LINES[kind] for kind in kinds]
     lines = [text.format(v=f"v{index}", a=f"a{index}") for index, text in enumerate(texts)]
-    head = f"def check(value, local):\n    {', '.join(values)}, = value.values()"
+    if len(values) > 3:
+        head = f"    {', '.join(values)}, = value.values()"
+    else:  # values of given names are quicker found than a few are unpacked
+        head = "\n".join(f"    v{index} = value[n{index}]" for index in range(len(values)))
+    head = f"def check(value, local):\n{head}"
     return compile("".join([head, *lines, "\n    return True"]), "<quick check>", "exec")
 
 
-def _written(members: Sequence[Member]) -> Fits:
+def _written(members: Mapping[str, Member]) -> Fits:
     """Return the check of an object with these members in this order."""
     names: dict[str, Any] = {"short": primitives.SHORT, "is_id": primitives.is_id}
-    for index, member in enumerate(members):
+    for index, (name, member) in enumerate(members.items()):
         argument = member.argument
+        names[f"n{index}"] = name
         names[f"a{index}_most"] = member.most
         names[f"a{index}"] = argument.of_names if isinstance(argument, QuickObject) else argument
-    exec(_code_of(tuple(member.kind for member in members)), names)  # noqa: S102 - our own words
+    code = _code_of(tuple(member.kind for member in members.values()))
+    exec(code, names)  # noqa: S102 - our own words
     check: Fits = names["check"]
     return check
