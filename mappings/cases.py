@@ -1,4 +1,7 @@
-"""Golden cases: a folder with `in.hl7`, `out.fhir.json`, `back.hl7` and `why.md`."""
+"""Golden cases: a folder with `in.hl7`, `out.fhir.json`, `back.hl7` and `why.md`.
+
+A case of a partner's document has `in.xml` and `back.xml` instead.
+"""
 
 import json
 import pathlib
@@ -10,6 +13,7 @@ from conformance import resource_json
 from mappings.bundles import differences, to_bundle
 from mappings.channels.loader import load_channels
 from mappings.channels.profile import ChannelProfile
+from mappings.document_cases import DocumentCases, is_document
 from mappings.engine.library import Library, default_folder
 from mappings.hl7.message import parse
 from mappings.put_back import PutBack
@@ -28,9 +32,10 @@ class Difference:
 
 
 def case_folders(root: pathlib.Path | None = None) -> Iterator[pathlib.Path]:
-    """Yield every folder below `*.cases` that holds an `in.hl7`."""
-    for file in sorted((root or default_folder() / "maps").rglob("in.hl7")):
-        yield file.parent
+    """Yield every folder below `*.cases` that holds an `in.hl7` or an `in.xml`."""
+    for file in sorted((root or default_folder() / "maps").rglob("in.*")):
+        if file.suffix in (".hl7", ".xml"):
+            yield file.parent
 
 
 class Cases:
@@ -39,34 +44,38 @@ class Cases:
     def __init__(self, library: Library) -> None:
         self._translator = Translator(library)
         self._put_back = PutBack(library)
+        self._documents = DocumentCases(library)
 
-    def out(self, folder: pathlib.Path) -> tuple[dict[str, Any], TranslatedMessage | Unmapped]:
-        """Return what the case's message becomes now, as plain JSON, and its translation."""
+    def out(self, folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return what the case's input becomes now, as plain JSON, and the row of each path."""
+        if is_document(folder):
+            return self._documents.out((folder / "in.xml").read_bytes())
         result = self._translator.translate((folder / "in.hl7").read_bytes(), _channel(folder))
         if isinstance(result, Unmapped):
-            return {"unmapped": result.event}, result
+            return {"unmapped": result.event}, {}
         data = resource_json.dump(to_bundle(result))
-        return json.loads(data, parse_float=str), result
+        return json.loads(data, parse_float=str), _rows_by_path(result)
 
     def check(self, folder: pathlib.Path) -> list[Difference]:
         """Return how the case differs from what it says; empty where it holds."""
-        found, result = self.out(folder)
+        found, rows = self.out(folder)
         file = folder / "out.fhir.json"
         expected = json.loads(file.read_text(encoding="utf-8"), parse_float=str)
-        rows = _rows_by_path(result)
         differing = [
             Difference(path=path, expected=was, found=now, row=rows.get(path, "-"))
             for path, was, now in differences(expected, found)
         ]
-        back = folder / "back.hl7"
+        back = _back_file(folder)
         if back.exists() and self.back(folder) != back.read_text(encoding="utf-8"):
             differing.append(
-                Difference(path="back.hl7", expected="the file", found="another text", row="-")
+                Difference(path=back.name, expected="the file", found="another text", row="-")
             )
         return differing
 
     def back(self, folder: pathlib.Path) -> str:
-        """Return the segments that the case's resources alone make, one a line."""
+        """Return the segments (one a line) or the document that the case's resources alone make."""
+        if is_document(folder):
+            return self._documents.back((folder / "in.xml").read_bytes())
         channel = _channel(folder)
         message = parse((folder / "in.hl7").read_bytes(), channel.charset)
         result = self._translator.translate(message, channel)
@@ -87,7 +96,11 @@ class Cases:
         found, _ = self.out(folder)
         text = json.dumps(found, ensure_ascii=False, indent=1)
         (folder / "out.fhir.json").write_text(text + "\n", encoding="utf-8")
-        (folder / "back.hl7").write_text(self.back(folder), encoding="utf-8")
+        _back_file(folder).write_text(self.back(folder), encoding="utf-8")
+
+
+def _back_file(folder: pathlib.Path) -> pathlib.Path:
+    return folder / ("back.xml" if is_document(folder) else "back.hl7")
 
 
 def _channel(folder: pathlib.Path) -> ChannelProfile:
@@ -97,10 +110,8 @@ def _channel(folder: pathlib.Path) -> ChannelProfile:
     return ChannelProfile()
 
 
-def _rows_by_path(result: TranslatedMessage | Unmapped) -> dict[str, str]:
+def _rows_by_path(result: TranslatedMessage) -> dict[str, str]:
     rows: dict[str, str] = {}
-    if isinstance(result, Unmapped):
-        return rows
     for number, one in enumerate(result.resources):
         for target, _, row in one.trace:
             path = target.partition(".")[2]

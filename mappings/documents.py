@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from conformance.problem import InvalidContent, Issue
-from mappings.engine.context import Context, Sender
+from mappings.engine.conditions import compile_condition
+from mappings.engine.context import Context, Made, Sender
 from mappings.engine.library import Library
 from mappings.engine.rows import RowMap
 from mappings.engine.sinks import NodeSink
@@ -14,10 +15,11 @@ from mappings.engine.tree import (
     Node,
     read_json,
     read_xml,
+    read_xml_root,
     write_json,
     write_xml,
 )
-from mappings.engine.tree_maps import NO_SEPARATORS, TreeForward
+from mappings.engine.tree_maps import NO_SEPARATORS, TreeForward, texts_at
 from mappings.translated import TraceEntry
 
 
@@ -34,9 +36,14 @@ class Composed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadDocument:
-    """A partner's document as FHIR content, with the source of each value."""
+    """A partner's document as FHIR content, with the source of each value.
 
+    `made` are the resources that the content refers to by `urn:uuid:`.
+    """
+
+    name: str
     content: Mapping[str, Any]
+    made: tuple[Made, ...]
     trace: tuple[TraceEntry, ...]
     notes: tuple[Issue, ...]
     map_hash: str
@@ -50,19 +57,39 @@ class Documents:
         self._forward = TreeForward(library.maps, library.tables)
         self._backward = library.backward()
 
+    def name_of(self, data: bytes) -> str | None:
+        """Return the map whose root and namespace a document has; None where there is none."""
+        root, namespace = read_xml_root(data)
+        for name, row_map in self._library.maps.items():
+            document = row_map.document
+            wanted = (document.get("kind"), document.get("root"), document.get("namespace", ""))
+            if wanted == ("xml", root.name, namespace):
+                return name
+        return None
+
     def compose(
-        self, name: str, content: Mapping[str, Any], sender: Sender | None = None
+        self,
+        name: str,
+        content: Mapping[str, Any],
+        sender: Sender | None = None,
+        *,
+        resources: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Composed:
         """Return the document that the content makes.
 
         `content` has a resource (or value) for each name the map's `fhir:` paths begin with, for
         the resident registration `patient`, `organization`, `contact` (RelatedPersons) and
-        `registeredOn`. Raises `InvalidContent` naming each required element that is missing.
+        `registeredOn`. `resources` are those that references in it mean, by reference.
+        Raises `InvalidContent` naming each required element that is missing.
         """
         row_map = self._library.maps[name]
         document = row_map.document
         root = Node(str(document["root"]))
-        context = Context(sender=sender or Sender(zone=datetime.UTC), separators=NO_SEPARATORS)
+        context = Context(
+            sender=sender or Sender(zone=datetime.UTC),
+            separators=NO_SEPARATORS,
+            resources=resources or {},
+        )
         sink = NodeSink(root)
         self._backward.run(name, content, sink, context)
         missing = _missing(row_map, sink)
@@ -91,7 +118,9 @@ class Documents:
         context = Context(sender=sender or Sender(zone=datetime.UTC), separators=NO_SEPARATORS)
         content = self._forward.fill(name, node, context, "", f"/{node.name}")
         return ReadDocument(
+            name=name,
             content=content,
+            made=tuple(context.made),
             trace=tuple((target.lstrip("."), place, row) for target, place, row in context.trace),
             notes=tuple(context.notes),
             map_hash=self._library.hash,
@@ -101,15 +130,30 @@ class Documents:
 def _missing(row_map: RowMap, sink: NodeSink) -> list[Issue]:
     """Return an issue for each required element without value, naming the FHIR path to fill."""
     targets = {row.source: row.target for row in row_map.rows}
+    wanted = list(row_map.require)
+    for condition, more in row_map.require_when.items():
+        if compile_condition(condition, texts_at)(sink.node):
+            wanted += more
     issues = [
-        _required(path, targets.get(path, path), row_map.name)
-        for path in row_map.require
+        _required(path, _target_of(path, targets), row_map.name)
+        for path in dict.fromkeys(wanted)
         if not sink.has(path)
     ]
     if row_map.require_any and not any(sink.has(path) for path in row_map.require_any):
-        paths = " or ".join(targets.get(path, path) for path in row_map.require_any)
+        paths = " or ".join(_target_of(path, targets) for path in row_map.require_any)
         issues.append(_required(" or ".join(row_map.require_any), paths, row_map.name))
     return issues
+
+
+def _target_of(path: str, targets: Mapping[str, str]) -> str:
+    """Return the FHIR path that a row of the path, or of what it stands in, reads."""
+    outer, inner = path, ""
+    while outer:
+        if outer in targets:
+            return f"{targets[outer]} ({inner})" if inner else targets[outer]
+        outer, _, last = outer.rpartition("/")
+        inner = f"{last}/{inner}" if inner else last
+    return path
 
 
 def _required(path: str, target: str, name: str) -> Issue:

@@ -23,6 +23,7 @@ from mappings.put_back import PutBack
 from mappings.translate import Translator
 from mappings.translated import TranslatedMessage, Unmapped
 from ops.cli import CHECK_FAILED, USAGE
+from ops.map_documents import back_document, is_document, run_document
 from ops.map_messages import messages_of
 from ops.map_sheets import write_rows
 
@@ -47,10 +48,13 @@ def run(
     maps: Maps = None,
     channel: Channels = None,
 ) -> None:
-    """Translate messages and print a Bundle for each, one JSON line a message."""
-    translator, profile = Translator(_library(maps)), _channel(channel)
+    """Translate messages or documents (.xml) and print a Bundle for each, one JSON line each."""
+    library = _library(maps)
+    for file in filter(is_document, files):
+        run_document(library, file, traced=trace)
+    translator, profile = Translator(library), _channel(channel)
     refused = False
-    for name, data in messages_of(files):
+    for name, data in messages_of(file for file in files if not is_document(file)):
         result = translator.translate(data, profile)
         if isinstance(result, Unmapped):
             typer.echo(f"{name}: no map covers {result.event}", err=True)
@@ -68,7 +72,7 @@ def run(
 
 @app.command()
 def back(
-    file: Annotated[pathlib.Path, typer.Argument(help="The stored HL7 v2 original.")],
+    file: Annotated[pathlib.Path, typer.Argument(help="The HL7 v2 original, or a document.")],
     bundle: Annotated[
         pathlib.Path | None,
         typer.Option("--with", help="A Bundle from `map run`, edited; its changes are put back."),
@@ -78,6 +82,9 @@ def back(
 ) -> None:
     """Put the changes of a Bundle into the original; without one, show what FHIR alone restores."""
     library, profile = _library(maps), _channel(channel)
+    if is_document(file):
+        back_document(library, file, bundle)
+        return
     message = parse(file.read_bytes(), profile.charset)
     result = Translator(library).translate(message, profile)
     if isinstance(result, Unmapped):

@@ -11,7 +11,11 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One registered message; `subject` is a digest that stands for the person."""
+    """One registered message; `subject` is a digest that stands for what it is about.
+
+    `number` names institutions, doctors, teams and contracts (nothing names residents), `step` is
+    the step of a contract's life.
+    """
 
     msg_id: str
     registration_no: str
@@ -22,6 +26,8 @@ class Entry:
     digest: str
     subject: str
     registered_at: str
+    number: str = ""
+    step: str = ""
 
 
 class Ledger:
@@ -31,6 +37,7 @@ class Ledger:
         self._path = path
         self._entries: dict[str, Entry] = {}
         self._numbers: dict[str, str] = {}
+        self._steps: dict[tuple[str, str], list[str]] = {}
         self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
         self._written: dict[str, asyncio.Future[None]] = {}
         self._writer: asyncio.Task[None] | None = None
@@ -47,8 +54,16 @@ class Ledger:
         """Return what was registered under a message id."""
         return self._entries.get(msg_id)
 
+    def is_registered(self, business_type: str, subject: str) -> bool:
+        """Say whether something of that kind was registered."""
+        return (business_type, subject) in self._steps
+
+    def steps_of(self, subject: str) -> list[str]:
+        """Return the steps registered of a contract, in their order."""
+        return self._steps.get(("contract", subject), [])
+
     def number_of(self, subject: str) -> str:
-        """Return the person's registration number, the same at every message about them."""
+        """Return the subject's registration number, the same at every message about it."""
         return self._numbers.setdefault(subject, f"P{len(self._numbers) + 1:08d}")
 
     async def enter(self, entry: Entry) -> None:
@@ -70,6 +85,14 @@ class Ledger:
     def _remember(self, entry: Entry) -> None:
         self._entries[entry.msg_id] = entry
         self._numbers[entry.subject] = entry.registration_no
+        self._steps.setdefault((entry.business_type, entry.subject), []).append(entry.step)
+
+    def _forget(self, entry: Entry) -> None:
+        self._entries.pop(entry.msg_id, None)
+        steps = self._steps[entry.business_type, entry.subject]
+        steps.remove(entry.step)
+        if not steps:
+            del self._steps[entry.business_type, entry.subject]
 
     async def _write(self) -> None:
         while self._waiting:
@@ -88,7 +111,7 @@ class Ledger:
                 if broken is None:
                     written.set_result(None)
                 else:
-                    self._entries.pop(entry.msg_id, None)
+                    self._forget(entry)
                     written.set_exception(broken)
 
 

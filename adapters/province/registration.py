@@ -2,9 +2,9 @@
 
 import datetime
 import importlib.resources
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import lxml.etree
 
@@ -27,29 +27,59 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """A document that may be registered; `subject` stands for the same person every time."""
+    """A document that may be registered; `subject` stands for what it is about every time.
+
+    `number` is what institutions, doctors, teams and contracts are called by, "" for residents;
+    `step` the step of a contract's life.
+    """
 
     subject: str
+    number: str = ""
+    step: str = ""
 
 
-Check = Callable[[bytes, datetime.date], Checked | list[FieldError]]
+class Register(Protocol):
+    """What the province has registered so far."""
+
+    def is_registered(self, business_type: str, subject: str) -> bool:
+        """Say whether something of that kind was registered."""
+
+    def steps_of(self, subject: str) -> Sequence[str]:
+        """Return the steps registered of a contract, in their order."""
+
+
+Check = Callable[[bytes, datetime.date, Register], Checked | list[FieldError]]
+Rules = Callable[[Element, datetime.date, Register], Checked | list[FieldError]]
 
 
 def resident_check() -> Check:
     """Return the check of a resident's registration, with its schema loaded."""
-    file = importlib.resources.files("adapters.province").joinpath("resident_registration.xsd")
-    schema = lxml.etree.XMLSchema(lxml.etree.fromstring(file.read_bytes()))
+    return check_by("resident_registration.xsd", "ResidentRegistration", _resident_rules)
 
-    def check(payload: bytes, today: datetime.date) -> Checked | list[FieldError]:
+
+def check_by(schema_file: str, root: str, rules: Rules) -> Check:
+    """Return the check of a document: readable, as its packaged schema says, and by its rules."""
+    folder = importlib.resources.files("adapters.province")
+    # By its path, so that the schemas it includes are found beside it.
+    schema = lxml.etree.XMLSchema(lxml.etree.parse(str(folder.joinpath(schema_file))))
+
+    def check(
+        payload: bytes, today: datetime.date, register: Register
+    ) -> Checked | list[FieldError]:
         try:
             document = parse_xml(payload)
         except UnreadableXml as unreadable:
             return [FieldError(field="payload", code="E2001", message=str(unreadable))]
         if not schema.validate(document):
-            return _schema_errors(schema, document)
-        return _rule_errors(document, today) or Checked(subject=_subject_of(document))
+            return _schema_errors(schema, document, root)
+        return rules(document, today, register)
 
     return check
+
+
+def subject_of(kind: str, number: str) -> str:
+    """Return the digest that stands for what a number of a kind names."""
+    return sm3(f"{kind} {number}".encode()).hex()[:32]
 
 
 def is_id_card(number: str) -> bool:
@@ -60,23 +90,30 @@ def is_id_card(number: str) -> bool:
     return "10X98765432"[total % 11] == number[17]
 
 
-def _schema_errors(schema: lxml.etree.XMLSchema, document: Element) -> list[FieldError]:
+def _schema_errors(schema: lxml.etree.XMLSchema, document: Element, root: str) -> list[FieldError]:
     # The validator's own words quote the value; its path does not.
     fields = []
     entries: Any = schema.error_log
     for entry in entries:
         found = document.getroottree().xpath(entry.path) if entry.path else []
-        name = _name_of(found[0]) if isinstance(found, list) and found else "ResidentRegistration"
+        name = _name_of(found[0], root) if isinstance(found, list) and found else root
         fields.append((name, entry.type_name.removeprefix("SCHEMAV_").replace("_", " ").lower()))
     return [
         FieldError(field=name, code="E2002", message=f"the schema says: {rule}")
         for name, rule in dict(fields).items()
-    ] or [FieldError(field="ResidentRegistration", code="E2002", message="not as the schema says")]
+    ] or [FieldError(field=root, code="E2002", message="not as the schema says")]
 
 
-def _name_of(element: object) -> str:
-    tag = getattr(element, "tag", "")
-    return str(tag).rpartition("}")[2] or "ResidentRegistration"
+def _name_of(element: object, root: str) -> str:
+    return str(getattr(element, "tag", "")).rpartition("}")[2] or root
+
+
+def _resident_rules(
+    document: Element, today: datetime.date, _register: Register
+) -> Checked | list[FieldError]:
+    resident = document.find(f"{{{RESIDENT}}}Resident")
+    assert resident is not None
+    return _rule_errors(document, today) or Checked(subject=resident_subject(resident, RESIDENT))
 
 
 def _rule_errors(document: Element, today: datetime.date) -> list[FieldError]:
@@ -98,17 +135,19 @@ def _rule_errors(document: Element, today: datetime.date) -> list[FieldError]:
     return [FieldError(field=field, code=code, message=text) for field, code, text in errors]
 
 
-def _subject_of(document: Element) -> str:
-    number = next(iter(document.iterfind(f".//{{{RESIDENT}}}MedicalRecordNumber")), None)
+def resident_subject(resident: Element, namespace: str) -> str:
+    """Return what stands for a resident named by ID card, health card or record number."""
+    number = resident.find(f"{{{namespace}}}MedicalRecordNumber")
     assigner = number.get("assigner", "") if number is not None else ""
-    for kind, value in (
-        ("id-card", _text(document, "IdCard")),
-        ("health-card", _text(document, "HealthCard")),
-        (f"mrn {assigner}", _text(document, "MedicalRecordNumber")),
+    for kind, name in (
+        ("id-card", "IdCard"),
+        ("health-card", "HealthCard"),
+        (f"mrn {assigner}", "MedicalRecordNumber"),
     ):
+        value = (resident.findtext(f"{{{namespace}}}{name}") or "").strip()
         if value:
-            return sm3(f"{kind} {value}".encode()).hex()[:32]
-    raise AssertionError("the rules let no document without an identifier through")
+            return subject_of(kind, value)
+    return ""
 
 
 def _text(document: Element, name: str) -> str:

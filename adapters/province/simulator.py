@@ -8,13 +8,15 @@ import json
 import pathlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qs
 
 from adapters.envelope.profile import profile_of
 from adapters.envelope.seal import Refusal, open_envelope
+from adapters.province.document_checks import SCHEMAS, all_checks
 from adapters.province.error_table import read_error_table
 from adapters.province.ledger import Entry, Ledger
 from adapters.province.mischief import Mischief
-from adapters.province.registration import Check, FieldError, resident_check
+from adapters.province.registration import Check, FieldError
 from adapters.transport.http_serving import Receive, Scope, Send, serving_on_socket
 from adapters.transport.soap import (
     CONTENT_TYPE,
@@ -29,6 +31,7 @@ from adapters.transport.soap import (
 PROVINCE = "urn:qiao:province:1"
 PATH = "/registration"
 MOST_BYTES = 2 * 2**20
+_LOCAL = datetime.timezone(datetime.timedelta(hours=8))
 
 _ENVELOPE_CODES = {
     "field-missing": "E1001",
@@ -84,7 +87,7 @@ class ProvinceSimulator:
         self.ledger = ledger
         self._key = key
         self._mischief = mischief or Mischief({}, 0)
-        self._checks = checks or {"resident": resident_check()}
+        self._checks = checks or all_checks()
         self._clock = clock
         self._delay_seconds = delay_seconds
         self._hang_seconds = hang_seconds
@@ -111,7 +114,8 @@ class ProvinceSimulator:
     async def _respond(self, scope: Scope, receive: Receive) -> Answer:
         method, path = scope["method"], scope["path"]
         if method == "GET" and path == PATH:
-            return Answer(body=self._wsdl_for(scope).encode())
+            wanted = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("xsd")
+            return _schema(wanted[0]) if wanted else Answer(body=self._wsdl_for(scope).encode())
         if method == "GET" and path == "/health":
             state = json.dumps({"status": "up", "registered": len(self.ledger)})
             return Answer(body=state.encode(), content_type="application/json")
@@ -186,7 +190,7 @@ class ProvinceSimulator:
         check = self._checks.get(fields["bizType"])
         if check is None:
             return _Receipt(msg_id=msg_id, status="refused", code="E3002")
-        found = check(payload, self._clock().date())
+        found = check(payload, self._clock().astimezone(_LOCAL).date(), self.ledger)
         if isinstance(found, list):
             receipt = _Receipt(
                 msg_id=msg_id, status="refused", code=found[0].code, errors=tuple(found)
@@ -203,6 +207,8 @@ class ProvinceSimulator:
             digest=digest,
             subject=found.subject,
             registered_at=self._clock().isoformat(timespec="milliseconds"),
+            number=found.number,
+            step=found.step,
         )
         self._refused.pop(msg_id, None)
         await self.ledger.enter(entry)
@@ -292,6 +298,14 @@ def _refused_envelope(msg_id: str, refusal: Refusal) -> _Receipt:
 
 def _fault(fault: Fault, status: int = 500) -> Answer:
     return Answer(status=status, body=to_fault(fault))
+
+
+def _schema(name: str) -> Answer:
+    """Answer the schema of a document, as the WSDL's words name it."""
+    if name not in SCHEMAS:
+        return Answer(status=404, body=b"there are " + ", ".join(SCHEMAS).encode())
+    folder = importlib.resources.files("adapters.province")
+    return Answer(body=folder.joinpath(SCHEMAS[name]).read_bytes())
 
 
 async def _body_of(receive: Receive) -> bytes | None:

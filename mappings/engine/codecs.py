@@ -141,6 +141,11 @@ def _full_date(text: Any, _context: Context) -> str:
     return str(text)
 
 
+def _day(value: Any, _context: Context) -> str:
+    """Return the day of a date or dateTime as it is written, whatever its time."""
+    return _full_date(str(value)[:10], _context)
+
+
 def _to_xs_boolean(text: str, _context: Context) -> bool:
     if text in {"true", "false", "1", "0"}:
         return text in {"true", "1"}
@@ -253,6 +258,7 @@ _ALL = (
         loses="whether true was written 1",
     ),
     Codec(name="iso.date", forward=_full_date, backward=_full_date),
+    Codec(name="iso.day", forward=_full_date, backward=_day, loses="the time of day"),
     Codec(
         name="name.text",
         forward=_to_name,

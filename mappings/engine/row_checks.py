@@ -11,6 +11,7 @@ from mappings.engine.scopes import UnreadableSource, parse_source
 from mappings.engine.tables import Table
 from mappings.engine.targets import UnreadablePath, parse_target
 from mappings.engine.tree import UnreadableTreePath, parse_tree_path
+from mappings.engine.tree_maps import texts_at
 
 EXACT, LOSSY, FORWARD, BACKWARD, IGNORED = "exact", "lossy", "forward", "backward", "ignored"
 _POLICIES = ("hold", "pass", "drop")
@@ -37,6 +38,8 @@ class Checker:
             self.classes[f"{row_map.name}/{row.id}"] = self._class(row_map, row)
         for path in (*row_map.identity, *row_map.key):
             self._check_target(row_map, None, path)
+        for condition in row_map.require_when:
+            self._check_tree_condition(row_map, None, condition)
 
     def no_such_message(self, message: MessageMap, missing: list[str]) -> None:
         """Report what a message map includes and nobody wrote."""
@@ -127,6 +130,8 @@ class Checker:
             self._check_source(row_map, row, row.source, is_type=is_type)
         if row.when and row_map.source_kind == "v2":
             self._check_condition(row_map, row)
+        elif row.when:
+            self._check_tree_condition(row_map, row, row.when)
         self._check_names(row_map, row)
 
     def _check_names(self, row_map: RowMap, row: Row) -> None:
@@ -216,6 +221,17 @@ class Checker:
             parse_target(path)
         except UnreadablePath as error:
             self._fault(row_map, row, str(error), "Write the path as in FHIRPath.")
+
+    def _check_tree_condition(self, row_map: RowMap, row: Row | None, condition: str) -> None:
+        try:
+            compile_condition(condition, texts_at)
+        except (UnreadableCondition, UnreadableTreePath) as error:
+            self._fault(
+                row_map,
+                row,
+                f"its condition {error}",
+                "Use the guide's words: VALUED, EQUALS, IN, COUNT, LENGTH, AND, OR, NOT.",
+            )
 
     def _check_condition(self, row_map: RowMap, row: Row) -> None:
         is_type = row_map.reads_parts

@@ -93,7 +93,8 @@ def read_row_map(document: dict[str, Any], file: str, faults: list[Fault]) -> Ro
         if key in given
     }
     allowed = {"type", "map", "to", "rows", "identity", "identity_types", "key", "match", "with"}
-    allowed |= {"include", "document", "once", "apart", "require", "require_any", _LINE}
+    allowed |= {"include", "document", "once", "apart", "require", "require_any", "require_when"}
+    allowed.add(_LINE)
     _refuse_unknown(document, allowed, (file, name), faults)
     return RowMap(
         name=name,
@@ -109,11 +110,18 @@ def read_row_map(document: dict[str, Any], file: str, faults: list[Fault]) -> Ro
         defaults=_plain(document.get("with")),
         includes=_texts(document.get("include")),
         source_kind=kinds.pop() if kinds else "v2",
-        document=_plain(document.get("document")),
+        document={
+            name: _plain(value) if isinstance(value, dict) else value
+            for name, value in _plain(document.get("document")).items()
+        },
         once=bool(document.get("once")),
         apart=_texts(document.get("apart")),
         require=_texts(document.get("require")),
         require_any=_texts(document.get("require_any")),
+        require_when={
+            condition: _texts(paths)
+            for condition, paths in _plain(document.get("require_when")).items()
+        },
     )
 
 
@@ -147,7 +155,7 @@ def _read_row(given: dict[str, Any], file: str, faults: list[Fault]) -> Row:
         elif attribute in {"defaults", "back"}:
             value = _plain(value)
         elif attribute == "value":
-            value = _plain(value) if isinstance(value, dict) else value
+            value = _without_lines(value)
         else:
             value = str(value)
         values[attribute] = value
@@ -246,6 +254,15 @@ def _texts(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+
+
+def _without_lines(value: Any) -> Any:
+    """Return a constant as it stands in the file, at every depth."""
+    if isinstance(value, dict):
+        return {str(key): _without_lines(item) for key, item in value.items() if key != _LINE}
+    if isinstance(value, list):
+        return [_without_lines(item) for item in value]
+    return value
 
 
 def _plain(value: Any) -> dict[str, Any]:

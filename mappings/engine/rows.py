@@ -62,7 +62,9 @@ class RowMap:
     A `to` such as `Encounter.diagnosis` makes an element of another map's resource.
     `identity` are paths to identifiers, `identity_types` which of them count: those of the first
     type present (an order's group number is an identifier and does not tell orders apart).
-    `document` says kind, root and namespace of a partner's document, `require` what it must hold.
+    `document` says kind, root and namespace of a partner's document, and which of the names that
+    its rows fill are resources; `require` what it must hold, `require_when` what more under which
+    condition.
     `key` are the paths that make an identity where no identifier does; two resources of a message
     that share an identifier and differ at a path of `apart` are two, the second known by its key.
     """
@@ -85,6 +87,7 @@ class RowMap:
     once: bool = False
     require: tuple[str, ...] = ()
     require_any: tuple[str, ...] = ()
+    require_when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def is_element(self) -> bool:

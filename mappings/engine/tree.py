@@ -161,6 +161,14 @@ def _too_large() -> Issue:
 
 def read_xml(data: bytes, namespace: str = "") -> Node:
     """Return the root of an XML document; raises `InvalidStructure` or `TooCostly`."""
+    root, found = read_xml_root(data)
+    if namespace and found != namespace:
+        raise InvalidStructure(_wrong_namespace(namespace))
+    return root
+
+
+def read_xml_root(data: bytes) -> tuple[Node, str]:
+    """Return the root of an XML document and its namespace; raises as `read_xml`."""
     reader = _XmlReader()
     try:
         reader.parser.Parse(data, True)
@@ -168,9 +176,9 @@ def read_xml(data: bytes, namespace: str = "") -> Node:
         raise InvalidStructure(_bad_syntax("XML", error.lineno, error.offset + 1)) from None
     except (LookupError, ValueError):  # an encoding that nobody knows, or that lies
         raise InvalidStructure(_bad_syntax("XML", 1, 1)) from None
-    if reader.root is None or (namespace and reader.namespace != namespace):
-        raise InvalidStructure(_wrong_namespace(namespace))
-    return reader.root
+    if reader.root is None:
+        raise InvalidStructure(_bad_syntax("XML", 1, 1))
+    return reader.root, reader.namespace
 
 
 def _bad_syntax(kind: str, line: int, column: int) -> Issue:

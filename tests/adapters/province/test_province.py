@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
+import httpx
 import lxml.etree
 import pytest
 import zeep
@@ -446,5 +447,51 @@ def test_the_template_writes_what_zeep_writes(
                 (child.tag, child.text) for child in request
             ]
             assert by_zeep.tag == request.tag
+
+    run(scenario())
+
+
+def sample(kind: str) -> bytes:
+    file = importlib.resources.files("adapters.province").joinpath(f"{kind}_registration.xml")
+    return file.read_bytes()
+
+
+def test_children_wait_for_their_parents_and_the_ledger_keeps_each_step(
+    tmp_path: pathlib.Path,
+) -> None:
+    async def scenario() -> None:
+        async with province(tmp_path) as (sender, endpoint):
+            early = await sender.send(outgoing("c-1", sample("contract"), bizType="contract"))
+            assert (early.verdict, early.code) == (Verdict.REFUSED, "E2104")
+            assert early.detail.startswith("Resident E2104, Team E2103, Doctor E2102;")
+            second = sample("doctor").replace(b"999001D000001", b"999001D000002")
+            for number, (kind, payload) in enumerate(
+                [
+                    ("institution", sample("institution")),
+                    ("doctor", sample("doctor")),
+                    ("doctor", second),
+                    ("team", sample("team")),
+                    ("resident", DOCUMENT),
+                ]
+            ):
+                receipt = await sender.send(outgoing(f"p-{number}", payload, bizType=kind))
+                assert receipt.verdict is Verdict.ACCEPTED, receipt.detail
+            # The advice is followed: the contract is sent again.
+            for msg_id, step in (("c-1", b"01"), ("c-2", b"03"), ("c-3", b"05")):
+                payload = sample("contract").replace(b"<Step>03", b"<Step>" + step)
+                receipt = await sender.send(outgoing(msg_id, payload, bizType="contract"))
+                assert receipt.verdict is Verdict.ACCEPTED, receipt.detail
+            again = await sender.send(outgoing("c-4", sample("contract"), bizType="contract"))
+            assert again.code == "E2106"
+            async with httpx.AsyncClient(trust_env=False) as client:
+                schema = await client.get(f"{endpoint}?xsd=contract")
+                missing = await client.get(f"{endpoint}?xsd=../x")
+            assert b"ContractRegistration" in schema.content
+            assert missing.status_code == 404
+        kept = [one for one in read_ledger(tmp_path / "ledger.jsonl") if one.step]
+        assert [(one.number, one.step) for one in kept] == [
+            ("FD-2026-0001", step) for step in ("01", "03", "05")
+        ]
+        assert len({one.registration_no for one in kept}) == 1
 
     run(scenario())

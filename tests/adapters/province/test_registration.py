@@ -10,6 +10,18 @@ from adapters.province.registration import Checked, FieldError, is_id_card, resi
 
 TODAY = datetime.date(2026, 1, 2)
 CHECK = resident_check()
+
+
+class Nothing:
+    """A register without entries: a resident's document depends on nobody."""
+
+    def is_registered(self, _business_type: str, _subject: str) -> bool:
+        return False
+
+    def steps_of(self, _subject: str) -> list[str]:
+        return []
+
+
 SAMPLE = (
     importlib.resources.files("adapters.province")
     .joinpath("resident_registration.xml")
@@ -22,7 +34,7 @@ def checked(*changes: tuple[str, str]) -> Checked | list[FieldError]:
     for before, after in changes:
         assert before in text
         text = text.replace(before, after)
-    return CHECK(text.encode(), TODAY)
+    return CHECK(text.encode(), TODAY, Nothing())
 
 
 def test_the_sample_is_taken() -> None:
