@@ -4,6 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Compiling our modules anew takes seconds of each start, also where the environment forbids Python
+# to keep them beside the sources: they are kept in the virtual environment.
+export PYTHONDONTWRITEBYTECODE :=
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-slow check bench lock clean
 
