@@ -27,14 +27,15 @@ class Put:
 class Hold:
     """Claim `key` of `kind` for `holder` in the period; nobody else may overlap.
 
-    A bound that is None is open.
+    A bound that is None is open; `taken` is what is told where somebody does.
     """
 
     kind: str
     key: str
     holder: str
-    start: datetime.datetime | None
-    end: datetime.datetime | None
+    start: datetime.datetime | None = None
+    end: datetime.datetime | None = None
+    taken: Issue | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What all transactions of one store share."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +11,16 @@ from fhir_store.changes import Index
 from fhir_store.conditional import Match
 from fhir_store.flush import Dictionaries
 from fhir_store.index_rows import rows_of
-from fhir_store.operations import Written
+from fhir_store.operations import Claim, Release, Written
 from fhir_store.outbox import Delivery
 
 ChooseDestinations = Callable[[Written], Sequence[Delivery]]
 _BLOCK = 64  # the increment of rid_seq
+
+
+Judge = Callable[[Written], Sequence[Claim | Release]]
+"""What a change claims or gives up by its content; raises a Problem where it may not be."""
+NO_LAWS: Mapping[str, Judge] = {}
 
 
 def choose_none(_: Written) -> Sequence[Delivery]:
@@ -30,6 +35,7 @@ class Door:
     choose_destinations: ChooseDestinations = choose_none
     match: Match | None = None
     index: Index = rows_of
+    laws: Mapping[str, Judge] = field(default_factory=lambda: NO_LAWS)
     known: Dictionaries = field(default_factory=Dictionaries)
     numbers: list[int] = field(default_factory=list)
 

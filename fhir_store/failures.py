@@ -97,10 +97,11 @@ def is_collision(result: object) -> bool:
     return isinstance(result, Problem) and result.issues[0] is _COLLIDED
 
 
-def claim_taken(kind: str) -> EditConflict:
+def claim_taken(kind: str, told: Issue | None = None) -> EditConflict:
     """Return the failure of a claim that somebody else holds for an overlapping period."""
     return EditConflict(
-        Issue(
+        told
+        or Issue(
             code="conflict",
             key="claim-taken",
             text_en=f"The {kind} is already taken for this period",

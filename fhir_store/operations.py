@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from conformance.problem import Issue
+
 Resource = Mapping[str, Any]
 METHODS = {"c": "POST", "u": "PUT", "p": "PATCH", "d": "DELETE"}
 """What made a version (`resource.op`) -> the HTTP verb of it."""
@@ -138,12 +140,14 @@ class Claim:
     """Hold `key` of `kind` for `holder`, during `period` (None: for ever); nobody else may overlap.
 
     Bounds of `period` are aware, the start belongs to it and the end does not; None is open.
+    `taken` is what is told where somebody else holds it.
     """
 
     kind: str
     key: str
     holder: str
     period: tuple[datetime | None, datetime | None] | None = None
+    taken: Issue | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The store of one process: where transactions begin and versions are read."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from fhir_store import arrays
 from fhir_store.authorization import EVERYTHING, Authorization
 from fhir_store.changes import Index
 from fhir_store.conditional import Match
-from fhir_store.door import ChooseDestinations, Door, choose_none
+from fhir_store.door import NO_LAWS, ChooseDestinations, Door, Judge, choose_none
 from fhir_store.failures import not_found, translated_failures
 from fhir_store.grouped_writes import GroupedWrites
 from fhir_store.operations import Operation, Version, WriteContext, WriteRequest, Written
@@ -58,13 +58,17 @@ def make_pool(
 
 
 class Store:
-    """Resources, versions and what is owed for them, in one PostgreSQL database."""
+    """Resources, versions and what is owed for them, in one PostgreSQL database.
+
+    `laws` say by resource type what a change claims or gives up, whoever writes it.
+    """
 
     def __init__(
         self,
         pool: Pool,
         *,
         choose_destinations: ChooseDestinations = choose_none,
+        laws: Mapping[str, Judge] = NO_LAWS,
         match: Match | None = None,
         index: Index | None = None,
         searcher: Searcher | None = None,
@@ -74,7 +78,9 @@ class Store:
         self.parameters = self.searcher.parameters
         index = index or self.parameters.index
         match = match or self.searcher.match
-        self._door = Door(choose_destinations=choose_destinations, match=match, index=index)
+        self._door = Door(
+            choose_destinations=choose_destinations, match=match, index=index, laws=laws
+        )
         self._reads = PointReads(pool)
         self._writes = GroupedWrites(pool, self._door)
 

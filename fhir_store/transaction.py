@@ -206,15 +206,29 @@ class Transaction:
         try:
             if any(maker.failure for maker in plan.leans_on):
                 raise collided()
-            async with self.connection.transaction() if claims else nullcontext():
+            named = {(one.kind, one.holder) for one in claims}
+            for target in plan.targets:
+                changes.origin = _origin_of(target, plan.request.context)
+                written = _written(changes, target)
+                plan.results.append(written)
+                lawful = self._judged(written) if target.type in self._door.laws else ()
+                claims += [one for one in lawful if (one.kind, one.holder) not in named]
+            # One claim that is refused has left nothing; several are undone together.
+            async with self.connection.transaction() if len(claims) > 1 else nullcontext():
                 for claim in claims:
                     await self._claim(claim)
-                for target in plan.targets:
-                    changes.origin = _origin_of(target, plan.request.context)
-                    plan.results.append(_written(changes, target))
         except Problem as problem:
             changes.undo()
             plan.failure = problem
+
+    def _judged(self, written: Written) -> list[Claim | Release]:
+        """Return what the content of a change claims and gives up."""
+        return [
+            claim
+            for one in (written, *written.also)
+            if one.changed and one.version.version
+            for claim in self._door.laws[one.version.type](one)
+        ]
 
     async def _claim(self, operation: Claim | Release) -> None:
         kind, key, holder = operation.kind, operation.key, operation.holder
@@ -235,7 +249,7 @@ class Transaction:
             },
         )
         if await cursor.fetchone() is None:
-            raise claim_taken(kind)
+            raise claim_taken(kind, operation.taken)
 
     async def _write(self, changes: Changes, owed: Sequence[OutboxRow]) -> None:
         self._learned += await flush(self.connection, changes, self._door.known, self._door.index)
@@ -271,7 +285,7 @@ async def commit(
     transaction = Transaction(connection, door)
     with translated_failures():
         plans = [targets.plan_of(request) for request in requests]
-        if all(_is_plain(plan) for plan in plans):
+        if all(_is_plain(plan, door) for plan in plans):
             changes = await transaction._work_out(plans)
             owed = transaction._owed(plans)
             async with connection.transaction() if owed else nullcontext():
@@ -284,10 +298,13 @@ async def commit(
     return results
 
 
-def _is_plain(plan: Plan) -> bool:
+def _is_plain(plan: Plan, door: Door) -> bool:
     """Say whether a plan is only creates, with nothing to look up, lock or claim."""
     return not plan.references and all(
-        isinstance(one, Create) and one.if_none_exist is None for one in plan.request.operations
+        isinstance(one, Create)
+        and one.if_none_exist is None
+        and one.resource.get("resourceType") not in door.laws
+        for one in plan.request.operations
     )
 
 

@@ -12,10 +12,11 @@ from care.contract.steps import SERVICE, START
 from care.fulfilment.schedule import tasks_for
 from care.periods import LOCAL, day_of, start_of
 from fhir_store.claims import ending_between, take_begun, take_over
-from fhir_store.store import Store, make_pool
+from fhir_store.store import make_pool
 from ops.cli import PARTIAL, REFUSED
 from ops.command_database import reached_database
 from ops.flow_contracts import ContractCalendar, DayFigures
+from ops.laws import lawful_store
 from ops.settings import read_settings
 from routes.operations.contract_writing import Following
 
@@ -86,7 +87,7 @@ def _instant_of(day: str | None) -> datetime.datetime:
 
 async def _run(url: str, until: datetime.datetime) -> DayFigures:
     async with make_pool(url, size=2, statement_seconds=60.0) as pool:
-        store = Store(pool)
+        store = lawful_store(pool)
         async with pool.connection() as connection:
             await store.parameters.refresh(connection)
         calendar = ContractCalendar(

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from care.periods import day_of
-from fhir_store.store import Store, make_pool
+from fhir_store.store import make_pool
 from ops.command_database import reached_database
 from ops.demo_data import write_demo_data
+from ops.laws import lawful_store
 from ops.settings import read_settings
 
 app = typer.Typer(rich_markup_mode=None)
@@ -41,7 +42,7 @@ def demo_data(
         async def run() -> int:
             async with make_pool(url, size=1, statement_seconds=60, name="qiao demo-data") as pool:
                 return await write_demo_data(
-                    Store(pool),
+                    lawful_store(pool),
                     residents,
                     today=day_of(datetime.datetime.now(datetime.UTC)),
                     on_progress=show,

@@ -28,6 +28,7 @@ from fhir_store.import_reading import (
 )
 from fhir_store.operations import Update, WriteContext, WriteRequest, Written
 from fhir_store.store import Store, make_pool
+from ops.laws import lawful_store
 
 STRETCH_BYTES = 1_000_000  # about a thousand resources: one commit, and what a crash repeats
 _EDGE = 65_536
@@ -131,7 +132,7 @@ async def _import_stretch(database_url: str, stretch: Stretch) -> Outcome:
     requests, refused, lines = read(stretch, data, context)
     pool = make_pool(database_url, size=1, statement_seconds=_STATEMENT_SECONDS, name="qiao import")
     async with pool:
-        results = await _write(Store(pool), stretch, requests, len(refused), lines)
+        results = await _write(lawful_store(pool), stretch, requests, len(refused), lines)
     for (line, _), result in zip(requests, results, strict=True):
         if isinstance(result, Problem):
             refused.append(RefusedLine(line, tuple(result.issues)))

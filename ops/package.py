@@ -2,7 +2,10 @@
 
 import datetime
 import hashlib
+from collections.abc import Sequence
 
+from care.effects import Resource
+from care.package.publishing import is_published
 from conformance.cphc import BASE
 from conformance.cphc.artefacts import package
 from conformance.problem import Gone, NotFound
@@ -11,6 +14,7 @@ from fhir_store.operations import Update, WriteContext
 from fhir_store.store import Store
 
 MARK = "cphc-package"
+_PACKAGE = "PlanDefinition"
 
 
 async def load_package(store: Store) -> int:
@@ -34,9 +38,22 @@ async def load_package(store: Store) -> int:
         "identifier": [{"system": f"{BASE}/package-digest", "value": digest}],
         "code": {"text": "cn.cphc.core"},
     }
-    operations = [Update(resource=resource) for resource in (*resources, mark)]
+    kept = await _published(store, resources)
+    operations = [
+        Update(resource=one)
+        for one in (*resources, mark)
+        if (one["resourceType"], one["id"]) not in kept
+    ]
     written = await store.write(operations, context=context)
     return sum(one.changed for one in written)
+
+
+async def _published(store: Store, resources: Sequence[Resource]) -> set[tuple[str, str]]:
+    """Return the packages that were published here: contracts have pinned them as they are."""
+    keys = [(kind, one["id"]) for one in resources if (kind := one["resourceType"]) == _PACKAGE]
+    async with store.begin() as transaction:
+        known = await transaction.read_current(keys)
+    return {key for key, one in known.items() if is_published(one)}
 
 
 async def _loaded(store: Store) -> str | None:

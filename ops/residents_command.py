@@ -14,9 +14,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from care.identity.residents import answer_sheet, template
 from care.identity.sheets import CSV, XLSX
 from fhir_store.import_reading import import_context
-from fhir_store.store import Store, make_pool
+from fhir_store.store import make_pool
 from ops.cli import PARTIAL, USAGE
 from ops.command_database import reached_database
+from ops.laws import lawful_store
 from ops.settings import read_settings
 from routes.operations.resident_import import Report, import_reads, read_file
 
@@ -76,7 +77,7 @@ def import_residents(
             async with pool:
                 context = import_context(hashlib.sha256(data).digest())
                 return await import_reads(
-                    Store(pool), reads, context, is_dry=dry_run, on_progress=show
+                    lawful_store(pool), reads, context, is_dry=dry_run, on_progress=show
                 )
 
         found = asyncio.run(run())

@@ -40,6 +40,7 @@ from ops.flow_translation import Reading, Translation
 from ops.followers import following
 from ops.http_server import serving
 from ops.lanes import LaneWorkers
+from ops.laws import lawful_store
 from ops.metrics import Metrics
 from ops.notice_channels import choose_notices, notice_destinations, senders_of
 from ops.package import load_package
@@ -128,7 +129,7 @@ async def running_hub(
         pool = await stack.enter_async_context(
             make_pool(database_url, size=settings.database_connections)
         )
-        store = Store(
+        store = lawful_store(
             pool,
             choose_destinations=_choose_destinations,
             searcher=Searcher(tokens=page_tokens_of(settings)),

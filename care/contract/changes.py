@@ -7,7 +7,7 @@ from care.agreement.text import Agreement
 from care.contract import content
 from care.contract.application import require_hash, with_agreement
 from care.contract.states import AMENDING, Event, require_lawful
-from care.contract.steps import AMENDMENT, decide, let_go, require_reason
+from care.contract.steps import AMENDMENT, VERSION_OPEN, decide, let_go, require_reason
 from care.contract.surroundings import (
     Surroundings,
     require_alive,
@@ -51,7 +51,7 @@ def amend(
     draft = content.with_extension(draft, "contract-agreement-hash", "valueString", agreement_hash)
     draft = content.with_status(draft, "negotiable")
     draft, text = with_agreement(around, draft, agreement)
-    claim = Hold(kind=AMENDMENT, key=own, holder=content.reference_to(draft), start=None, end=None)
+    claim = Hold(kind=AMENDMENT, key=own, holder=content.reference_to(draft), taken=VERSION_OPEN)
     task = content.task(around, "amend-contract", draft, "requested")
     return decide(around, draft, "amend", [task], more=[claim, *text])
 

@@ -19,6 +19,7 @@ from care.contract.evidence import Signing, kept, require_evidence, signers_of
 from care.contract.states import Event, State, require_lawful, state_of
 from care.contract.steps import (
     AMENDMENT,
+    INVOICE_USED,
     PAYMENT,
     START,
     awaits_payment,
@@ -107,7 +108,7 @@ def pay(around: Surroundings, contract: Resource, payment: Payment) -> Decision:
             "Invoice.totalNet",
         )
     own = content.reference_to(contract)
-    claim = Hold(kind=PAYMENT, key=payment.invoice, holder=own, start=None, end=None)
+    claim = Hold(kind=PAYMENT, key=payment.invoice, holder=own, taken=INVOICE_USED)
     paid = content.with_extension(contract, "effective-on-payment", "valueBoolean", False)
     task = content.task(
         around,

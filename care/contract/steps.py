@@ -8,6 +8,7 @@ from care.contract import content
 from care.contract.surroundings import LONGEST_YEARS, Surroundings
 from care.effects import Decision, Effect, Hold, LetGo, Put, Resource, refuse
 from care.periods import end_of, start_of
+from conformance.problem import Issue
 
 SERVICE = "family-doctor"
 """The claim that a resident has one active contract at a time; it ends with the term."""
@@ -17,6 +18,34 @@ AMENDMENT = "contract-amendment"
 """The claim that a contract has one new version at a time."""
 PAYMENT = "contract-payment"
 """The claim that an invoice pays for one contract."""
+
+OVERLAP = Issue(
+    code="conflict",
+    key="contract-overlap",
+    text_en="The resident has another contract in this term; nothing was written",
+    text_zh="该居民在此期间已有其他签约协议，本次未写入任何内容",
+    fix_en="End the other one first ($terminate), or begin the day after it ends ($renew).",
+    fix_zh="请先解除原协议（$terminate），或从其到期次日开始（$renew）。",
+    expression="Contract.applies",
+)
+VERSION_OPEN = Issue(
+    code="conflict",
+    key="contract-claim-taken",
+    text_en="A new version of the contract is open already",
+    text_zh="该协议已有待签的变更",
+    fix_en="Sign or reject the open version.",
+    fix_zh="请先签署或驳回原变更。",
+    expression="Contract.id",
+)
+INVOICE_USED = Issue(
+    code="conflict",
+    key="contract-claim-taken",
+    text_en="The invoice paid another contract",
+    text_zh="该账单已用于其他协议",
+    fix_en="Name the invoice of this contract.",
+    fix_zh="请指定本协议的账单。",
+    expression="Invoice",
+)
 
 
 def decide(
@@ -48,6 +77,7 @@ def hold(contract: Resource) -> Hold:
         holder=content.reference_to(contract),
         start=start_of(begin),
         end=end_of(end),
+        taken=OVERLAP,
     )
 
 

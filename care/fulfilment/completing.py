@@ -9,9 +9,19 @@ from care.contract import content
 from care.effects import Effect, Hold, LetGo, Put, Resource, refuse
 from care.fulfilment.schedule import business_status
 from conformance.cphc import BASE
+from conformance.problem import Issue
 
 EVIDENCE_CLAIM = "service-evidence"
 """The claim that a source (visit, procedure, form) fulfils one Task at most."""
+SOURCE_USED = Issue(
+    code="conflict",
+    key="service-source-used",
+    text_en="The record fulfils another service already",
+    text_zh="该服务记录已用于其他履约任务",
+    fix_en="Name another record, or leave the other service as it is.",
+    fix_zh="请指定其他服务记录。",
+    expression="Task.output",
+)
 OPEN = frozenset({"requested", "received", "accepted", "ready", "in-progress", "on-hold"})
 _LOCAL = datetime.timezone(datetime.timedelta(hours=8))
 _SKEW = datetime.timedelta(minutes=5)
@@ -102,9 +112,7 @@ def complete(situation: Situation, task: Resource, proof: Proof) -> tuple[Effect
     own = content.reference_to(task)
     effects: list[Effect] = []
     if proof.source:
-        effects.append(
-            Hold(kind=EVIDENCE_CLAIM, key=proof.source, holder=own, start=None, end=None)
-        )
+        effects.append(Hold(kind=EVIDENCE_CLAIM, key=proof.source, holder=own, taken=SOURCE_USED))
     effects.append(Put(completed(task, proof.performed, proof)))
     effects.append(_provenance(situation, task, proof))
     return tuple(effects)

@@ -1,10 +1,9 @@
 """What a package promises: its items, how often each, and what a service must leave as proof.
 
-PlanDefinition (`cphc-service-package`): one `action` for each item, `definitionCanonical` names the
-ActivityDefinition (`url` or `url|version`). ActivityDefinition (`cphc-service-item`): `code`,
-`title`, extension `service-quota` (services in a year of the contract), `timingTiming.repeat`
-(`frequency`, `period`, `periodUnit`), extensions `evidence-rule`. An action may carry quota and
-timing of its own, which go before those of the definition.
+`care.package.content` says which definitions they are. ActivityDefinition (`cphc-service-item`):
+`code`, `title`, extension `service-quota` (services in a year of the contract),
+`timingTiming.repeat` (`frequency`, `period`, `periodUnit`), extensions `evidence-rule`. An
+action may carry quota and timing of its own, which go before those of the definition.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from care.effects import Resource
+from care.package.content import canonical_of, items_among
 from conformance.cphc import BASE
 
 SERVICE_ITEM = f"{BASE}/CodeSystem/cphc-service-item"
@@ -37,27 +37,9 @@ class ServiceItem:
     evidence: frozenset[str] = frozenset()
 
 
-def canonicals_of(package: Resource) -> list[str]:
-    """Return the definitions that a package names, in its order."""
-    return [
-        str(action["definitionCanonical"])
-        for action in package.get("action", ())
-        if "definitionCanonical" in action
-    ]
-
-
 def items_of(package: Resource, activities: Iterable[Resource]) -> list[ServiceItem]:
     """Return the items of a package; a definition that is not among `activities` is left out."""
-    known: dict[str, Resource] = {}
-    for activity in activities:
-        url = str(activity.get("url", ""))
-        known[f"{url}|{activity.get('version', '')}"] = activity
-        known.setdefault(url, activity)
-    return [
-        _item(action, known[canonical])
-        for action in package.get("action", ())
-        if (canonical := str(action.get("definitionCanonical", ""))) in known
-    ]
+    return [_item(action, activity) for action, activity in items_among(package, activities)]
 
 
 def evidence_of(activity: Resource) -> frozenset[str]:
@@ -78,10 +60,9 @@ def _item(action: Resource, activity: Resource) -> ServiceItem:
     quota = own if own is not None else _quota(activity)
     if quota is None and every is None:
         quota = 1
-    url, version = str(activity.get("url", "")), activity.get("version")
     title = str(action.get("title") or activity.get("title") or activity.get("name") or "")
     return ServiceItem(
-        canonical=f"{url}|{version}" if version else url,
+        canonical=canonical_of(activity),
         code=activity.get("code", {"text": title}),
         title=title,
         quota=quota,

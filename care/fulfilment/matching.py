@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from care.effects import Effect, Hold, Put, Resource
-from care.fulfilment.completing import EVIDENCE_CLAIM, OPEN, period_of_task
+from care.fulfilment.completing import EVIDENCE_CLAIM, OPEN, SOURCE_USED, period_of_task
 from care.fulfilment.items import SERVICE_ITEM
 from care.fulfilment.schedule import business_status
 from conformance.cphc import BASE
@@ -150,7 +150,7 @@ def fulfilled(source: Source, task: Resource) -> tuple[Effect, ...]:
         ],
     }
     holder = f"Task/{task['id']}"
-    hold = Hold(kind=EVIDENCE_CLAIM, key=source.reference, holder=holder, start=None, end=None)
+    hold = Hold(kind=EVIDENCE_CLAIM, key=source.reference, holder=holder, taken=SOURCE_USED)
     return hold, Put(done)
 
 

@@ -8,7 +8,7 @@ often), `useContext`, extension `package-price` (price of one service beyond the
 `evidence-rule` (what a service must leave as proof).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from care.effects import Resource
@@ -67,6 +67,28 @@ def item_canonicals(plan: Resource) -> list[str]:
         str(action["definitionCanonical"])
         for action in plan.get("action", ())
         if "definitionCanonical" in action
+    ]
+
+
+def item_urls(plan: Resource) -> list[str]:
+    """Return the addresses of a package's items without versions, each once."""
+    return list(dict.fromkeys(one.partition("|")[0] for one in item_canonicals(plan)))
+
+
+def items_among(plan: Resource, activities: Iterable[Resource]) -> list[tuple[Resource, Resource]]:
+    """Return each action of a package with the ActivityDefinition it names, in its order.
+
+    A name without a version takes the first definition of that url; an action whose definition is
+    not among `activities` is left out.
+    """
+    known: dict[str, Resource] = {}
+    for activity in activities:
+        known[canonical_of(activity)] = activity
+        known.setdefault(str(activity.get("url", "")), activity)
+    return [
+        (action, known[name])
+        for action in plan.get("action", ())
+        if (name := str(action.get("definitionCanonical", ""))) in known
     ]
 
 

@@ -4,12 +4,24 @@ import datetime
 from collections.abc import Iterable, Sequence
 
 from care.effects import Effect, Hold, Put, Resource, refuse
-from care.package.content import PRICE, canonical_of, item_canonicals, populations_of
+from care.package.content import PRICE, canonical_of, item_canonicals, items_among, populations_of
 from care.package.population import rules
 from care.periods import day_of, end_of, start_of
+from conformance.problem import Issue
 
 VERSION = "package-version"
 """The claim that a `url|version` is published once."""
+PUBLISHED_BEFORE = Issue(
+    code="conflict",
+    key="package-version-published",
+    text_en="This version of the package has been published before",
+    text_zh="该服务包的这一版本已发布过",
+    fix_en="Give PlanDefinition.version a higher number.",
+    fix_zh="请提高 PlanDefinition.version 版本号。",
+    expression="PlanDefinition.version",
+)
+_PINNED = frozenset({"active", "retired"})
+_FREE = frozenset({"meta", "text", "date", "status", "publisher", "contact"})
 
 
 def publish(
@@ -43,7 +55,7 @@ def publish(
             "PlanDefinition",
         )
     own = f"PlanDefinition/{plan['id']}"
-    claim = Hold(kind=VERSION, key=canonical_of(plan), holder=own, start=None, end=None)
+    claim = Hold(kind=VERSION, key=canonical_of(plan), holder=own, taken=PUBLISHED_BEFORE)
     retired = [Put(_as(other, "retired", now)) for other in others if other["id"] != plan["id"]]
     return [claim, *retired, Put(_as(plan, "active", now))]
 
@@ -62,6 +74,45 @@ def retire(plan: Resource, now: datetime.datetime) -> list[Effect]:
     return [Put(_as(plan, "retired", now))]
 
 
+def require_kept(before: Resource | None, after: Resource | None) -> None:
+    """Refuse a change of what contracts have pinned: a published version only retires.
+
+    It is for every writer; `before` and `after` are the PlanDefinition, None where there is none.
+    """
+    if before is None or not is_published(before):
+        return
+    said = {} if after is None else after
+    names = sorted(n for n in before.keys() | said.keys() if before.get(n) != said.get(n))
+    changed = [name for name in names if name not in _FREE]
+    if after is not None and not changed and _only_retires(str(before["status"]), after):
+        return
+    raise refuse(
+        "package-published",
+        "The package is published, and contracts have pinned this version: it only retires"
+        + (f" (changed: {', '.join(changed)})" if changed and after is not None else ""),
+        "该服务包已发布并被签约协议引用，只能停用，不能修改或删除",
+        "Copy it under another id with a higher version and status draft, then $publish-package; "
+        "or $retire-package.",
+        "请以新的 id、更高的 version 复制为草稿后发布（$publish-package），或停用"
+        "（$retire-package）。",
+        f"PlanDefinition.{changed[0]}" if changed and after is not None else "PlanDefinition",
+    )
+
+
+def is_package(plan: Resource) -> bool:
+    """Say whether a PlanDefinition is a package of services: it names a price."""
+    return any(one.get("url") == PRICE for one in plan.get("extension", ()))
+
+
+def is_published(plan: Resource) -> bool:
+    """Say whether contracts may have pinned a package as it is."""
+    return is_package(plan) and plan.get("status") in _PINNED
+
+
+def _only_retires(before: str, after: Resource) -> bool:
+    return after.get("status") in (before, "retired")
+
+
 def _as(plan: Resource, status: str, now: datetime.datetime) -> Resource:
     kept = {k: v for k, v in plan.items() if k != "meta"}
     return {**kept, "status": status, "date": now.isoformat()}
@@ -74,10 +125,10 @@ def _missing(
     for name, zh in (("url", "规范地址"), ("version", "版本"), ("title", "名称")):
         if not plan.get(name):
             found.append((f"{name} is absent", f"缺少{zh}（{name}）"))
-    if not any(one.get("url") == PRICE for one in plan.get("extension", ())):
+    if not is_package(plan):
         found.append(("package-price is absent (0 for a free one)", "缺少价格（免费请填 0）"))
-    known = {canonical_of(one): one for one in activities if one.get("status") == "active"}
-    known |= {str(one.get("url")): one for one in known.values()}
+    active = [one for one in activities if one.get("status") == "active"]
+    known = {str(action["definitionCanonical"]) for action, _ in items_among(plan, active)}
     items = item_canonicals(plan)
     if not items:
         found.append(("it has no items (action.definitionCanonical)", "没有服务项目"))

@@ -40,6 +40,7 @@ from fhir_store.store import Pool, Store, make_pool
 from ops.bench.http import CONNECTIONS, ROUNDS, Sender, figure, keys_and_token, request_bytes
 from ops.bench_database import fresh_database
 from ops.flow_contracts import ContractCalendar
+from ops.laws import lawful_store
 from routes.operations.contract_writing import Following, operations_of
 
 PER_CONNECTION = 150  # contracts that one connection can sign in one round
@@ -164,7 +165,7 @@ async def _fill(url: str) -> list[bytes]:
     plan, items = _package()
     now = datetime.datetime.now(datetime.UTC)
     async with make_pool(url, size=2, statement_seconds=60) as pool:
-        store = Store(pool)
+        store = lawful_store(pool)
         context = WriteContext(actor="bench", at=now, deliveries=False)
         world = [TEAM, DOCTOR, plan, *items]
         await store.write([Update(resource=_read(one)) for one in world], context=context)
@@ -248,7 +249,7 @@ async def _night(url: str) -> dict[str, Any]:
     today = day_of(datetime.datetime.now(datetime.UTC))
     midnight = start_of(today)
     async with make_pool(url, size=4, statement_seconds=600) as pool:
-        store = Store(pool)
+        store = lawful_store(pool)
         await _write_due(store, today)
         await _write_others(pool, today)
         async with pool.connection() as connection:

@@ -33,9 +33,10 @@ from fhir_store.audit import AccessLog
 from fhir_store.door import choose_none
 from fhir_store.operations import Update, WriteContext, Written
 from fhir_store.outbox import Delivery
-from fhir_store.store import Store, make_pool
+from fhir_store.store import make_pool
 from ops.bench_database import fresh_database
 from ops.garbage import collect_less_often
+from ops.laws import lawful_store
 from ops.synthetic_records import records
 from routes.app import create_app
 from routes.authorize import Authorizer
@@ -104,7 +105,7 @@ async def _fill(url: str) -> list[str]:
     """Write the residents' records; return the references of all resources."""
     written: list[str] = []
     async with make_pool(url, size=2) as pool:
-        store = Store(pool)
+        store = lawful_store(pool)
         context = WriteContext(actor="bench", at=datetime.now(UTC), deliveries=False)
         for record in records(1, RESIDENTS):
             await store.write([Update(resource=one) for one in record], context=context)
@@ -269,7 +270,7 @@ async def _ours(url: str, keys: Any, *, owes: bool = False) -> AsyncIterator[tup
 
     verifier = TokenVerifier(issuer=ISSUER, audience=AUDIENCE, fetch_jwks=fetch)
     async with make_pool(url, size=8) as pool, AccessLog(pool).running() as accesses:
-        store = Store(pool, choose_destinations=_one_delivery if owes else choose_none)
+        store = lawful_store(pool, choose_destinations=_one_delivery if owes else choose_none)
         hub = Hub(
             store=store,
             identify=verifier.caller_of,

@@ -9,14 +9,13 @@ from typing import Any
 from care.contract import content
 from care.contract.ending import cancelled_tasks, handed_over_tasks, stopped_messages
 from care.contract.states import is_over
-from care.contract.steps import SERVICE
 from care.contract.surroundings import Surroundings
 from care.effects import Decision, Effect, Hold, Put
-from care.package.content import canonical_of, item_canonicals
+from care.package.content import item_urls, items_among
 from conformance import resource_json
-from conformance.problem import EditConflict, Issue, Problem
+from conformance.problem import Problem
 from conformance.structure import require_valid
-from fhir_store.operations import Claim, Create, Operation, Release, Update, WriteContext, Written
+from fhir_store.operations import Claim, Create, Operation, Release, Update
 from fhir_store.permits import permitted_ids
 from fhir_store.search import Searcher
 from fhir_store.search_query import QueryRules, parse_query
@@ -146,14 +145,13 @@ class Following:
         known = self._items.get(key)
         if known is not None and known[0] > time.monotonic():
             return known[1]
-        urls = ",".join(dict.fromkeys(name.partition("|")[0] for name in item_canonicals(plan)))
+        urls = ",".join(item_urls(plan))
         found: list[Resource] = []
         if urls:
             query = parse_query("ActivityDefinition", [("url", urls), ("_count", str(_PAGE))])
             page = await self.searcher.search(transaction.connection, query)
             made = [resource_json.parse(version.body) for version in page.matches]
-            by_name = {name: one for one in made for name in (one["url"], canonical_of(one))}
-            found = [by_name[name] for name in item_canonicals(plan) if name in by_name]
+            found = [definition for _, definition in items_among(plan, made)]
         self._items[key] = (time.monotonic() + _REMEMBER_SECONDS, found)
         return found
 
@@ -169,23 +167,11 @@ async def carry_out(
     """Write a decision and what follows from it; answer with the contract."""
     (effects,) = await following.effects(transaction, [(decision, around.packages)], around.now)
     operations = operations_of(effects)
-    written = await write(transaction, operations, context_of(request))
+    written = await transaction.apply(operations, context=context_of(request))
     own = _own(decision)
     version = next(one.version for one in written if f"{one.version.type}/{one.version.id}" == own)
     headers = ((b"location", f"{request.base}/{own}/_history/{version.version}".encode()),)
     return Answer(status=status, body=version.body, kind="resource", headers=headers)
-
-
-async def write(
-    transaction: Transaction, operations: Sequence[Operation], context: WriteContext
-) -> list[Written]:
-    """Write what was decided; a claim that is taken is told in the words of contracts."""
-    try:
-        return await transaction.apply(operations, context=context)
-    except EditConflict as conflict:
-        if is_taken(conflict):
-            raise EditConflict(_taken(operations)) from None
-        raise
 
 
 async def require_may_act(
@@ -220,11 +206,6 @@ async def require_may_see(
         raise missing
 
 
-def is_taken(conflict: EditConflict) -> bool:
-    """Say whether a conflict is a claim that somebody else holds."""
-    return any(issue.key in ("claim-taken", "contract-overlap") for issue in conflict.issues)
-
-
 def operations_of(effects: Iterable[Effect]) -> list[Operation]:
     """Return the operations of effects, the claims first, as they refuse without a trace."""
     operations = []
@@ -252,6 +233,7 @@ def operation_of(effect: Effect) -> Operation:
             key=effect.key,
             holder=effect.holder,
             period=(effect.start, effect.end),
+            taken=effect.taken,
         )
     return Release(kind=effect.kind, holder=effect.holder)
 
@@ -271,26 +253,3 @@ def _contract_of(resource: Resource) -> str:
 
 def _subject_of(resource: Resource) -> str:
     return str(resource.get("subject", {}).get("reference", ""))
-
-
-def _taken(operations: Sequence[Operation]) -> Issue:
-    kinds = {one.kind for one in operations if isinstance(one, Claim)}
-    if SERVICE in kinds:
-        return Issue(
-            code="conflict",
-            key="contract-overlap",
-            text_en="The resident has another contract in this term; nothing was written",
-            text_zh="该居民在此期间已有其他签约协议，本次未写入任何内容",
-            fix_en="End the other one first ($terminate), or begin the day after it ends ($renew).",
-            fix_zh="请先解除原协议（$terminate），或从其到期次日开始（$renew）。",
-            expression="Contract.applies",
-        )
-    return Issue(
-        code="conflict",
-        key="contract-claim-taken",
-        text_en="A new version of the contract is open already, or the invoice paid another one",
-        text_zh="该协议已有待签的变更，或该账单已用于其他协议",
-        fix_en="Sign or reject the open version; or name the invoice of this contract.",
-        fix_zh="请先签署或驳回原变更；或指定本协议的账单。",
-        expression="Contract.id",
-    )

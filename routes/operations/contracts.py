@@ -16,6 +16,7 @@ from care.contract import application, content, delegation, signing
 from care.contract.application import Application
 from care.contract.evidence import Signing
 from care.contract.states import Event, require_lawful
+from care.contract.steps import OVERLAP
 from care.contract.surroundings import Surroundings
 from care.effects import Decision, Resource, refuse
 from conformance.cphc import BASE
@@ -51,7 +52,7 @@ from routes.operations.contract_steps import (
     terms_of,
     terms_of_wish,
 )
-from routes.operations.contract_writing import Following, carry_out, is_taken, require_may_act
+from routes.operations.contract_writing import Following, carry_out, require_may_act
 from routes.operations.invitations import read_invitation
 from routes.operations.parameters import bad_parameter, parameters_answer, parameters_in
 from routes.registry import Handler, Level
@@ -149,7 +150,7 @@ class ContractOperations:
                         request, transaction, self.following, decision, around, status
                     )
             except EditConflict as conflict:
-                if not is_taken(conflict):
+                if OVERLAP not in conflict.issues:
                     raise
             late = signing.reject_taken(around, contract, signed)
             return await carry_out(request, transaction, self.following, late, around, status)

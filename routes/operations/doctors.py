@@ -18,7 +18,6 @@ from fhir_store.permits import conditions_of
 from fhir_store.search_query import SearchQuery
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
-from routes.guard import guarded
 from routes.hub import Hub
 from routes.operations.contract_facts import MaySign, key_of, unknown
 from routes.operations.contract_parameters import Given
@@ -26,7 +25,7 @@ from routes.operations.parameters import bad_parameter, parameters_answer, param
 from routes.registry import Handler, Level
 from routes.registry import Operation as Promise
 from routes.request import Request
-from routes.writing import context_of, once
+from routes.writing import apply_permitted, context_of, once
 
 MOST_LISTED = 20_000
 _PAGE = 1000
@@ -284,11 +283,7 @@ async def _apply(
     ]
     for operation in operations:
         require_valid(operation.resource)
-
-    async def apply() -> list[Written]:
-        return await transaction.apply(operations, context=context_of(request))
-
-    return await guarded(hub, request, transaction, operations, apply)
+    return await apply_permitted(hub, request, transaction, operations)
 
 
 async def _locked(transaction: Transaction, doctor: str) -> Mapping[Key, Resource]:

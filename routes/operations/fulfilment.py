@@ -15,7 +15,7 @@ from care.fulfilment.items import SERVICE_ITEM, evidence_of
 from care.periods import LOCAL, day_of, start_of
 from conformance import resource_json
 from conformance.cphc import BASE
-from conformance.problem import EditConflict, Issue, NotAllowed, NotFound
+from conformance.problem import Issue, NotAllowed, NotFound
 from conformance.search_parameters import parameters_of
 from fhir_store.operations import Version
 from fhir_store.permits import conditions_of
@@ -27,7 +27,7 @@ from routes.answer import Answer
 from routes.bundle_bytes import Link, bundle, search_entry
 from routes.hub import Hub
 from routes.operations.contract_parameters import Given
-from routes.operations.contract_writing import is_taken, operations_of
+from routes.operations.contract_writing import operations_of
 from routes.operations.parameters import (
     bad_parameter,
     parameters_answer,
@@ -103,7 +103,10 @@ async def complete_service(hub: Hub, request: Request) -> Answer:
         )
         effects: list[Effect] = [*complete(situation, task, proof)]
         effects += await _chosen(transaction, proof.source, now)
-        return await _write(hub, request, transaction, effects)
+        written = await apply_permitted(hub, request, transaction, operations_of(effects))
+        id_ = request.address.id
+        version = next(one.version for one in written if one.version.id == id_)
+        return Answer(status=200, body=version.body, kind="resource")
 
     return await once(hub, request, work)
 
@@ -292,18 +295,6 @@ async def _chosen(
     return [Put(matching.closed_choice(choice, "completed", now))]
 
 
-async def _write(
-    hub: Hub, request: Request, transaction: Transaction, effects: list[Effect]
-) -> Answer:
-    try:
-        written = await apply_permitted(hub, request, transaction, operations_of(effects))
-    except EditConflict as conflict:
-        raise EditConflict(_SOURCE_USED) if is_taken(conflict) else conflict from None
-    id_ = request.address.id
-    version = next(one.version for one in written if one.version.id == id_)
-    return Answer(status=200, body=version.body, kind="resource")
-
-
 def _month_after(day: datetime.date, months: int) -> datetime.date:
     number = day.year * 12 + day.month - 1 + months
     return datetime.date(number // 12, number % 12 + 1, 1)
@@ -341,14 +332,3 @@ def _count_part(one: Count, period: tuple[datetime.date, datetime.date]) -> dict
             *({"name": name, "valueInteger": getattr(one, name)} for name in numbers),
         ],
     }
-
-
-_SOURCE_USED = Issue(
-    code="conflict",
-    key="service-source-used",
-    text_en="The record fulfils another service already",
-    text_zh="该服务记录已用于其他履约任务",
-    fix_en="Name another record, or leave the other service as it is.",
-    fix_zh="请指定其他服务记录。",
-    expression="Task.output",
-)

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from care.effects import Effect, Resource
-from care.package.content import item_canonicals
+from care.package.content import item_canonicals, item_urls
 from care.package.population import applicable, populations_on
 from care.package.publishing import publish, retire
 from care.periods import day_of
 from conformance import resource_json
 from conformance.cphc import BASE
-from conformance.problem import EditConflict, Issue
 from fhir_store.authorization import Authorization
 from fhir_store.search_query import QueryRules, parse_query
 from fhir_store.transaction import Transaction
@@ -19,7 +18,7 @@ from routes.answer import Answer
 from routes.hub import Hub
 from routes.operations.contract_facts import key_of, no_resident, unknown
 from routes.operations.contract_parameters import Given
-from routes.operations.contract_writing import is_taken, operations_of
+from routes.operations.contract_writing import operations_of
 from routes.operations.parameters import parameters_answer, parameters_in
 from routes.registry import Level
 from routes.registry import Operation as Promise
@@ -149,12 +148,7 @@ async def retire_package(hub: Hub, request: Request) -> Answer:
 async def _write(
     hub: Hub, request: Request, transaction: Transaction, effects: Iterable[Effect]
 ) -> Answer:
-    try:
-        written = await apply_permitted(hub, request, transaction, operations_of(effects))
-    except EditConflict as conflict:
-        if is_taken(conflict):
-            raise EditConflict(_PUBLISHED) from None
-        raise
+    written = await apply_permitted(hub, request, transaction, operations_of(effects))
     return Answer(status=200, body=written[-1].version.body, kind="resource")
 
 
@@ -167,7 +161,7 @@ async def _locked(transaction: Transaction, id_: str) -> Resource:
 
 
 async def _activities(hub: Hub, plan: Resource) -> list[dict[str, Any]]:
-    urls = ",".join(dict.fromkeys(one.partition("|")[0] for one in item_canonicals(plan)))
+    urls = ",".join(item_urls(plan))
     return await _found(hub, "ActivityDefinition", [("url", urls)]) if urls else []
 
 
@@ -183,14 +177,3 @@ async def _found(
     else:
         page = await hub.store.search(query, authorization=rights)
     return [resource_json.parse(version.body) for version in page.matches]
-
-
-_PUBLISHED = Issue(
-    code="conflict",
-    key="package-version-published",
-    text_en="This version of the package has been published before",
-    text_zh="该服务包的这一版本已发布过",
-    fix_en="Give PlanDefinition.version a higher number.",
-    fix_zh="请提高 PlanDefinition.version 版本号。",
-    expression="PlanDefinition.version",
-)

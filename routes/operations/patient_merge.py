@@ -5,7 +5,7 @@ referred to the record that goes refers to the one that stays; a Provenance name
 was changed, and from it everything is put back.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,8 +15,8 @@ from care.identity import merging
 from care.identity.matching import replaced_by
 from conformance import resource_json
 from conformance.cphc import BASE
-from conformance.problem import EditConflict, Issue, to_operation_outcome
-from fhir_store.operations import Claim, Create, Operation, Release, Update, Written
+from conformance.problem import Issue, to_operation_outcome
+from fhir_store.operations import Claim, Create, Operation, Release, Update
 from fhir_store.permits import conditions_of
 from fhir_store.referrers import claims_on, referrers_of
 from fhir_store.search_query import SearchQuery
@@ -103,7 +103,7 @@ async def merge(hub: Hub, request: Request) -> Answer:
         operations = [*claims, *(_update(one) for one in changed), Create(resource=record)]
         if is_preview:
             return _answer(parts, target, len(referring), is_preview=True)
-        await _apply(hub, request, transaction, operations)
+        await apply_permitted(hub, request, transaction, operations)
         return _answer(parts, target, len(referring))
 
     return await once(hub, request, work)
@@ -139,7 +139,7 @@ async def unmerge(hub: Hub, request: Request) -> Answer:
         claims = await _claims(transaction, swapped, only=held)
         record = _record("unmerge", request, pair, current)
         operations = [*claims, *(_update(one) for one in changed), Create(resource=record)]
-        await _apply(hub, request, transaction, operations)
+        await apply_permitted(hub, request, transaction, operations)
         return _answer(parts, source, len(changed) - 2)
 
     return await once(hub, request, work)
@@ -196,7 +196,13 @@ async def _claims(
         if only is None or held.holder in only:
             operations += [
                 Release(kind=held.kind, holder=held.holder, key=pair.old),
-                Claim(kind=held.kind, key=pair.new, holder=held.holder, period=held.period),
+                Claim(
+                    kind=held.kind,
+                    key=pair.new,
+                    holder=held.holder,
+                    period=held.period,
+                    taken=_both_claim(held.kind),
+                ),
             ]
     return operations
 
@@ -245,17 +251,6 @@ def _record(
     }
 
 
-async def _apply(
-    hub: Hub, request: Request, transaction: Transaction, operations: Sequence[Operation]
-) -> list[Written]:
-    try:
-        return await apply_permitted(hub, request, transaction, operations)
-    except EditConflict as conflict:
-        if conflict.issues[0].key == "claim-taken":
-            raise _both_claimed(conflict) from conflict
-        raise
-
-
 def _update(resource: Resource) -> Update:
     version = _version(resource)
     return Update(resource=resource, if_match=version or None)
@@ -302,16 +297,13 @@ def _too_many() -> Exception:
     )
 
 
-def _both_claimed(conflict: EditConflict) -> EditConflict:
-    kind = conflict.issues[0].text_en
-    return EditConflict(
-        Issue(
-            code="conflict",
-            key="merge-claimed-twice",
-            text_en=f"Both records hold what one person may hold once: {kind}",
-            text_zh="两个记录各自占有一人只能占有一次的事项（例如生效的签约）",
-            fix_en="End one of the two first (Contract/$terminate, reason 05), then merge.",
-            fix_zh="请先解除其中之一（Contract/$terminate），再合并。",
-            expression="Parameters.parameter",
-        )
+def _both_claim(kind: str) -> Issue:
+    return Issue(
+        code="conflict",
+        key="merge-claimed-twice",
+        text_en=f"Both records hold what one person may hold once: {kind}",
+        text_zh="两个记录各自占有一人只能占有一次的事项（例如生效的签约）",
+        fix_en="End one of the two first (Contract/$terminate, reason 05), then merge.",
+        fix_zh="请先解除其中之一（Contract/$terminate），再合并。",
+        expression="Parameters.parameter",
     )

@@ -313,7 +313,8 @@ async def test_what_is_no_agreement_is_refused_by_every_step(database_url: str) 
 
 @pytest.mark.anyio
 async def test_the_services_of_a_package_begin_and_end_with_the_contract(database_url: str) -> None:
-    async with world(database_url) as client:
+    plan = {**WORLD[-1], "action": [{"definitionCanonical": "urn:item:bp|1"}]}
+    async with world(database_url, plan) as client:
         item = {
             "resourceType": "ActivityDefinition",
             "id": "bp",
@@ -331,8 +332,6 @@ async def test_the_services_of_a_package_begin_and_end_with_the_contract(databas
         }
         made = await client.put("/ActivityDefinition/bp", json=item)
         assert made.status_code == 201, made.text
-        plan = {**WORLD[-1], "action": [{"definitionCanonical": "urn:item:bp|1"}]}
-        await client.put("/PlanDefinition/basic", json=plan)
         await to_be_signed(client, "c1")
         assert (await client.get("/Task?code=bp")).json().get("entry", []) == []
         await client.post("/Contract/c1/$sign", json=SIGNING)

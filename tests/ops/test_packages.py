@@ -127,10 +127,9 @@ async def test_the_detail_counts_who_has_signed(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fhir_store.custom_parameters.SETTLE", 0.0)
-    async with world(database_url) as client, make_pool(database_url, size=2) as pool:
+    plan = {**WORLD[-1], "action": [{"definitionCanonical": "urn:item:bp|1"}]}
+    async with world(database_url, plan) as client, make_pool(database_url, size=2) as pool:
         await client.put("/ActivityDefinition/bp", json=item("bp"))
-        plan = {**WORLD[-1], "action": [{"definitionCanonical": "urn:item:bp|1"}]}
-        await client.put("/PlanDefinition/basic", json=plan)
         await client.post("/Contract/$submit-application", json=application("c1"))
         await client.post("/Contract/$submit-application", json=application("c2"))
         await client.post("/Contract/c1/$review", json=APPROVE)

@@ -62,13 +62,18 @@ WORLD: list[dict[str, Any]] = [
 
 
 @asynccontextmanager
-async def world(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    chosen = Settings(auth="off", http_port=0, mllp_port=0, doctor_review="recorded")
+async def world(
+    database_url: str, *instead: dict[str, Any], **settings: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve a hub with the world in it; `instead` stand for the resources of the same address."""
+    others = {(one["resourceType"], one["id"]): one for one in instead}
+    chosen = Settings(auth="off", http_port=0, mllp_port=0, doctor_review="recorded", **settings)
     async with (
         running_hub(chosen, database_url, roles=frozenset({"http"})) as hub,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{hub.http_port}/fhir", timeout=30) as client,
     ):
-        for resource in WORLD:
+        for known in WORLD:
+            resource = others.get((known["resourceType"], known["id"]), known)
             made = await client.put(f"/{resource['resourceType']}/{resource['id']}", json=resource)
             assert made.status_code == 201, made.text
         yield client

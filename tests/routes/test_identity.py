@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from conformance.identity_numbers import ID_CARD_SYSTEM, check_character_of_id_card
+from routes import writing
 from routes.bearer import ANYBODY, Caller
-from routes.operations import patient_merge
 from routes.operations.identity import identity_operations
 from routes.scopes import parse_scopes
 
@@ -258,5 +258,5 @@ async def test_nobody_merges_what_he_may_not_write(
             return True
 
         # The twin: without the judgement the same request goes through.
-        monkeypatch.setattr(patient_merge, "may_write_freely", freely)
+        monkeypatch.setattr(writing, "may_write_freely", freely)
         assert (await post(client, "$merge", merging("s", "t"))).status_code == 200

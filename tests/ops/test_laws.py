@@ -1,0 +1,205 @@
+"""One active contract for each resident and kept packages, whoever writes: no door is open."""
+
+import asyncio
+import datetime
+import json
+import pathlib
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from contracting import NEXT_YEAR, SIGNING, TODAY, WORLD, asked, to_be_signed, world
+
+import ops.laws
+from fhir_store.operations import Update, WriteContext
+from fhir_store.store import Store, make_pool
+from ops.importing import import_stretch, stretches_of
+
+DAY = datetime.timedelta(days=1)
+PRICE = {**WORLD[-1]["extension"][0], "valueMoney": {"value": 1, "currency": "CNY"}}
+Way = Callable[[httpx.AsyncClient, dict[str, Any]], Awaitable[httpx.Response]]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def contract(
+    id_: str, status: str = "executed", start: datetime.date = TODAY, end: datetime.date = NEXT_YEAR
+) -> dict[str, Any]:
+    performer = {"reference": "CareTeam/t1"}
+    words = "http://hl7.org/fhir/contract-action-status"
+    state = {"coding": [{"system": words, "code": "complete"}]}
+    action = {"type": {"text": "a"}, "intent": {"text": "b"}, "status": state}
+    return {
+        "resourceType": "Contract",
+        "id": id_,
+        "status": status,
+        "subject": [{"reference": "Patient/p1"}],
+        "applies": {"start": start.isoformat(), "end": end.isoformat()},
+        "term": [
+            {
+                "offer": {"topic": {"reference": "PlanDefinition/basic"}},
+                "action": [{**action, "performer": performer}],
+            }
+        ],
+    }
+
+
+async def put(client: httpx.AsyncClient, one: dict[str, Any]) -> httpx.Response:
+    return await client.put(f"/Contract/{one['id']}", json=one)
+
+
+async def post(client: httpx.AsyncClient, one: dict[str, Any]) -> httpx.Response:
+    return await client.post("/Contract", json={k: v for k, v in one.items() if k != "id"})
+
+
+async def send(client: httpx.AsyncClient, one: dict[str, Any]) -> httpx.Response:
+    request = {"method": "PUT", "url": f"Contract/{one['id']}"}
+    entry = [{"resource": one, "request": request}]
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entry}
+    return await client.post("/", json=bundle)
+
+
+async def patch(client: httpx.AsyncClient, one: dict[str, Any]) -> httpx.Response:
+    made = await put(client, {**one, "status": "offered"})
+    assert made.status_code == 201, made.text
+    kind = {"content-type": "application/json-patch+json"}
+    change = [{"op": "replace", "path": "/status", "value": one["status"]}]
+    return await client.patch(f"/Contract/{one['id']}", json=change, headers=kind)
+
+
+def code_of(answer: httpx.Response) -> tuple[int, str]:
+    issue = answer.json()["issue"][0]
+    return answer.status_code, issue["details"]["coding"][0]["code"]
+
+
+def claims(database_url: str) -> list[tuple[str, str]]:
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute(
+            "select key, holder from claim where kind = 'family-doctor' order by holder"
+        )
+        return found.fetchall()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("way", [put, post, send, patch])
+async def test_no_way_of_writing_gives_a_resident_a_second_active_contract(
+    way: Way, database_url: str
+) -> None:
+    async with world(database_url) as client:
+        await to_be_signed(client, "c1")
+        assert (await client.post("/Contract/c1/$sign", json=SIGNING)).status_code == 200
+        assert claims(database_url) == [("Patient/p1", "Contract/c1")]
+        second = contract("second")
+        assert code_of(await way(client, second)) == (409, "contract-overlap")
+        active = await client.get("/Contract?patient=Patient/p1&status=executed")
+        assert [e["resource"]["id"] for e in active.json()["entry"]] == ["c1"]
+        # The advice helps: when the first one is over, the same write goes in.
+        reason = asked({"name": "reason", "valueCode": "02"})
+        assert (await client.post("/Contract/c1/$terminate", json=reason)).status_code == 200
+        assert (await put(client, second)).status_code in (200, 201)
+        assert claims(database_url) == [("Patient/p1", "Contract/second")]
+
+
+@pytest.mark.anyio
+async def test_of_two_plain_writes_at_one_moment_exactly_one_wins(database_url: str) -> None:
+    async with world(database_url) as client:
+        answers = await asyncio.gather(*(put(client, contract(f"x{n}")) for n in range(6)))
+        assert sorted(one.status_code for one in answers) == [201, *[409] * 5]
+        assert len(claims(database_url)) == 1
+
+
+@pytest.mark.anyio
+async def test_a_plain_write_moves_and_ends_the_claim_as_its_content_says(
+    database_url: str,
+) -> None:
+    async with world(database_url) as client:
+        assert (await put(client, contract("a", end=TODAY))).status_code == 201
+        following = contract("b", start=TODAY + DAY)
+        assert (await put(client, following)).status_code == 201, "the day after is free"
+        longer = contract("a", end=TODAY + DAY)
+        assert code_of(await put(client, longer)) == (409, "contract-overlap")
+        assert (await put(client, contract("b", "terminated"))).status_code == 200
+        assert (await put(client, longer)).status_code == 200
+        assert (await client.delete("/Contract/a")).status_code in (200, 204)
+        assert claims(database_url) == []
+        # What is no contract with a family-doctor team claims nothing.
+        insured = {k: v for k, v in contract("i").items() if k != "term"}
+        for id_ in ("i", "j"):
+            assert (await put(client, {**insured, "id": id_})).status_code == 201
+
+
+@pytest.mark.anyio
+async def test_imports_keep_the_law(database_url: str, tmp_path: pathlib.Path) -> None:
+    async with world(database_url) as client:
+        await put(client, contract("first"))
+        lines = "\n".join(json.dumps(contract(f"i{n}")) for n in range(2)).encode()
+        kind = {"content-type": "application/fhir+ndjson"}
+        answer = await client.post("/$import", content=lines, headers=kind)
+        counts = {p["name"]: p.get("valueInteger") for p in answer.json()["parameter"]}
+        assert (counts["written"], counts["refused"]) == (0, 2)
+        path = tmp_path / "contracts.ndjson"
+        path.write_bytes(lines)
+        (stretch,) = stretches_of(path)
+        outcome = await asyncio.to_thread(import_stretch, database_url, stretch)
+        assert [one.issues[0].key for one in outcome.refused] == ["contract-overlap"] * 2
+        assert claims(database_url) == [("Patient/p1", "Contract/first")]
+
+
+@pytest.mark.anyio
+async def test_without_the_law_the_second_one_goes_in(database_url: str) -> None:
+    """The twin: a store that was given no laws lets both in."""
+    async with make_pool(database_url, size=2) as pool:
+        context = WriteContext(actor="t", at=datetime.datetime.now(datetime.UTC))
+        store = Store(pool)
+        for id_ in ("a", "b"):
+            await store.write([Update(resource=contract(id_))], context=context)
+    assert claims(database_url) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"title": "别的"}, "PlanDefinition.title"),
+        ({"extension": [PRICE]}, "PlanDefinition.extension"),
+        ({"action": [{"definitionCanonical": "urn:x|1"}]}, "PlanDefinition.action"),
+        ({"status": "draft"}, "PlanDefinition"),
+        (None, "PlanDefinition"),
+    ],
+)
+async def test_a_published_package_stays_as_contracts_pinned_it(
+    change: dict[str, Any] | None, where: str, database_url: str
+) -> None:
+    async with world(database_url) as client:
+        path = "/PlanDefinition/basic"
+        if change is None:
+            answer = await client.delete(path)
+        else:
+            answer = await client.put(path, json={**WORLD[-1], **change})
+        assert code_of(answer) == (422, "package-published")
+        assert answer.json()["issue"][0]["expression"] == [where]
+        assert (await client.get(path)).json()["meta"]["versionId"] == "1"
+        # The advice: another id and a higher version, as a draft; or retire it.
+        copy = {**WORLD[-1], "id": "next", "version": "2", "status": "draft"}
+        assert (await client.put("/PlanDefinition/next", json=copy)).status_code == 201
+        assert (await client.put("/PlanDefinition/next", json={**copy, "title": "新"})).is_success
+        assert (await client.post(f"{path}/$retire-package", json=asked())).is_success
+        back = await client.put(path, json=WORLD[-1])
+        assert code_of(back) == (422, "package-published"), "retired is for good"
+
+
+def test_every_writing_process_is_given_the_laws() -> None:
+    """A store made by hand in ops would be a door without them."""
+    folder = pathlib.Path(ops.laws.__file__).parent
+    made = {
+        path.name
+        for path in folder.glob("*.py")
+        if re.search(r"(?<![a-z_])Store\(", path.read_text("utf-8"))
+    }
+    assert made == {"laws.py"}
