@@ -69,11 +69,29 @@ def shortcut(tree: syntax.Expression, type_name: str) -> Presence | None:
     """Return a test of members that, where true, makes the expression true without reading it."""
     match tree:
         case syntax.Several("or", operands):
-            tests = [presence_test(one, type_name) for one in operands]
+            tests = [
+                presence_test(one, type_name) or _absent_head(one, type_name) for one in operands
+            ]
             known = [test for test in tests if test is not None]
             return _combined("or", [*known]) if known else None
         case syntax.Binary("implies", left, _):
             return _negated(presence_test(left, type_name))
+    return None
+
+
+# Functions that make nothing out of nothing.
+_EMPTY_OF_EMPTY = frozenset({"where", "select", "ofType", "first", "last", "tail"})
+
+
+def _absent_head(tree: syntax.Expression, type_name: str) -> Presence | None:
+    """Return the test that a path which should be empty does not even begin."""
+    match tree:
+        case syntax.Path(syntax.Member(name), (*steps, syntax.Call("empty", ()))) if all(
+            isinstance(step, syntax.Member)
+            or (isinstance(step, syntax.Call) and step.name in _EMPTY_OF_EMPTY)
+            for step in steps
+        ):
+            return _negated(_is_there(name, type_name))
     return None
 
 
@@ -159,6 +177,33 @@ def _has_one_preferred_of_a_type(value: Mapping[str, Any]) -> bool:
     return len(set(types)) == len(types)
 
 
+def _has_distinct_names(value: Mapping[str, Any]) -> bool:
+    names = [one["name"] for one in value.get("searchParam", ()) if "name" in one]
+    return len(set(names)) == len(names)
+
+
+def _has_distinct_links(form: Mapping[str, Any]) -> bool:
+    met: list[Any] = []
+    inner: list[Any] = [form]
+    for one in inner:
+        if type(one) is dict:
+            if "linkId" in one or "_linkId" in one:  # a Contract's are lists
+                link = one.get("linkId")
+                met += link if type(link) is list else [link]
+            inner += [part for part in one.values() if type(part) is dict or type(part) is list]
+        else:
+            inner += [part for part in one if type(part) is dict]
+    return len(set(met)) == len(met)
+
+
+def _is_plainly_ordered(period: Mapping[str, Any]) -> bool:
+    """Say whether two moments, written alike and in the same zone, are certainly in order."""
+    start, end = period.get("start"), period.get("end")
+    if type(start) is not str or type(end) is not str or len(start) != len(end) or start > end:
+        return False
+    return len(start) <= len("2000-01-01") or start[-1] == end[-1] == "Z" or start[-6:] == end[-6:]
+
+
 # bdl-2, bdl-3, bdl-4, bdl-7 and bdl-8 look at every entry of every Bundle, nsd-2 at every name of
 # every NamingSystem, of which R4 publishes a thousand.
 BY_HAND: Mapping[str, Presence] = MappingProxyType(
@@ -176,5 +221,9 @@ BY_HAND: Mapping[str, Presence] = MappingProxyType(
         "(type = 'history') or entry.where(fullUrl.exists())"
         ".select(fullUrl&resource.meta.versionId).isDistinct()": _has_unique_entries,
         "uniqueId.where(preferred = true).select(type).isDistinct()": _has_one_preferred_of_a_type,
+        "searchParam.select(name).isDistinct()": _has_distinct_names,
+        "descendants().linkId.isDistinct()": _has_distinct_links,
     }
 )
+CERTAIN: Mapping[str, Presence] = MappingProxyType({"per-1": _is_plainly_ordered})
+"""Tests of elements that, where true, make the rule of this key true without reading it."""

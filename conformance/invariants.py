@@ -10,7 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from conformance.constraint_reach import BY_HAND, Presence, keys_of, presence_test, shortcut
+from conformance.constraint_reach import (
+    BY_HAND,
+    CERTAIN,
+    Presence,
+    keys_of,
+    presence_test,
+    shortcut,
+)
 from conformance.constraint_texts import ConstraintText, constraint_texts
 from conformance.fhirpath import model
 from conformance.fhirpath.direct import compile_test
@@ -108,7 +115,8 @@ def rule_of(
     presence = BY_HAND.get(expression) or presence_test(tree, type_name)
     if presence is None:
         whole = compile_test(tree, type_name, resource_type, as_filters=True)
-        test = _quickened(whole, shortcut(tree, type_name))
+        certain = CERTAIN.get(constraint.key) if _is_ours(constraint) else None
+        test = _quickened(whole, certain or shortcut(tree, type_name))
     else:
         test = _native(presence)
     rule = Rule(key=constraint.key, severity=constraint.severity, expression=expression, test=test)
@@ -244,9 +252,11 @@ def _judge(
     for rule in rules:
         if rule.keys is not None and type(value) is dict and rule.keys.isdisjoint(value):
             continue
-        verdict = rule.verdict(value, scope)
-        if verdict:
-            found.append((rule, place, verdict))
+        try:
+            if rule.test(value, scope) is not True:
+                found.append((rule, place, "broken"))
+        except (InvalidContent, NotSupported):
+            found.append((rule, place, "unjudged"))
 
 
 def _own_rules(owner: str, child: model.Child, slot: model.Slot) -> tuple[Rule, ...]:

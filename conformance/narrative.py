@@ -219,9 +219,10 @@ def check_narrative(value: Any) -> str | None:
 def _is_plain(value: str) -> bool:
     """Say whether a narrative is certainly allowed: the quick way most of them go.
 
-    Raises ExpatError where it is not well-formed.
+    Declarations and instructions look like tags here and are none of the plain ones. Raises
+    ExpatError where it is not well-formed.
     """
-    if not _ROOT_TAG.match(value) or "<!" in value or "<?" in value:
+    if not _ROOT_TAG.match(value):
         return False
     if not all(map(_is_plain_tag, set(_OPENING_TAG.findall(value)))):
         return False

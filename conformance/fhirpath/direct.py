@@ -29,7 +29,7 @@ from conformance.fhirpath.syntax import (
     Special,
     TypeTest,
 )
-from conformance.fhirpath.trees import asks_position, starts_elsewhere
+from conformance.fhirpath.trees import asks_position, is_count, starts_elsewhere
 
 _NOT_BOOLEAN = frozenset({"+", "-", "*", "/", "div", "mod", "&"})
 
@@ -85,8 +85,8 @@ class DirectCompiler:
                 return found
             case TypeTest("as", operand, name):
                 return self.narrowed(self.values(operand), name)
-            case Binary("&", left, right):
-                return steps.concatenated(self.text(left), self.text(right))
+            case Binary("&" | "+" as operator, left, right):
+                return self.added(operator, left, right)
             case Several("|", operands):
                 return self.union(operands)
             case _:
@@ -106,6 +106,14 @@ class DirectCompiler:
         if not is_boolean:
             raise NotDirect
         return Values(steps.as_list(self.test(tree)), ("System.Boolean",))
+
+    def added(self, operator: str, left: Expression, right: Expression) -> Values:
+        """Return two strings joined, or two numbers of items added."""
+        if operator == "&":
+            return steps.concatenated(self.text(left), self.text(right))
+        if is_count(left) and is_count(right):
+            return steps.summed(self.values(left), self.values(right))
+        raise NotDirect
 
     def union(self, operands: tuple[Expression, ...]) -> Values:
         """Return alternatives joined, those of other types left out at once."""
@@ -362,7 +370,7 @@ def _text_verdict(name: str, argument: str) -> Callable[[str], bool]:
             return lambda text: text.endswith(argument)
         case "contains":
             return lambda text: argument in text
-    search = patterns.compiled(argument).search
+    search = patterns.finder(argument)
     return lambda text: search(text) is not None
 
 

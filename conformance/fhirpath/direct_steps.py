@@ -232,6 +232,14 @@ def concatenated(left: Values, right: Values) -> Values:
     return Values(run, ("System.String",))
 
 
+def summed(left: Values, right: Values) -> Values:
+    """Add two numbers of items."""
+    one, other = left.run, right.run
+    return Values(
+        lambda value, scope: [one(value, scope)[0] + other(value, scope)[0]], ("System.Integer",)
+    )
+
+
 def as_list(test: Test) -> Run:
     """Return a test as a list of one boolean, or none."""
 

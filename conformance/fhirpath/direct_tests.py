@@ -1,6 +1,7 @@
 """The tests of the short way: true, false, or None where the collection would be empty."""
 
 from collections.abc import Callable
+from operator import ge, gt, le, lt
 from typing import Any
 
 from conformance.fhirpath import arithmetic, model
@@ -146,6 +147,9 @@ def constant_test(left: Values, constant: Any, *, is_negated: bool) -> Test:
     return verdict
 
 
+_ORDERS: dict[str, Callable[[int, int], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
+
+
 def ordered_test(left: Values, right: Values, operator: str) -> Test:
     """Apply `<` and its kin, by the general rules over typed values."""
     one, other = left.run, right.run
@@ -155,6 +159,8 @@ def ordered_test(left: Values, right: Values, operator: str) -> Test:
         first, second = one(value, scope), other(value, scope)
         if not first or not second:
             return None
+        if len(first) == len(second) == 1 and type(first[0]) is type(second[0]) is int:
+            return _ORDERS[operator](first[0], second[0])
         found = arithmetic.compare(
             [item_of(one_item, kinds[0]) for one_item in first],
             [item_of(one_item, kinds[1]) for one_item in second],

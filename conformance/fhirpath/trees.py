@@ -3,7 +3,7 @@
 from typing import Any
 
 from conformance.fhirpath import model
-from conformance.fhirpath.syntax import Expression, Member, Path, Special, TypeTest
+from conformance.fhirpath.syntax import Binary, Call, Expression, Member, Path, Special, TypeTest
 
 
 def starts_elsewhere(tree: Expression, type_name: str) -> bool:
@@ -26,3 +26,13 @@ def asks_position(tree: Any) -> bool:
         return any(asks_position(part) for part in tree)
     names = getattr(type(tree), "__dataclass_fields__", ())
     return any(asks_position(getattr(tree, name)) for name in names)
+
+
+def is_count(tree: Expression) -> bool:
+    """Say whether an expression is a number of items, or a sum of such."""
+    match tree:
+        case Path(_, (*_, Call("count", ()))):
+            return True
+        case Binary("+", left, right):
+            return is_count(left) and is_count(right)
+    return False
