@@ -20,6 +20,7 @@ from ops.certificates import demo_tls
 from ops.channel_reload import reload_soon
 from ops.cli import CHECK_FAILED
 from ops.command_database import reached_database
+from ops.data_folder import require_data_folder
 from ops.demo import DemoFailed, send_one
 from ops.garbage import collect_less_often
 from ops.logs import configure_logs
@@ -44,7 +45,7 @@ def up(
     began = time.perf_counter()
     # One person's machine: nobody else can reach it, and there is no identity provider on it.
     settings = read_settings(auth="off", test_regions=TEST_REGION)
-    settings.home.mkdir(parents=True, exist_ok=True)
+    require_data_folder(settings.home)
     try:
         with (settings.home / "hub.log").open("ab", buffering=0) as log:
             configure_logs(log)

@@ -1,7 +1,7 @@
 """What the hub needs from its machine, each with the fix where it is missing."""
 
+import errno
 import importlib.metadata
-import os
 import pathlib
 import shutil
 import socket
@@ -12,11 +12,14 @@ from urllib.parse import urlsplit
 
 import psycopg
 
+from conformance.problem import Problem
+from ops.data_folder import require_data_folder
+from ops.database import CANNOT_USE, shortcomings
 from ops.embedded_postgres import PostgresUnavailable, running
+from ops.ports_file import read_ports
 from ops.settings import Settings
 
 FREE_DISK_BYTES = 1 << 30
-OLDEST_POSTGRES = 150_000
 NEEDED_ON = {"fsync": "on", "full_page_writes": "on"}
 CONNECT_SECONDS = 5
 
@@ -67,39 +70,61 @@ def look_at_packages(_: Settings) -> Finding:
 
 def look_at_disk(settings: Settings) -> Finding:
     """Require a data folder that can be written, with a gigabyte of free disk."""
-    folder = settings.home.resolve()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    writable = os.access(folder, os.W_OK)
+    try:
+        require_data_folder(settings.home)
+    except Problem as problem:
+        issue = problem.issues[0]
+        return Finding(name="Data folder", ok=False, seen=issue.text_en, fix=issue.fix_en)
+    free = shutil.disk_usage(settings.home).free
     return Finding(
         name="Data folder",
-        ok=writable and free >= FREE_DISK_BYTES,
-        seen=f"{free >> 20} MiB free at {settings.home}" + ("" if writable else ", not writable"),
-        fix="free some disk, or set QIAO_HOME to a folder with 1 GiB that you may write",
+        ok=free >= FREE_DISK_BYTES,
+        seen=f"{free >> 20} MiB free at {settings.home}",
+        fix="free some disk, or set QIAO_HOME to a folder with 1 GiB free",
     )
 
 
 def look_at_http_port(settings: Settings) -> Finding:
     """Require that nobody else listens on the HTTP port."""
-    return _look_at_port("HTTP port", settings.host, settings.http_port, "QIAO_HTTP_PORT")
+    return _look_at_port(settings, "http", settings.http_port)
 
 
 def look_at_mllp_port(settings: Settings) -> Finding:
-    """Require that nobody else listens on the MLLP port."""
-    return _look_at_port("MLLP port", settings.host, settings.mllp_port, "QIAO_MLLP_PORT")
+    """Require that nobody else listens on the MLLP port, nor is to."""
+    if settings.mllp_port and settings.mllp_port == settings.http_port:
+        seen = f"HTTP is to listen on {settings.mllp_port} too"
+        fix = "set QIAO_MLLP_PORT or QIAO_HTTP_PORT to another port"
+        return Finding(name="MLLP port", ok=False, seen=seen, fix=fix)
+    return _look_at_port(settings, "mllp", settings.mllp_port)
 
 
-def _look_at_port(name: str, host: str, port: int, setting: str) -> Finding:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as refusal:
-            seen = f"{host}:{port} {refusal.strerror}"
-            fix = f"stop what listens there, or set {setting} to another port"
-            return Finding(name=name, ok=False, seen=seen, fix=fix)
+def _look_at_port(settings: Settings, kind: str, port: int) -> Finding:
+    name, setting, host = f"{kind.upper()} port", f"QIAO_{kind.upper()}_PORT", settings.host
+    try:
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(address[0]) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address[4])
+    except OSError as refusal:
+        if read_ports(settings.home).get(kind) == f"{host}:{port}" and _is_answered(host, port):
+            return Finding(
+                name=name, ok=True, seen=f"{host}:{port} is a running hub's of this folder"
+            )
+        fix = {
+            errno.EADDRINUSE: f"stop what listens there, or set {setting} to another port",
+            errno.EACCES: f"set {setting} to a port over 1023, which needs no privilege",
+        }.get(refusal.errno or 0, "set QIAO_HOST to an address of this machine")
+        seen = f"{host}:{port} {refusal.strerror}"
+        return Finding(name=name, ok=False, seen=seen, fix=fix)
     return Finding(name=name, ok=True, seen=f"{host}:{port} is free")
+
+
+def _is_answered(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def look_at_database(settings: Settings) -> Finding:
@@ -109,30 +134,36 @@ def look_at_database(settings: Settings) -> Finding:
             return _look_at_server(settings.database_url)
         with running(settings.home) as server:
             return _look_at_server(server.url)
-    except (PostgresUnavailable, psycopg.OperationalError) as failure:
-        return Finding(
-            name="PostgreSQL",
-            ok=False,
-            seen=str(failure).strip(),
-            fix="check QIAO_DATABASE_URL, or unset it to use the embedded server",
+    except (PostgresUnavailable, Problem, OSError) as failure:
+        fix = "mend that, or set QIAO_DATABASE_URL to a server of version 15 or later"
+        seen = f"the embedded server cannot be had: {_line_of(failure)}"
+        return Finding(name="PostgreSQL", ok=False, seen=seen, fix=fix)
+    except CANNOT_USE as failure:
+        fix = (
+            "start that server, or correct the host, port, user, password and database in "
+            "QIAO_DATABASE_URL, or unset it to use the embedded server"
         )
+        return Finding(name="PostgreSQL", ok=False, seen=_line_of(failure), fix=fix)
+
+
+def _line_of(failure: Exception) -> str:
+    if isinstance(failure, Problem):
+        return failure.issues[0].text_en
+    return str(failure).strip().splitlines()[0]
 
 
 def _look_at_server(url: str) -> Finding:
+    lacks = shortcomings(url)
     with psycopg.connect(url, connect_timeout=CONNECT_SECONDS) as connection:
         version = connection.info.server_version
-        unsafe = []
         for name, wanted in NEEDED_ON.items():
-            row = connection.execute("select current_setting(%s)", [name]).fetchone()
-            if row and row[0] != wanted:
-                unsafe.append(f"{name} = {row[0]}")
-    seen = ", ".join([f"{version // 10000}.{version % 10000}", *unsafe])
-    return Finding(
-        name="PostgreSQL",
-        ok=version >= OLDEST_POSTGRES and not unsafe,
-        seen=seen,
-        fix="use PostgreSQL 15 or later with fsync and full_page_writes on",
-    )
+            row = connection.execute("select current_setting(%s) = %s", [name, wanted]).fetchone()
+            if row != (True,):
+                fix = f"set {name} = {wanted} in postgresql.conf and reload"
+                lacks.append((f"{name} is not {wanted}, so commits can be lost", fix))
+    seen = ", ".join([f"{version // 10000}.{version % 10000}", *(what for what, _ in lacks)])
+    fix = "; ".join(fix for _, fix in lacks)
+    return Finding(name="PostgreSQL", ok=not lacks, seen=seen, fix=fix)
 
 
 def look_at_rabbitmq(settings: Settings) -> Finding:

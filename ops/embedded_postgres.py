@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
+from ops.data_folder import require_data_folder
+
 SYSTEM_HOME = pathlib.Path("/var/lib/qiao")
 UNPRIVILEGED_USER = "nobody"
 DATABASE = "qiao"
@@ -105,9 +107,9 @@ def running(home: pathlib.Path, *, durable: bool = True) -> Iterator[EmbeddedPos
 
     The process that holds the lock owns the server: it stops it at the end, also when an earlier
     owner was killed and left it running. `durable=False` gives up safety against power loss
-    and is for tests alone.
+    and is for tests alone. PostgresUnavailable, or InvalidContent where `home` cannot be written.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    require_data_folder(home)
     with (home / "postgres.lock").open("w") as lock:
         owned = _try_lock(lock)
         place = _prepare_place(home.resolve())

@@ -3,8 +3,10 @@
 import ipaddress
 import pathlib
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+import psycopg.conninfo
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -20,8 +22,12 @@ class Settings(BaseSettings):
         default=pathlib.Path(".qiao"), description="Data folder: embedded PostgreSQL, logs, ports."
     )
     host: str = Field(default="127.0.0.1", description="Address that HTTP and MLLP listen on.")
-    http_port: int = Field(default=8080, description="Port of HTTP; 0 takes a free one.")
-    mllp_port: int = Field(default=2575, description="Port of MLLP; 0 takes a free one.")
+    http_port: int = Field(
+        default=8080, ge=0, le=65_535, description="Port of HTTP; 0 takes a free one."
+    )
+    mllp_port: int = Field(
+        default=2575, ge=0, le=65_535, description="Port of MLLP; 0 takes a free one."
+    )
     channels: pathlib.Path | None = Field(
         default=None,
         description="Folder of channel files (`*.yaml`), one MLLP port each; absent, there is one "
@@ -212,6 +218,32 @@ class Settings(BaseSettings):
         default=None,
         description="PEM authorities that the province's HTTPS must come from; else the system's.",
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def require_database_address(cls, given: str | None) -> str | None:
+        """Refuse what libpq cannot read as the address of a server."""
+        try:
+            psycopg.conninfo.conninfo_to_dict(given or "")
+        except psycopg.ProgrammingError:
+            message = "no address of PostgreSQL; write postgresql://USER:PASSWORD@HOST:5432/NAME"
+            raise ValueError(message) from None
+        return given
+
+    @field_validator("amqp_url")
+    @classmethod
+    def require_broker_address(cls, given: str | None) -> str | None:
+        """Refuse what is no AMQP address."""
+        message = "no address of a broker; write amqp://USER:PASSWORD@HOST:5672/VHOST"
+        if given is not None:
+            try:
+                parts = urlsplit(given)
+                is_address = parts.scheme in ("amqp", "amqps") and parts.port != 0
+            except ValueError:  # a port that is no number
+                raise ValueError(message) from None
+            if not is_address:
+                raise ValueError(message)
+        return given
 
     @model_validator(mode="after")
     def refuse_open_doors(self) -> "Settings":
