@@ -246,15 +246,34 @@ def _composite(parameter: SearchParameter) -> Callable[[Context, IndexValues], N
     def run(context: Context, out: IndexValues) -> None:
         for steps, nodes in plans:
             for instance in _instances(context.resource, steps):
-                values = []
-                for node, code, from_root in zip(nodes, codes, whole, strict=True):
-                    found: IndexValues = {}
-                    _visit_one(node, context.resource if from_root else instance, found, context)
-                    values.append([v for v in found.get(code, []) if not _is_text_only(v)])
-                if all(values):
-                    out.setdefault(parameter.code, []).append(tuple(values))
+                values = _component_values(nodes, codes, whole, instance, context)
+                if values is not None:
+                    out.setdefault(parameter.code, []).append(values)
 
     return run
+
+
+def _component_values(
+    nodes: list[_Node],
+    codes: tuple[str, ...],
+    whole: tuple[bool, ...],
+    instance: Any,
+    context: Context,
+) -> tuple[list[Any], ...] | None:
+    """Return the values of each component of an instance; None where one has none."""
+    for node, from_root in zip(nodes, whole, strict=True):
+        if not (from_root or node.leaves or node.filters) and (
+            not isinstance(instance, dict) or node.children.keys().isdisjoint(instance)
+        ):
+            return None
+    values = []
+    for node, code, from_root in zip(nodes, codes, whole, strict=True):
+        found: IndexValues = {}
+        _visit_one(node, context.resource if from_root else instance, found, context)
+        values.append([v for v in found.get(code, []) if not _is_text_only(v)])
+        if not values[-1]:
+            return None
+    return tuple(values)
 
 
 def _is_text_only(value: Any) -> bool:

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
+_LONGEST_NAME = 64  # characters; pypinyin takes minutes for some ten thousand
 _SPACES = re.compile(r"\s+")
 _HAN = re.compile(r"[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
@@ -36,15 +37,18 @@ def has_han(text: str) -> bool:
     return not text.isascii() and _HAN.search(text) is not None
 
 
-@lru_cache(maxsize=65536)
 def sounds_of(name: str) -> tuple[str, ...]:
     """Return how a Chinese name is typed: full pinyin and initials, `("zhangwei", "zw")`.
 
     A name whose surname has a reading of its own gives that reading. Text without Chinese
-    characters has no sounds.
+    characters has no sounds; of a text longer than any name the beginning is read.
     """
-    if not has_han(name):
-        return ()
+    beginning = name[:_LONGEST_NAME]
+    return _sounds(beginning) if has_han(beginning) else ()
+
+
+@lru_cache(maxsize=65536)
+def _sounds(name: str) -> tuple[str, ...]:
     folded = "".join(unicodedata.normalize("NFKC", name).split())
     syllables = _syllables(folded)
     return tuple(dict.fromkeys(("".join(syllables), "".join(s[:1] for s in syllables))))

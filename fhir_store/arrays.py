@@ -46,6 +46,8 @@ def register(connection: psycopg.AsyncConnection[object]) -> None:
 
 _header = struct.Struct(">iiIii")  # dimensions, has nulls, element type, length, lower bound
 _length = struct.Struct(">i").pack
+_COMMON = 1024
+_LENGTHS = tuple(map(_length, range(_COMMON)))
 
 
 def _pack_fixed(values: Sequence[float], typecode: str, element_oid: int) -> bytes:
@@ -113,5 +115,7 @@ def _pack_strings(values: Sequence[str | bytes | None], element_oid: int) -> byt
             pieces.append(_length(-1))
         else:
             encoded = value if isinstance(value, bytes) else value.encode()
-            pieces += (_length(len(encoded)), encoded)
+            size = len(encoded)
+            pieces.append(_LENGTHS[size] if size < _COMMON else _length(size))
+            pieces.append(encoded)
     return b"".join(pieces)

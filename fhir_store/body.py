@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -71,6 +72,7 @@ def to_resource(body: str | bytes) -> dict[str, Any]:
     return _decode(body)
 
 
+@lru_cache(maxsize=256)  # all that is written together has one moment
 def to_instant(moment: datetime) -> str:
     """Return a FHIR instant in UTC with milliseconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + (

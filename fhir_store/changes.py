@@ -6,7 +6,7 @@ version between them in the history.
 """
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -113,15 +113,17 @@ class Changes:
     between: list[State] = field(default_factory=list)
     audit: list[AuditRow] = field(default_factory=list)
     origin: Origin | WriteContext = field(init=False)
-    _context: WriteContext = field(init=False)
+    _context: WriteContext | None = field(init=False, default=None)
     _at: datetime = field(init=False)
     _replaced: list[tuple[Key, State | None]] = field(init=False)
     _marks: tuple[int, int] = field(init=False)
 
     def begin(self, context: WriteContext) -> None:
         """Take the following operations for this writer; `undo` comes back to here."""
-        self._context = self.origin = context
-        self._at = body.to_milliseconds(context.at)
+        if self._context is not context:  # an import has one for all its lines
+            self._context = context
+            self._at = body.to_milliseconds(context.at)
+        self.origin = context
         self._replaced = []
         self._marks = (len(self.between), len(self.audit))
 
@@ -249,6 +251,7 @@ class Changes:
         self._note(_ACTIONS[state.op], state)
 
     def _note(self, action: str, state: State, detail: str | None = None) -> None:
+        assert self._context is not None
         row = AuditRow(
             context=self._context,
             origin=self.origin,
@@ -275,7 +278,7 @@ def _difference(rid: int, old: IndexRows, new: IndexRows) -> Reindexed:
     return Reindexed(
         rid=rid,
         lost=_without(old, new),
-        gained=replace(_without(new, old), systems=new.systems),
+        gained=_without(new, old)._replace(systems=new.systems),
     )
 
 

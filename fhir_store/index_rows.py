@@ -6,9 +6,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache, lru_cache, partial
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from conformance import ucum
 from conformance.date_ranges import DEFAULT_ZONE
@@ -16,6 +17,7 @@ from conformance.index_values import extract_stored
 from conformance.search_parameters import SearchParameter, parameters_of
 from conformance.text_folding import fold
 from fhir_store.keys import (
+    LONGEST_REMEMBERED,
     TEXT_SID,
     cached_key_of,
     grams_of,
@@ -30,8 +32,7 @@ STRING_LENGTH = 500  # folded characters kept for string search; a B-tree row ho
 OPEN = float("inf")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexRows:
+class IndexRows(NamedTuple):
     """The index rows of one version; every list is sorted and free of repetitions.
 
     tokens (h, sid); references (tgt, pid); dates (h, lo, hi) in µs UTC; numbers (h, lo, hi);
@@ -64,6 +65,9 @@ class _Sink:
 
 
 Emit = Callable[[list[Any], _Sink], None]
+StringRow = tuple[int, str, int, str]
+UnitKeys = tuple[tuple[int, ...], tuple[int, Decimal] | None]
+DictionaryRow = tuple[tuple[int, int], tuple[int, int, str]]
 
 
 def rows_of(
@@ -147,26 +151,53 @@ def unit_keys(
 ) -> list[tuple[int, float, float]]:
     """Return the (h, lo, hi) rows of a quantity: without unit, by unit, and made comparable."""
     low, high, system, code, unit = value
-    ends = (open_low(low), open_high(high))
-    rows = [(cached_key_of(number, kind, *prefix), *ends)]
-    rows.extend(
-        (cached_key_of(number, f"{kind}u", *prefix, word), *ends) for word in {code, unit} if word
-    )
-    canonical = ucum.canonical(code) if system == ucum.SYSTEM and code else None
-    if canonical is not None:
-        dimension, factor = canonical
-        scaled = (None if end is None else end * factor for end in (low, high))
-        bottom, top = scaled
-        key = cached_key_of(number, f"{kind}c", *prefix, dimension)
-        rows.append((key, open_low(bottom), open_high(top)))
-    elif system and code:
-        rows.append((cached_key_of(number, f"{kind}s", *prefix, system, code), *ends))
+    bottom, top = open_low(low), open_high(high)
+    is_short = sum(map(len, (system, code, unit, *prefix))) <= LONGEST_REMEMBERED
+    keys_of = _remembered_unit_keys if is_short else _unit_keys
+    keys, scaled = keys_of(number, kind, system, code, unit, prefix)
+    rows = [(key, bottom, top) for key in keys]
+    if scaled is not None:
+        key, factor = scaled
+        low, high = (None if end is None else end * factor for end in (low, high))
+        rows.append((key, open_low(low), open_high(high)))
     return rows
 
 
-@lru_cache(maxsize=65536)
-def string_row(number: int, text: str, prefix: tuple[str, ...] = ()) -> tuple[int, str, int, str]:
+@lru_cache(maxsize=16384)
+def _remembered_unit_keys(
+    number: int, kind: str, system: str, code: str, unit: str, prefix: tuple[str, ...]
+) -> UnitKeys:
+    return _unit_keys(number, kind, system, code, unit, prefix)
+
+
+def _unit_keys(
+    number: int, kind: str, system: str, code: str, unit: str, prefix: tuple[str, ...]
+) -> UnitKeys:
+    """Return the keys of a quantity as it stands, and the key and factor of its canonical unit."""
+    keys = [cached_key_of(number, kind, *prefix)]
+    keys += [cached_key_of(number, f"{kind}u", *prefix, word) for word in {code, unit} if word]
+    canonical = ucum.canonical(code) if system == ucum.SYSTEM and code else None
+    if canonical is not None:
+        dimension, factor = canonical
+        return tuple(keys), (cached_key_of(number, f"{kind}c", *prefix, dimension), factor)
+    if system and code:
+        keys.append(cached_key_of(number, f"{kind}s", *prefix, system, code))
+    return tuple(keys), None
+
+
+def string_row(number: int, text: str, prefix: tuple[str, ...] = ()) -> StringRow:
     """Return the (h, v, x, g) row of a string."""
+    if len(text) + sum(map(len, prefix)) > LONGEST_REMEMBERED:
+        return _string_row(number, text, prefix)
+    return _remembered_string_row(number, text, prefix)
+
+
+@lru_cache(maxsize=65536)
+def _remembered_string_row(number: int, text: str, prefix: tuple[str, ...]) -> StringRow:
+    return _string_row(number, text, prefix)
+
+
+def _string_row(number: int, text: str, prefix: tuple[str, ...]) -> StringRow:
     folded = fold(text)[:STRING_LENGTH]
     grams = ",".join(map(str, grams_of(number, folded)))
     return cached_key_of(number, "v", *prefix), folded, text_check(text), f"{{{grams}}}"
@@ -179,21 +210,44 @@ def _tokens(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
     number = parameter.number
     for system, code, text, _ in found:
         if code is not None:
-            word = code_word(code)
-            sid = system_number(system)
-            sink.tokens.add((cached_key_of(number, "c", word), sid))
-            if (number, sid, word) not in sink.codes:
-                sink.codes[(number, sid, word)] = text
+            is_short = len(code) <= LONGEST_REMEMBERED >= len(system)
+            row, place = (_remembered_code_row if is_short else _code_row)(number, system, code)
+            sink.tokens.add(row)
+            if place not in sink.codes:
+                sink.codes[place] = text
             if system:
                 sink.systems.add(system)
         if text:
             _text(number, text, sink)
 
 
+@lru_cache(maxsize=65536)  # codes and their texts come again and again
+def _remembered_code_row(number: int, system: str, code: str) -> DictionaryRow:
+    return _code_row(number, system, code)
+
+
+def _code_row(number: int, system: str, code: str) -> DictionaryRow:
+    """Return the (h, sid) of a code and its place in code_dict."""
+    word, sid = code_word(code), system_number(system)
+    return (cached_key_of(number, "c", word), sid), (number, sid, word)
+
+
 def _text(number: int, text: str, sink: _Sink) -> None:
+    is_short = len(text) <= LONGEST_REMEMBERED
+    row, place = (_remembered_text_row if is_short else _text_row)(number, text)
+    sink.tokens.add(row)
+    sink.codes[place] = ""
+
+
+@lru_cache(maxsize=65536)
+def _remembered_text_row(number: int, text: str) -> DictionaryRow:
+    return _text_row(number, text)
+
+
+def _text_row(number: int, text: str) -> DictionaryRow:
+    """Return the (h, sid) of a text and its place in code_dict."""
     folded = fold(text)[:STRING_LENGTH]
-    sink.tokens.add((cached_key_of(number, "t", folded), 0))
-    sink.codes[(number, TEXT_SID, folded)] = ""
+    return (cached_key_of(number, "t", folded), 0), (number, TEXT_SID, folded)
 
 
 def _identifiers(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:

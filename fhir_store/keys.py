@@ -23,14 +23,30 @@ def key_of(number: int, kind: str, *parts: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-@lru_cache(maxsize=65536)
+# Whoever sends values must not be able to fill the memory with what is remembered of them.
+LONGEST_REMEMBERED = 200  # characters
+
+
 def cached_key_of(number: int, kind: str, *parts: str) -> int:
     """Return `key_of`, remembered: for codes, units and whole parameters, not for identifiers."""
+    is_long = sum(map(len, parts)) > LONGEST_REMEMBERED
+    return key_of(number, kind, *parts) if is_long else _remembered_key(number, kind, *parts)
+
+
+@lru_cache(maxsize=65536)
+def _remembered_key(number: int, kind: str, *parts: str) -> int:
     return key_of(number, kind, *parts)
 
 
 def resource_key(type_: str, id_: str) -> int:
     """Return what references to `Type/id` point at (`resource.rkey`, `ix_ref.tgt`)."""
+    if len(id_) > LONGEST_REMEMBERED:
+        return key_of(0, "r", type_, id_)
+    return _remembered_resource_key(type_, id_)
+
+
+@lru_cache(maxsize=65536)  # a record's resources all refer to the same patient and visits
+def _remembered_resource_key(type_: str, id_: str) -> int:
     return key_of(0, "r", type_, id_)
 
 
@@ -39,7 +55,6 @@ def url_key(url: str) -> int:
     return key_of(0, "u", url)
 
 
-@lru_cache(maxsize=16384)
 def system_number(uri: str) -> int:
     """Return `sid` for a code or identifier system: 0 for none, else 31 bits of its hash.
 
@@ -47,6 +62,15 @@ def system_number(uri: str) -> int:
     """
     if not uri:
         return 0
+    return _remembered_system(uri) if len(uri) <= LONGEST_REMEMBERED else _system_of(uri)
+
+
+@lru_cache(maxsize=16384)
+def _remembered_system(uri: str) -> int:
+    return _system_of(uri)
+
+
+def _system_of(uri: str) -> int:
     digest = blake2b(uri.encode("utf-8", "surrogatepass"), digest_size=4).digest()
     return (int.from_bytes(digest, "big") & 0x7FFFFFFF) or 1
 

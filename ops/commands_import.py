@@ -16,7 +16,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ops.cli import PARTIAL, USAGE
 from ops.command_database import reached_database
-from ops.importing import Outcome, Stretch, import_stretch, open_stretches, stretches_of, total_of
+from ops.importing import (
+    Outcome,
+    Stretch,
+    import_stretches,
+    open_stretches,
+    shifts,
+    stretches_of,
+    total_of,
+)
 from ops.residents_command import import_residents
 from ops.settings import read_settings
 
@@ -113,12 +121,12 @@ def _import(url: str, due: Sequence[Stretch], workers: int, listing: TextIO) -> 
         ) as pool,
     ):
         task = progress.add_task("import", total=size)
-        running = [pool.submit(import_stretch, url, stretch) for stretch in due]
+        running = [pool.submit(import_stretches, url, shift) for shift in shifts(due, workers)]
         for done in concurrent.futures.as_completed(running):
-            outcome = done.result()
-            outcomes.append(outcome)
-            for one in outcome.refused:
-                listing.write(json.dumps(one.to_json(), ensure_ascii=False) + "\n")
+            for outcome in done.result():
+                outcomes.append(outcome)
+                for one in outcome.refused:
+                    listing.write(json.dumps(one.to_json(), ensure_ascii=False) + "\n")
+                progress.advance(task, outcome.stretch.end - outcome.stretch.start)
             listing.flush()
-            progress.advance(task, outcome.stretch.end - outcome.stretch.start)
     return outcomes

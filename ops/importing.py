@@ -34,6 +34,8 @@ STRETCH_BYTES = 1_000_000  # about a thousand resources: one commit, and what a 
 _EDGE = 65_536
 _STATEMENT_SECONDS = 120.0
 _ATTEMPTS = 3
+_AT_ONCE = 2  # stretches of one process: while the server writes one, the next is read
+_IN_A_SHIFT = 4  # stretches of one call: a connection and its prepared statements for all of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,16 +99,25 @@ def stretches_of(path: pathlib.Path) -> Iterator[Stretch]:
             start = end
 
 
+def shifts(stretches: Sequence[Stretch], workers: int) -> list[Sequence[Stretch]]:
+    """Return the stretches in groups of a few, for one call of a worker process each."""
+    size = max(1, min(_IN_A_SHIFT, -(-len(stretches) // workers)))
+    return [stretches[first : first + size] for first in range(0, len(stretches), size)]
+
+
 def open_stretches(database_url: str, stretches: Iterable[Stretch]) -> list[Stretch]:
     """Return those that are not in yet."""
     return asyncio.run(_open_stretches(database_url, list(stretches)))
 
 
-def import_stretch(database_url: str, stretch: Stretch) -> Outcome:
-    """Write one stretch in one commit; run by a worker process."""
+def import_stretches(database_url: str, stretches: Sequence[Stretch]) -> list[Outcome]:
+    """Write each stretch in a commit of its own; run by a worker process.
+
+    While the server writes one, the next is read and indexed.
+    """
     gc.disable()  # a stretch makes a million objects and no cycles; looking for some costs a fifth
     try:
-        return asyncio.run(_import_stretch(database_url, stretch))
+        return asyncio.run(_import_stretches(database_url, stretches))
     finally:
         gc.enable()
 
@@ -123,16 +134,29 @@ async def _open_stretches(database_url: str, stretches: Sequence[Stretch]) -> li
     return [stretch for stretch in stretches if stretch.start not in done[stretch.source]]
 
 
-async def _import_stretch(database_url: str, stretch: Stretch) -> Outcome:
+async def _import_stretches(database_url: str, stretches: Sequence[Stretch]) -> list[Outcome]:
+    gate = asyncio.Semaphore(_AT_ONCE)
+    pool = make_pool(
+        database_url, size=_AT_ONCE, statement_seconds=_STATEMENT_SECONDS, name="qiao import"
+    )
+
+    async def imported(store: Store, stretch: Stretch) -> Outcome:
+        async with gate:
+            return await _import_stretch(store, stretch)
+
+    async with pool:
+        store = lawful_store(pool)
+        return list(await asyncio.gather(*(imported(store, one) for one in stretches)))
+
+
+async def _import_stretch(store: Store, stretch: Stretch) -> Outcome:
     with pathlib.Path(stretch.path).open("rb") as file:
         file.seek(stretch.start)
         data = file.read(stretch.end - stretch.start)
     context = import_context(stretch.source)
     read = _read_bundle if stretch.is_bundle else _read_lines
     requests, refused, lines = read(stretch, data, context)
-    pool = make_pool(database_url, size=1, statement_seconds=_STATEMENT_SECONDS, name="qiao import")
-    async with pool:
-        results = await _write(lawful_store(pool), stretch, requests, len(refused), lines)
+    results = await _write(store, stretch, requests, len(refused), lines)
     for (line, _), result in zip(requests, results, strict=True):
         if isinstance(result, Problem):
             refused.append(RefusedLine(line, tuple(result.issues)))

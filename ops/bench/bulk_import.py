@@ -13,7 +13,7 @@ from typing import Any
 from fhir_store.store import Pool, make_pool
 from ops.bench.store_write import bench_resources, statements_for
 from ops.bench_database import fresh_database
-from ops.importing import import_stretch, stretches_of
+from ops.importing import import_stretches, shifts, stretches_of
 
 PATIENTS = 2_000
 _TABLES = {
@@ -80,12 +80,12 @@ def _import_rate(url: str, workers: int) -> float:
         few = _file(pathlib.Path(folder), 23, 5)
         many = _file(pathlib.Path(folder), 22, PATIENTS)
         for path in [few] * workers:
-            list(pool.map(import_stretch, [url] * workers, list(stretches_of(path)) * workers))
-        stretches = list(stretches_of(many))
+            list(pool.map(import_stretches, [url] * workers, [list(stretches_of(path))] * workers))
+        groups = shifts(list(stretches_of(many)), workers)
         begin = time.perf_counter()
-        outcomes = list(pool.map(import_stretch, [url] * len(stretches), stretches))
+        found = list(pool.map(import_stretches, [url] * len(groups), groups))
         seconds = time.perf_counter() - begin
-    if sum(outcome.counts.written for outcome in outcomes) != PATIENTS * 10:
+    if sum(one.counts.written for outcomes in found for one in outcomes) != PATIENTS * 10:
         raise RuntimeError("not everything was imported")
     return PATIENTS * 10 / seconds
 

@@ -22,11 +22,11 @@ from fhir_store.import_reading import (
     import_context,
     read_lines,
 )
-from fhir_store.operations import WriteContext
+from fhir_store.operations import WriteContext, WriteRequest
 from routes.answer import Answer
 from routes.authorize import not_allowed
 from routes.bodies import require_claimed_profiles, resource_of
-from routes.guard import may_write_freely
+from routes.guard import may_write_freely, type_of
 from routes.hub import Hub
 from routes.negotiation import media_type_of
 from routes.operations.parameters import parameters_answer
@@ -130,16 +130,24 @@ async def _allowed(
     """Split the requests by whether the caller may write all that they write, unnarrowed."""
     allowed: Requests = []
     forbidden: list[RefusedLine] = []
+    judged: dict[frozenset[tuple[type, str]], bool] = {}  # lines of one type have one verdict
     for number, one in requests:
-        try:
-            is_free = await may_write_freely(hub, request, one.operations)
-        except NotAllowed:
-            is_free = False
+        kinds = frozenset((type(operation), type_of(operation)) for operation in one.operations)
+        is_free = judged.get(kinds)
+        if is_free is None:
+            is_free = judged[kinds] = await _is_free(hub, request, one)
         if is_free:
             allowed.append((number, one))
         else:
             forbidden.append(RefusedLine(number, not_allowed().issues))
     return allowed, forbidden
+
+
+async def _is_free(hub: Hub, request: Request, one: WriteRequest) -> bool:
+    try:
+        return await may_write_freely(hub, request, one.operations)
+    except NotAllowed:
+        return False
 
 
 async def _write(hub: Hub, requests: Requests) -> tuple[int, list[RefusedLine]]:
