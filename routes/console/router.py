@@ -22,6 +22,7 @@ from routes.bearer import Caller
 from routes.console import browsing, playground, work
 from routes.console.assets import page
 from routes.console.desk import Desk
+from routes.console.held_codes import Resolution
 from routes.negotiation import unsupported_media_type
 from routes.receive_body import receive_body
 from routes.statuses import headers_of, status_of
@@ -83,7 +84,7 @@ def _moving(desk: Desk) -> list[Route]:
         return await work.skip(desk, _number(request), asked, actor_of(caller))
 
     async def resolve(request: Request, caller: Caller) -> Any:
-        asked = await _body(desk, request, work.Resolution)
+        asked = await _body(desk, request, Resolution)
         return await work.resolve(desk, asked, actor_of(caller))
 
     return [
