@@ -41,7 +41,7 @@ def _leaves(value: Any, path: str, kind: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         url = value.get("url")
         if path.endswith("extension") and isinstance(url, str):
-            path = f"{path}({_EXTENSIONS.sub('', url)})"
+            path = f"{path}({extension_name(url)})"
         for name, item in value.items():
             if name == "url" and path.endswith(")"):
                 continue
@@ -57,10 +57,11 @@ def _leaves(value: Any, path: str, kind: str) -> Iterator[tuple[str, str]]:
         for item in value:
             yield from _leaves(item, path, kind)
     elif value is not None and value != "":
-        yield path, _normal(value)
+        yield path, normal(value)
 
 
-def _normal(value: Any) -> str:
+def normal(value: Any) -> str:
+    """Return a value as facts write it: times in UTC, made-up systems by their last part."""
     if isinstance(value, bool):
         return str(value).lower()
     text = str(value)
@@ -74,3 +75,8 @@ def _normal(value: Any) -> str:
             return text
         return moment.astimezone(datetime.UTC).isoformat()
     return text
+
+
+def extension_name(url: str) -> str:
+    """Return what tells an extension apart in the path of a fact."""
+    return _EXTENSIONS.sub("", url)

@@ -15,8 +15,11 @@ from typing import Any
 import yaml
 
 from mappings.channels.profile import ChannelProfile
+from mappings.engine.context import Context
 from mappings.engine.library import default_folder
 from mappings.facts import Fact, facts_of
+from mappings.facts_source import Origin, Sources, origins_of
+from mappings.hl7.message import parse
 from mappings.translate import Translator
 from mappings.translated import DERIVED_KEY, TranslatedMessage, Unmapped
 
@@ -25,12 +28,26 @@ _DROPPED = frozenset({"Provenance"})  # who converted it and when
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of the ledger: facts `Type path` (and value) that match, on one side or both."""
+    """One line of the ledger: facts `Type path` (and value) that match, on one side or both.
+
+    It excuses a fact whose value stands in one of `fields` of the message (`ACC`, `PID-10`), of
+    ours in the field that the trace names, or is one of `values`: no other value, no other field.
+    """
 
     match: re.Pattern[str]
     verdict: str
     side: str
     why: str
+    fields: frozenset[str] = frozenset()
+    values: re.Pattern[str] | None = None
+
+    def names(self, field_name: str) -> bool:
+        """Whether the line is about a field; `*` is every field that the trace names."""
+        return (
+            "*" in self.fields
+            or field_name in self.fields
+            or field_name.partition("-")[0] in self.fields
+        )
 
 
 def read_ledger(path: pathlib.Path | None = None) -> list[Entry]:
@@ -42,6 +59,8 @@ def read_ledger(path: pathlib.Path | None = None) -> list[Entry]:
             verdict=given["verdict"],
             side=given.get("side", "both"),
             why=given["why"],
+            fields=frozenset(given.get("fields", "").split()),
+            values=re.compile(given["values"]) if "values" in given else None,
         )
         for given in yaml.safe_load(file.read_text(encoding="utf-8"))
     ]
@@ -86,6 +105,24 @@ class Score:
         }
 
 
+class Ledger:
+    """The ledger's lines, with those about a fact looked up once."""
+
+    def __init__(self, lines: list[Entry]) -> None:
+        self._lines = lines
+        self._about: dict[tuple[Fact, str], list[Entry]] = {}
+
+    def about(self, fact: Fact, side: str) -> list[Entry]:
+        """Return the lines that match a fact of one side."""
+        key = (fact, side)
+        if key not in self._about:
+            text = f"{fact[0]} {fact[1]} = {fact[2]}"
+            self._about[key] = [
+                one for one in self._lines if one.side in {side, "both"} and one.match.search(text)
+            ]
+        return self._about[key]
+
+
 def score(
     folder: pathlib.Path,
     translator: Translator,
@@ -93,41 +130,79 @@ def score(
     ledger: list[Entry] | None = None,
 ) -> Score:
     """Compare every message of a folder that has an expected Bundle."""
-    lines = read_ledger() if ledger is None else ledger
+    lines = Ledger(read_ledger() if ledger is None else ledger)
     found = Score()
-    verdicts: dict[tuple[str, str], Entry | None] = {}
     for file in sorted((folder / "expected").rglob("*-expected.json")):
         name = file.name.removesuffix("-expected.json")
         data = (folder / "messages" / f"{name}.hl7").read_bytes()
-        result = translator.translate(data, channel)
-        ours = set() if isinstance(result, Unmapped) else set(facts_of(_plain(result)))
+        ours = Ours.of(translator, data, channel)
         bundle = json.loads(file.read_text(encoding="utf-8"))
         theirs = set(facts_of([entry["resource"] for entry in bundle["entry"]]))
-        ours = {fact for fact in ours if fact[0] not in _DROPPED}
         theirs = {fact for fact in theirs if fact[0] not in _DROPPED}
-        found.ours.update(kind for kind, _, _ in ours)
+        found.ours.update(kind for kind, _, _ in ours.facts)
         found.theirs.update(kind for kind, _, _ in theirs)
-        found.both.update(kind for kind, _, _ in ours & theirs)
-        for side, facts in (("surplus", ours - theirs), ("missing", theirs - ours)):
-            for fact in facts:
-                _judge(fact, side, lines, verdicts, found)
+        found.both.update(kind for kind, _, _ in ours.facts.keys() & theirs)
+        for fact in ours.facts.keys() - theirs:
+            _count(fact, "surplus", ours.excuse_of_ours(fact, lines), found)
+        for fact in theirs - ours.facts.keys():
+            _count(fact, "missing", ours.excuse_of_theirs(fact, lines), found)
     return found
 
 
-def _judge(
-    fact: Fact,
-    side: str,
-    lines: list[Entry],
-    verdicts: dict[tuple[str, str], Entry | None],
-    found: Score,
-) -> None:
-    kind, path, value = fact
-    text = f"{kind} {path} = {value}"
-    if (side, text) not in verdicts:
-        verdicts[side, text] = next(
-            (one for one in lines if one.side in {side, "both"} and one.match.search(text)), None
+@dataclass(slots=True, kw_only=True)
+class Ours:
+    """What we say of one message, each fact with where it came from."""
+
+    sources: Sources
+    facts: dict[Fact, set[Origin]]
+
+    @classmethod
+    def of(cls, translator: Translator, data: bytes, channel: ChannelProfile) -> "Ours":
+        """Translate a message and trace its facts."""
+        message = parse(data, channel.charset)
+        result = translator.translate(message, channel)
+        facility = message.segments[0].field(4).split(message.separators.component, 1)[0]
+        context = Context(
+            sender=channel.sender,
+            separators=message.separators,
+            codec=message.codec,
+            facility=facility,
         )
-    entry = verdicts[side, text]
+        sources = Sources(message=message, context=context, library=translator.library)
+        facts: dict[Fact, set[Origin]] = {}
+        if not isinstance(result, Unmapped):
+            for one, resource in zip(result.resources, _plain(result), strict=True):
+                if one.type in _DROPPED:
+                    continue
+                origins = sources.origins(one, resource)
+                for fact in facts_of([resource]):
+                    facts.setdefault(fact, set()).update(origins_of(fact, origins))
+        return cls(sources=sources, facts=facts)
+
+    def excuse_of_ours(self, fact: Fact, ledger: Ledger) -> Entry | None:
+        """Return the line that excuses a fact which only we say."""
+        _, path, value = fact
+        for line in ledger.about(fact, "surplus"):
+            if line.values is not None and line.values.fullmatch(value):
+                return line
+            for origin in self.facts[fact]:
+                if line.names(origin.field) and self.sources.is_said_by(value, path, origin):
+                    return line
+        return None
+
+    def excuse_of_theirs(self, fact: Fact, ledger: Ledger) -> Entry | None:
+        """Return the line that excuses a fact which only they say."""
+        _, path, value = fact
+        for line in ledger.about(fact, "missing"):
+            if line.values is not None and line.values.fullmatch(value):
+                return line
+            if self.sources.is_in_fields(value, path, line.fields):
+                return line
+        return None
+
+
+def _count(fact: Fact, side: str, entry: Entry | None, found: Score) -> None:
+    kind, path, _ = fact
     if entry is not None:
         found.verdicts[f"{entry.verdict} {side}"] += 1
     if entry is None or entry.verdict == "theirs":
