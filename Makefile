@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Each process of the tests starts a PostgreSQL of its own.
+TEST_PROCESSES ?= 2
 
 # Compiling our modules anew takes seconds of each start, also where the environment forbids Python
 # to keep them beside the sources: they are kept in the virtual environment.
@@ -19,7 +21,7 @@ run: $(VENV)/.runtime ## Start the hub with an embedded PostgreSQL, send one rea
 	@exec $(BIN)/qiao up --demo
 
 test: $(VENV)/.developer ## Run the tests (a real PostgreSQL is started for them).
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.developer ## Run the long tests: fuzzing, search oracle, crash tests at full size.
 	@$(BIN)/python -m pytest -m slow --timeout 3600 $(ARGS)
