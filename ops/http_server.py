@@ -28,6 +28,7 @@ async def serving(app: ASGIApp, *, host: str, port: int, limits: Limits) -> Asyn
         ws="websockets-sansio",
         ws_max_size=_SOCKET_BYTES,
         timeout_graceful_shutdown=5,
+        timeout_keep_alive=limits.idle_seconds,
         backlog=1024,
     )
     listener = config.bind_socket()

@@ -24,6 +24,9 @@ class Limits:
     # Head of a request, from its first byte; a body gets one second more per 64 KiB. Answer: 408.
     receive_seconds: float = 15.0
     body_bytes_per_second: int = 64 * 1024
+    # A connection between two requests. Clients and proxies keep theirs for about a minute; if ours
+    # went first, a request sent at that moment would be lost (RFC 9112 section 9.5).
+    idle_seconds: int = 75
     # Entries of a page when nobody asks, and at most.
     page_default: int = 50
     page_maximum: int = 1_000

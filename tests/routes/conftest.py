@@ -59,6 +59,7 @@ def serve(database_url: str, notes: list[Access]) -> Serve:
                 create_app(hub, operations=operations),
                 port=0,
                 http=deadline_protocol(limits),
+                timeout_keep_alive=limits.idle_seconds,
                 log_config=None,
                 lifespan="off",
             )
