@@ -50,6 +50,9 @@ class Topic:
         return self.focus_type or self.type
 
 
+_MOVING = ("status", "legalState", "signer", "extension")
+
+
 def _status_of(resource: Resource | None) -> str:
     return "" if resource is None else str(resource.get("status", ""))
 
@@ -77,9 +80,7 @@ def _service_became(status: str) -> Test:
 def _contract_moved(before: Resource | None, after: Resource) -> bool:
     if _status_of(after) == "policy":
         return False
-    return before is None or any(
-        before.get(name) != after.get(name) for name in ("status", "legalState", "signer")
-    )
+    return before is None or any(before.get(name) != after.get(name) for name in _MOVING)
 
 
 def _renewal_asked(before: Resource | None, after: Resource) -> bool:

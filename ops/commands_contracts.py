@@ -17,8 +17,9 @@ from ops.cli import PARTIAL, REFUSED
 from ops.command_database import reached_database
 from ops.flow_contracts import ContractCalendar, DayFigures
 from ops.laws import lawful_store
-from ops.settings import read_settings
+from ops.settings import Settings, read_settings
 from routes.operations.contract_writing import Following
+from routes.operations.doctors import may_sign_by_registration
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Contracts by the calendar.")
 
@@ -35,10 +36,12 @@ def run_day(
 ) -> None:
     """End and begin the contracts that are due, and close delegations that are over."""
     until = _instant_of(day)
-    with reached_database(read_settings()) as url:
-        figures = asyncio.run(_run(url, until))
+    settings = read_settings()
+    with reached_database(settings) as url:
+        figures = asyncio.run(_run(url, until, settings))
     told = {
         "expired": figures.expired,
+        "renewed": figures.renewed,
         "started": figures.started,
         "delegations": figures.delegations,
         "failed": figures.failed,
@@ -47,7 +50,7 @@ def run_day(
         typer.echo(json.dumps(told, ensure_ascii=False))
     else:
         typer.echo(
-            f"expired {figures.expired}, started {figures.started}, "
+            f"expired {figures.expired}, renewed {figures.renewed}, started {figures.started}, "
             f"delegations closed {figures.delegations}, failed {len(figures.failed)}"
         )
     if figures.failed:
@@ -85,13 +88,16 @@ def _instant_of(day: str | None) -> datetime.datetime:
     return start_of(wanted)
 
 
-async def _run(url: str, until: datetime.datetime) -> DayFigures:
+async def _run(url: str, until: datetime.datetime, settings: Settings) -> DayFigures:
+    may_sign = may_sign_by_registration(is_review_required=settings.doctor_review == "required")
     async with make_pool(url, size=2, statement_seconds=60.0) as pool:
         store = lawful_store(pool)
         async with pool.connection() as connection:
             await store.parameters.refresh(connection)
         calendar = ContractCalendar(
-            store=store, following=Following(store.searcher, tasks_for=tasks_for)
+            store=store,
+            following=Following(store.searcher, tasks_for=tasks_for),
+            may_sign=may_sign,
         )
         with Console(stderr=True).status("contracts by the calendar") as status:
             return await calendar.look(until, lambda figures: status.update(f"{figures.done} done"))

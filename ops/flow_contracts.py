@@ -20,8 +20,10 @@ from fhir_store.claims import Claimed, take_begun, take_over
 from fhir_store.operations import WriteContext, WriteRequest
 from fhir_store.store import Store
 from fhir_store.transaction import Transaction
+from ops.flow_renewals import ConsentRenewals
 from ops.logs import log
 from ops.repeating import repeat
+from routes.operations.contract_facts import MaySign, may_sign_by_record, require_agreement
 from routes.operations.contract_writing import Following, operations_of
 
 ACTOR = "qiao-calendar"
@@ -37,6 +39,7 @@ class DayFigures:
     """What was done in one look; `failed` are holders that stay and need a person."""
 
     expired: int = 0
+    renewed: int = 0
     started: int = 0
     delegations: int = 0
     failed: list[str] = field(default_factory=list)
@@ -53,6 +56,7 @@ class ContractCalendar:
 
     store: Store
     following: Following
+    may_sign: MaySign = may_sign_by_record
     part: int = PART
 
     async def run(self) -> None:
@@ -67,6 +71,7 @@ class ContractCalendar:
             log.info(
                 "contracts by the calendar",
                 expired=figures.expired,
+                renewed=figures.renewed,
                 started=figures.started,
                 delegations=figures.delegations,
                 failed=len(figures.failed),
@@ -104,6 +109,12 @@ class ContractCalendar:
             transaction, found, contracts, now, lambda c, around: ending.expire(around, c), figures
         )
         figures.expired += made
+        agreements = {k: one for k, one in contracts.items() if _is_agreement(one)}
+        renewals = ConsentRenewals(following=self.following, may_sign=self.may_sign, actor=ACTOR)
+        wanted = await renewals.effects(transaction, agreements.values(), now)
+        # Who has signed a following contract already is not renewed a second time: no failure.
+        made = await _write_each(transaction, wanted, now, DayFigures())
+        figures.renewed += made
         return found
 
     async def _start(
@@ -153,6 +164,9 @@ class ContractCalendar:
         left: list[Effect] = []
         for one in found:
             contract = contracts.get(one.holder)
+            if contract is not None and not _is_agreement(contract):
+                _note_failure(figures, one.holder, ValueError("no agreement"))
+                continue
             if contract is None or _is_over(contract):
                 left += [LetGo(kind=kind, holder=one.holder) for kind in (SERVICE, START)]
                 continue
@@ -182,7 +196,7 @@ class ContractCalendar:
         """Return what is known of each resident: alive or not, and the packages of all of them."""
         residents, packages = set[str](), set[str]()
         for contract in contracts:
-            if not _is_over(contract):
+            if _is_agreement(contract) and not _is_over(contract):
                 residents.add(content.resident_of(contract))
                 packages.update(content.packages_of(contract))
         keys = [_key(reference) for reference in sorted(residents | packages)]
@@ -242,6 +256,15 @@ async def _contracts(transaction: Transaction, found: Sequence[Claimed]) -> dict
     keys = [_key(one.holder) for one in found]
     known = await transaction.read_for_update(keys) if keys else {}
     return {"/".join(key): contract for key, contract in known.items()}
+
+
+def _is_agreement(contract: Resource) -> bool:
+    """Say whether a Contract has what the steps read; a plain write may have left it out."""
+    try:
+        require_agreement(contract)
+    except Problem:
+        return False
+    return True
 
 
 def _is_over(contract: Resource) -> bool:

@@ -17,6 +17,7 @@ from ops.notice_channels import quiet_hours
 from ops.repeating import alongside
 from ops.settings import Settings
 from routes.operations.contract_writing import Following
+from routes.operations.doctors import may_sign_by_registration
 from routes.subscription_notices import Notices
 
 
@@ -32,11 +33,12 @@ async def following(
     teller = SubscriptionTeller(
         store=store, notices=notices, bell=news, allowed=allowed_endpoints(settings)
     )
+    may_sign = may_sign_by_registration(is_review_required=settings.doctor_review == "required")
     contracts = Following(store.searcher, tasks_for=tasks_for)
     async with alongside(
         Matching(store=store).run(),
         Deaths(store=store, following=contracts).run(),
-        ContractCalendar(store=store, following=contracts).run(),
+        ContractCalendar(store=store, following=contracts, may_sign=may_sign).run(),
         ServicesDue(store=store).run(),
         SubscriptionFollower(store=store, notices=notices, bell=news).run(),
         teller.run(),

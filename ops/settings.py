@@ -124,6 +124,11 @@ class Settings(BaseSettings):
         description="Who may sign contracts: doctors whose registration was approved, or also "
         "those without one who have a recorded qualification.",
     )
+    review_stages: Literal[1, 2] = Field(
+        default=1,
+        description="How many reviews an application needs at least: by the institution, or also "
+        "by the community or authority above it; a package may ask for two itself.",
+    )
     test_regions: str = Field(
         default="",
         description="Administrative codes of tests, separated by commas, whose ID cards pass "

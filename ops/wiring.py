@@ -299,7 +299,9 @@ async def _start_http(
             *terminology_operations(definitions),
             *form_operations(definitions),
             *ContractOperations(
-                following=Following(store.searcher, tasks_for=tasks_for), may_sign=may_sign
+                following=Following(store.searcher, tasks_for=tasks_for),
+                may_sign=may_sign,
+                review_stages=settings.review_stages,
             ).promises(),
             *DoctorOperations(may_sign=may_sign).promises(),
             *fulfilment_operations(),

@@ -8,7 +8,7 @@ from typing import Any
 
 from care.agreement.text import Agreement, archived
 from care.contract import content
-from care.contract.states import Event, State, require_lawful
+from care.contract.states import Event, State, amended_by, require_lawful
 from care.contract.steps import AMENDMENT, decide, require_reason, require_term
 from care.contract.surroundings import (
     Surroundings,
@@ -16,10 +16,11 @@ from care.contract.surroundings import (
     require_packages_valid,
     require_prices,
     require_staff,
+    require_suits,
     require_team,
 )
 from care.effects import Decision, LetGo, Put, Resource, refuse
-from care.package.content import canonical_of, is_paid_first
+from care.package.content import canonical_of, is_paid_first, review_stages_of
 from conformance.cphc import BASE
 
 READ_CONFIRM = f"{BASE}/Questionnaire/contract-read-confirm"
@@ -37,6 +38,7 @@ class Application:
 
     `agreement_hash` is the SM3 of the agreement that `reader` has read at `read_at`; `agreement`
     is that text where the hub made it, `edits` what was agreed beside the clauses, by package.
+    `override` is why a package may be taken that is for others.
     """
 
     contract_id: str
@@ -53,6 +55,8 @@ class Application:
     edits: Mapping[str, str] | None = None
     reader: str = ""
     read_at: datetime.datetime | None = None
+    review_stages: int = 1
+    override: str = ""
 
 
 def submit(around: Surroundings, application: Application) -> Decision:
@@ -70,6 +74,7 @@ def drafted(around: Surroundings, application: Application) -> dict[str, Any]:
     require_term(application.start, application.end, around.today)
     require_packages_valid(around, list(application.packages), application.start)
     require_prices(around, application.packages)
+    require_suits(around, list(application.packages), application.override)
     require_team(around)
     require_hash(application.agreement_hash)
     edits = application.edits or {}
@@ -102,7 +107,20 @@ def drafted(around: Surroundings, application: Application) -> dict[str, Any]:
         contract["extension"].append(
             content.extension("effective-on-payment", "valueBoolean", True)
         )
+    stages = stages_asked(around, application)
+    if stages > 1:
+        contract["extension"].append(content.extension("review-stages", "valueInteger", stages))
+    if application.override:
+        contract["extension"].append(
+            content.extension("suitability-override", "valueString", application.override)
+        )
     return content.with_status(contract, "offered")
+
+
+def stages_asked(around: Surroundings, application: Application) -> int:
+    """Return how many reviews an application needs, as the hub or a package asks: two at most."""
+    asked = map(review_stages_of, around.packages.values())
+    return min(2, max(application.review_stages, *asked, 1))
 
 
 def with_read_confirmation(
@@ -166,27 +184,68 @@ def review(around: Surroundings, contract: Resource, verdict: str, reason: str =
     state = require_lawful(contract, event)
     require_staff(around, "$review")
     if event is Event.APPROVE:
-        require_alive(around.resident)
-        changed = content.with_status(contract, "executable")
-        tasks = [
-            content.task(around, "review-contract", contract, "accepted"),
-            content.task(around, "sign-contract", contract, "requested"),
-        ]
-        return decide(around, changed, "review", tasks)
+        return _approve(around, contract, state)
     require_reason(reason, "A refusal or a request for more", "拒绝或要求补充")
+    code = _REVIEW_TASK.get(state, "review-contract")
     if event is Event.ASK_SUPPLEMENT:
-        changed = content.with_status(contract, "negotiable")
-        task = content.task(around, "review-contract", contract, "on-hold", reason)
+        unreviewed = content.without_extension(contract, "first-review")
+        changed = content.with_status(unreviewed, "negotiable")
+        task = content.task(around, code, contract, "on-hold", reason)
         return decide(around, changed, "review", [task])
     changed = content.with_status(contract, "rejected")
-    if state is State.AMENDING:
-        task = content.task(around, "amend-contract", contract, "rejected", reason)
-        own = content.reference_to(contract)
-        free = LetGo(kind=AMENDMENT, holder=own)
-        return decide(around, changed, "review", [task], more=[free])
-    code = "sign-contract" if state is State.APPROVED else "review-contract"
     task = content.task(around, code, contract, "rejected", reason)
-    return decide(around, changed, "review", [task])
+    if amended_by(contract) is None:
+        return decide(around, changed, "review", [task])
+    free = LetGo(kind=AMENDMENT, holder=content.reference_to(contract))
+    return decide(around, changed, "review", [task], more=[free])
+
+
+def _approve(around: Surroundings, contract: Resource, state: State) -> Decision:
+    """Pass a first review on to the second where there is one, and the last one to the signing."""
+    require_alive(around.resident)
+    is_second = state is State.SECOND_REVIEW
+    code = _REVIEW_TASK.get(state, "review-contract")
+    accepted = content.task(around, code, contract, "accepted")
+    if not is_second and content.extension_value(contract, "review-stages") == 2:
+        changed = content.with_extension(
+            contract, "first-review", "valueReference", content.who(around.actor)
+        )
+        owner = {"owner": {"reference": around.authority}} if around.authority else {}
+        second = content.task(around, "second-review-contract", contract, "requested", more=owner)
+        return decide(around, changed, "review", [accepted, second])
+    if is_second:
+        _require_second_reviewer(around, contract)
+    sign = content.task(around, "sign-contract", contract, "requested")
+    return decide(around, content.with_status(contract, "executable"), "review", [accepted, sign])
+
+
+def _require_second_reviewer(around: Surroundings, contract: Resource) -> None:
+    """Refuse a second review by the first reviewer, or from within the team's own institution.
+
+    A system without a person behind it is trusted to have asked one.
+    """
+    if "/" not in around.actor:
+        return
+    first = content.extension_value(contract, "first-review") or {}
+    if first.get("reference") == around.actor or not around.stands_above:
+        raise refuse(
+            "second-review-authority",
+            "The second review is for another person, who works above the team's institution",
+            "复审须由签约机构的上级（社区或主管部门）的另一位人员办理",
+            f"Let somebody of {around.authority or 'the health authority'} review it "
+            "(PractitionerRole at an Organization above the team's).",
+            f"请由上级机构（{around.authority or '主管部门'}）人员复审。",
+            "Contract.extension",
+        )
+
+
+_REVIEW_TASK = {
+    State.APPROVED: "sign-contract",
+    State.SECOND_REVIEW: "second-review-contract",
+    State.AMENDING: "amend-contract",
+    State.AMENDMENT_UNPAID: "amend-contract",
+}
+"""The Task that a review settles, where it is not `review-contract`."""
 
 
 def resubmit(

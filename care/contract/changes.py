@@ -14,6 +14,7 @@ from care.contract.surroundings import (
     require_packages_valid,
     require_prices,
     require_staff,
+    require_suits,
     require_team,
 )
 from care.effects import Decision, Hold, Put, Resource, refuse
@@ -26,12 +27,15 @@ def amend(
     packages: Mapping[str, Decimal],
     agreement_hash: str,
     agreement: Agreement | None = None,
+    override: str = "",
 ) -> Decision:
     """Draft a new version with other packages; the old one stays in effect until it is signed."""
     require_lawful(contract, Event.AMEND)
     require_alive(around.resident)
     require_packages_valid(around, list(packages), around.today)
     require_prices(around, packages)
+    override = override or str(content.extension_value(contract, "suitability-override") or "")
+    require_suits(around, list(packages), override)
     require_hash(agreement_hash)
     own = content.reference_to(contract)
     draft = {
@@ -45,10 +49,12 @@ def amend(
         ],
     }
     draft["extension"] = [
-        *contract.get("extension", ()),
+        *content.without_extension(contract, "effective-on-payment").get("extension", ()),
         {"url": AMENDING, "valueReference": {"reference": own}},
     ]
     draft = content.with_extension(draft, "contract-agreement-hash", "valueString", agreement_hash)
+    if override:
+        draft = content.with_extension(draft, "suitability-override", "valueString", override)
     draft = content.with_status(draft, "negotiable")
     draft, text = with_agreement(around, draft, agreement)
     claim = Hold(kind=AMENDMENT, key=own, holder=content.reference_to(draft), taken=VERSION_OPEN)

@@ -1,7 +1,7 @@
 """Signing, payment and the first day: how a contract comes into effect, and how it is renewed."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -16,7 +16,7 @@ from care.contract.application import (
     with_read_confirmation,
 )
 from care.contract.evidence import Signing, kept, require_evidence, signers_of
-from care.contract.states import Event, State, require_lawful, state_of
+from care.contract.states import Event, State, amended_by, require_lawful, state_of
 from care.contract.steps import (
     AMENDMENT,
     INVOICE_USED,
@@ -36,10 +36,11 @@ from care.contract.surroundings import (
     require_prices,
     require_signer,
     require_staff,
+    require_suits,
     require_team,
 )
 from care.effects import Decision, Effect, Hold, LetGo, Put, Resource, refuse
-from care.package.content import canonical_of, total_of
+from care.package.content import canonical_of, is_paid_first, total_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,15 @@ def sign(around: Surroundings, contract: Resource, signing: Signing) -> Decision
 def sign_at_once(around: Surroundings, application: Application, signing: Signing) -> Decision:
     """Apply, review and sign in one step: a doctor beside the resident needs no first review."""
     contract = drafted(around, application)
+    if content.extension_value(contract, "review-stages"):
+        raise refuse(
+            "review-required",
+            "The package or the hub asks for two reviews, so it is not signed in one step",
+            "该服务包或本平台要求两级审核，不能一步签约",
+            "Apply with Contract/$submit-application, and sign after both reviews.",
+            "请先用 Contract/$submit-application 提交申请，两级审核通过后签署。",
+            "Contract.status",
+        )
     contract, confirmation = with_read_confirmation(around, contract, application)
     contract, text = with_agreement(around, contract, application.agreement)
     _require_signable(around, contract, signing)
@@ -85,7 +95,7 @@ def reject_taken(around: Surroundings, contract: Resource, signing: Signing) -> 
 
 def pay(around: Surroundings, contract: Resource, payment: Payment) -> Decision:
     """Note the payment; the contract takes effect if its first day has come."""
-    require_lawful(contract, Event.PAY)
+    state = require_lawful(contract, Event.PAY)
     require_alive(around.resident)
     require_term(*content.period_of(contract), around.today)
     if not awaits_payment(contract):
@@ -97,7 +107,7 @@ def pay(around: Surroundings, contract: Resource, payment: Payment) -> Decision:
             "无需操作；如重复支付请退款。",
             "Contract.extension",
         )
-    owed = total_of(content.prices_of(contract))
+    owed = owed_for(around, contract)
     if payment.amount != owed or payment.resident != content.resident_of(contract):
         raise refuse(
             "payment-differs",
@@ -117,6 +127,8 @@ def pay(around: Surroundings, contract: Resource, payment: Payment) -> Decision:
         "completed",
         more={"output": [_output("invoice", payment.invoice)]},
     )
+    if state is State.AMENDMENT_UNPAID:
+        return _take_over(around, paid, [claim], [task], "payment")
     if is_due(around, paid):
         return decide(
             around,
@@ -128,6 +140,14 @@ def pay(around: Surroundings, contract: Resource, payment: Payment) -> Decision:
         )
     start = content.task(around, "start-contract", contract, "requested")
     return decide(around, paid, "payment", [task, start], more=[claim, hold_start(paid)])
+
+
+def owed_for(around: Surroundings, contract: Resource) -> Decimal:
+    """Return what is to be paid: the prices, or what a new version costs more than the old."""
+    total = total_of(content.prices_of(contract))
+    if amended_by(contract) is None:
+        return total
+    return total - total_of(content.prices_of(_amended(around)))
 
 
 def start(around: Surroundings, contract: Resource) -> Decision:
@@ -182,6 +202,7 @@ def renew(
     agreed = dict(packages or content.prices_of(contract))
     require_packages_valid(around, list(agreed), max(first, around.today))
     require_prices(around, agreed)
+    _require_suits(around, contract, list(agreed))
     team = content.team_of(contract)
     following: dict[str, Any] = {
         **{k: v for k, v in contract.items() if k not in ("meta", "relevantHistory")},
@@ -234,6 +255,7 @@ def _require_signable(around: Surroundings, contract: Resource, signing: Signing
     require_staff(around, "$sign")
     require_alive(around.resident)
     require_term(*content.period_of(contract), around.today)
+    _require_suits(around, contract, content.packages_of(contract))
     require_team(around)
     require_signer(around, signing.resident, signing.doctor)
     require_evidence(around, str(content.extension_value(contract, "sign-mode")), signing)
@@ -246,6 +268,11 @@ def _require_signable(around: Surroundings, contract: Resource, signing: Signing
             "请重新展示并确认协议后签署。",
             "Contract.extension",
         )
+
+
+def _require_suits(around: Surroundings, contract: Resource, packages: list[str]) -> None:
+    override = content.extension_value(contract, "suitability-override")
+    require_suits(around, packages, str(override or ""))
 
 
 def _signed(
@@ -279,7 +306,25 @@ def _signed(
 
 
 def _sign_amendment(around: Surroundings, signed: dict[str, Any], signing: Signing) -> Decision:
-    """Let the new version take its contract's place, packages added or changed."""
+    """Let the new version take its contract's place, once what it costs more is paid."""
+    old = _amended(around)
+    puts, said = kept(around, old, signing)
+    is_prepaid = content.extension_value(old, "effective-on-payment") is not None or any(
+        is_paid_first(around.packages.get(one, {})) for one in content.packages_of(signed)
+    )
+    if not is_prepaid or owed_for(around, signed) <= 0:
+        return _take_over(around, signed, puts, [], "amend", said)
+    unpaid = content.with_extension(signed, "effective-on-payment", "valueBoolean", True)
+    unpaid = content.with_status(unpaid, "executable")
+    tasks = [
+        content.task(around, "amend-contract", signed, "in-progress"),
+        content.task(around, "collect-payment", signed, "requested"),
+    ]
+    return decide(around, unpaid, "sign", tasks, more=puts, evidence=said)
+
+
+def _amended(around: Surroundings) -> Resource:
+    """Return the contract that a new version belongs to, which must be in effect."""
     old = around.predecessor
     if old is None or state_of(old) is not State.EFFECTIVE:
         raise refuse(
@@ -290,6 +335,19 @@ def _sign_amendment(around: Surroundings, signed: dict[str, Any], signing: Signi
             "请驳回本次变更（$review reject）；如仍需签约请提交新申请。",
             "Contract.status",
         )
+    return old
+
+
+def _take_over(
+    around: Surroundings,
+    signed: Resource,
+    more: Sequence[Effect],
+    tasks: Sequence[Put],
+    activity: str,
+    said: Mapping[str, Any] | None = None,
+) -> Decision:
+    """Let the new version take its contract's place, packages added or changed."""
+    old = _amended(around)
     before, after = content.packages_of(old), content.packages_of(signed)
     legal = "appended" if set(before) <= set(after) else "amended"
     in_force = {
@@ -301,20 +359,18 @@ def _sign_amendment(around: Surroundings, signed: dict[str, Any], signing: Signi
         in_force.pop(name, None)
         if name in signed:
             in_force[name] = signed[name]
-    in_force = content.with_extension(
-        in_force, "contract-agreement-hash", "valueString", signing.agreement_hash
-    )
+    digest = content.extension_value(signed, "contract-agreement-hash")
+    in_force = content.with_extension(in_force, "contract-agreement-hash", "valueString", digest)
     in_force = content.with_status(in_force, "executed", legal)
     draft = content.with_status(signed, "amended", legal)
-    puts, said = kept(around, in_force, signing)
     done = content.task(around, "amend-contract", signed, "completed")
     free = LetGo(kind=AMENDMENT, holder=content.reference_to(signed))
     return decide(
         around,
         in_force,
-        "amend",
-        [done, Put(draft)],
-        more=[free, *puts],
+        activity,
+        [*tasks, done, Put(draft)],
+        more=[free, *more],
         evidence=said,
         begun=tuple(one for one in after if one not in before),
         ended=tuple(one for one in before if one not in after),

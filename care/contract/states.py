@@ -12,18 +12,21 @@ from conformance.cphc import BASE
 from conformance.problem import BusinessRule
 
 AMENDING = f"{BASE}/StructureDefinition/cphc-amends"
+FIRST_REVIEW = f"{BASE}/StructureDefinition/cphc-first-review"
 
 
 class State(enum.StrEnum):
     """Where a contract stands; the value is the Chinese word with its gloss."""
 
     APPLIED = "申请中 (applied)"
+    SECOND_REVIEW = "待复审 (first review passed, second awaited)"
     SUPPLEMENT = "待补充 (to be supplemented)"
     APPROVED = "待签 (to be signed)"
     REJECTED = "拒签 (rejected)"
     SIGNED = "已签未生效 (signed, not in effect)"
     EFFECTIVE = "履约中 (in effect)"
     AMENDING = "变更中 (being amended)"
+    AMENDMENT_UNPAID = "变更待付 (amendment signed, difference to be paid)"
     AMENDED = "已变更 (taken over by its contract)"
     DISPUTED = "争议 (disputed)"
     ENDED = "期满解约 (ended)"
@@ -60,6 +63,7 @@ FINAL = frozenset(
 _REVIEW = (Event.APPROVE, Event.ASK_SUPPLEMENT, Event.REJECT)
 LAWFUL: Mapping[State, frozenset[Event]] = {
     State.APPLIED: frozenset({*_REVIEW, Event.TERMINATE, Event.VOID}),
+    State.SECOND_REVIEW: frozenset({*_REVIEW, Event.TERMINATE, Event.VOID}),
     State.SUPPLEMENT: frozenset({Event.RESUBMIT, Event.REJECT, Event.TERMINATE, Event.VOID}),
     State.APPROVED: frozenset({Event.SIGN, Event.REJECT, Event.TERMINATE, Event.VOID}),
     State.SIGNED: frozenset(
@@ -70,12 +74,12 @@ LAWFUL: Mapping[State, frozenset[Event]] = {
          Event.DISPUTE, Event.VOID}
     ),
     State.AMENDING: frozenset({Event.SIGN, Event.REJECT, Event.TERMINATE, Event.VOID}),
+    State.AMENDMENT_UNPAID: frozenset({Event.PAY, Event.REJECT, Event.TERMINATE, Event.VOID}),
     State.DISPUTED: frozenset({Event.RESOLVE, Event.EXPIRE, Event.TERMINATE}),
     **{state: frozenset[Event]() for state in FINAL},
 }  # fmt: skip
 
 _BY_STATUS: Mapping[str, State] = {
-    "offered": State.APPLIED,
     "rejected": State.REJECTED,
     "executed": State.EFFECTIVE,
     "renewed": State.EFFECTIVE,
@@ -93,8 +97,12 @@ def state_of(contract: Resource) -> State:
     status = str(contract.get("status", ""))
     if status == "negotiable":
         return State.AMENDING if amended_by(contract) else State.SUPPLEMENT
+    if status == "offered":
+        return State.SECOND_REVIEW if is_reviewed_once(contract) else State.APPLIED
     if status == "executable":
-        return State.SIGNED if contract.get("signer") else State.APPROVED
+        if not contract.get("signer"):
+            return State.APPROVED
+        return State.AMENDMENT_UNPAID if amended_by(contract) else State.SIGNED
     if status in ("amended", "appended"):
         return State.AMENDED if amended_by(contract) else State.EFFECTIVE
     if status not in _BY_STATUS:
@@ -117,6 +125,11 @@ def not_an_agreement() -> BusinessRule:
 def is_over(contract: Resource) -> bool:
     """Say whether nothing more can happen to a contract."""
     return state_of(contract) in FINAL
+
+
+def is_reviewed_once(contract: Resource) -> bool:
+    """Say whether an application has passed the first of its two reviews."""
+    return any(one.get("url") == FIRST_REVIEW for one in contract.get("extension", ()))
 
 
 def amended_by(contract: Resource) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from care.effects import Resource, refuse
+from care.package.content import populations_of
 from care.periods import day_of, holds_at, holds_on
 from conformance.cphc import BASE
 
@@ -23,7 +24,9 @@ class Surroundings:
     `packages` are PlanDefinitions by reference, `qualified` the practitioners who take part in
     the team now and may sign, `prices` the lawful price of each package, `tasks` the contract's
     own Tasks by code, `relative` the RelatedPerson who signs, `predecessor` the contract that a
-    new version belongs to, `acting_for` the doctor whom the actor stands in for.
+    new version belongs to, `acting_for` the doctor whom the actor stands in for. `populations` are
+    those of the resident, read where a package is for some. `authority` is the organisation above
+    the team's own, and `stands_above` says that the actor works there or higher.
     """
 
     now: datetime.datetime
@@ -38,6 +41,9 @@ class Surroundings:
     relative: Resource | None = None
     predecessor: Resource | None = None
     acting_for: str | None = None
+    populations: frozenset[str] = frozenset()
+    authority: str | None = None
+    stands_above: bool = False
 
     @property
     def today(self) -> datetime.date:
@@ -136,6 +142,26 @@ def require_prices(around: Surroundings, quoted: Mapping[str, Decimal]) -> None:
                 "Read the price from the PlanDefinition (package-price) again and resubmit.",
                 "请重新读取 PlanDefinition 中的价格（package-price）后提交。",
                 "Contract.term.asset.valuedItem.net",
+            )
+
+
+def require_suits(around: Surroundings, references: Sequence[str], override: str = "") -> None:
+    """Refuse a package for a population that the resident is not of, unless staff say why."""
+    if override:
+        require_staff(around, "suitabilityOverride")
+        return
+    for reference in references:
+        wanted = populations_of(around.packages.get(reference, {}))
+        if wanted and not wanted & around.populations:
+            raise refuse(
+                "package-not-suitable",
+                f"The package {reference} is for {', '.join(sorted(wanted))}, which the record of "
+                "the resident does not show",
+                f"服务包 {reference} 面向特定人群，居民档案中无相应依据",
+                "Choose one of PlanDefinition/$applicable-packages, complete the record, or let "
+                "the team give its reason in suitabilityOverride.",
+                "请从适用服务包中选择、补全居民档案，或由团队在 suitabilityOverride 中说明理由。",
+                "Contract.term.offer.topic",
             )
 
 

@@ -18,6 +18,7 @@ _EXTENSION = f"{BASE}/StructureDefinition/cphc-"
 PRICE = _EXTENSION + "package-price"
 CATEGORY = _EXTENSION + "contract-category"
 PAY_FIRST = _EXTENSION + "effective-on-payment"
+REVIEW_STAGES = _EXTENSION + "review-stages"
 
 
 def canonical_of(definition: Resource) -> str:
@@ -40,6 +41,14 @@ def is_paid_first(plan: Resource) -> bool:
         one.get("url") == PAY_FIRST and one.get("valueBoolean") is True
         for one in plan.get("extension", ())
     )
+
+
+def review_stages_of(plan: Resource) -> int:
+    """Return how many reviews an application for the package needs, 1 where it does not say."""
+    for one in plan.get("extension", ()):
+        if one.get("url") == REVIEW_STAGES:
+            return int(one.get("valueInteger", 1))
+    return 1
 
 
 def category_of(plan: Resource) -> str:

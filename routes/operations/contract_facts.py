@@ -1,5 +1,6 @@
 """The facts of a decision on a contract, read under lock in the transaction that will write it."""
 
+import dataclasses
 import datetime
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -10,8 +11,13 @@ from care.contract import content
 from care.contract.signing import Payment
 from care.contract.states import amended_by, not_an_agreement
 from care.contract.surroundings import Surroundings, members_at, stands_in_for
-from care.package.content import price_of
+from care.package.content import populations_of, price_of
+from care.package.population import populations_on
+from care.periods import day_of
+from conformance import resource_json
 from conformance.problem import InvalidContent, Issue, NotFound
+from fhir_store.search import Searcher
+from fhir_store.search_query import parse_query
 from fhir_store.transaction import Transaction
 from routes.operations.parameters import bad_parameter
 from routes.request import Request
@@ -23,8 +29,13 @@ MaySign = Callable[[Transaction, Sequence[str], datetime.datetime], Awaitable[fr
 FindPayment = Callable[[Transaction, str], Awaitable[Payment | None]]
 """(transaction, `Invoice/id`) -> the payment that settled it, None where it is open."""
 
+RolesOf = Callable[[str], Awaitable[Sequence[Resource]]]
+"""(`Practitioner/id`) -> the PractitionerRoles that count now."""
+_LEVELS = 12  # deeper trees of organisations do not exist
+
 WORK = (
     "review-contract",
+    "second-review-contract",
     "sign-contract",
     "collect-payment",
     "start-contract",
@@ -100,6 +111,7 @@ async def surroundings(
     relative: str | None = None,
     locks_team: bool = False,
     may_sign: MaySign,
+    searcher: Searcher,
 ) -> Surroundings:
     """Read the facts of a decision; the resident is kept from other writers until the end."""
     key = key_of(resident, "Patient", "resident")
@@ -120,6 +132,9 @@ async def surroundings(
     now = datetime.datetime.now(datetime.UTC)
     doctors = [m for m in members_at(found_team, now) if m.startswith("Practitioner/")]
     plans = {"/".join(k): plan for k, plan in known.items() if k[0] == "PlanDefinition"}
+    populations = frozenset[str]()
+    if any(map(populations_of, plans.values())):
+        populations = await populations_in(searcher, transaction, locked[key], now)
     actor = request.caller.fhir_user or request.caller.subject
     return Surroundings(
         now=now,
@@ -134,6 +149,44 @@ async def surroundings(
         relative=next((one for k, one in known.items() if k[0] == "RelatedPerson"), None),
         predecessor=next(iter(predecessor.values()), None),
         acting_for=stands_in_for(found_team, actor, now),
+        populations=populations,
+    )
+
+
+async def populations_in(
+    searcher: Searcher, transaction: Transaction, resident: Resource, now: datetime.datetime
+) -> frozenset[str]:
+    """Return the key populations of a resident today, by the record as this transaction sees it."""
+    patient = f"Patient/{resident.get('id')}"
+    found: dict[str, list[Resource]] = {}
+    for type_ in ("Condition", "EpisodeOfCare"):
+        query = parse_query(type_, [("patient", patient), ("_count", "1000")])
+        page = await searcher.search(transaction.connection, query)
+        found[type_] = [resource_json.parse(version.body) for version in page.matches]
+    known = populations_on(resident, found["Condition"], found["EpisodeOfCare"], day_of(now))
+    return frozenset(known)
+
+
+async def with_authority(
+    around: Surroundings, transaction: Transaction, roles_of: RolesOf
+) -> Surroundings:
+    """Return the surroundings with who stands above the team, and whether the actor does.
+
+    `roles_of` reads the PractitionerRoles of an actor that count now.
+    """
+    above: list[str] = []
+    reference = around.team.get("managingOrganization", [{}])[0].get("reference", "")
+    for _ in range(_LEVELS):
+        key = ("Organization", reference.partition("/")[2])
+        here = (await transaction.read_current([key])).get(key, {}) if key[1] else {}
+        reference = here.get("partOf", {}).get("reference", "")
+        if not reference or reference in above:
+            break
+        above.append(reference)
+    roles = await roles_of(around.actor) if around.actor.startswith("Practitioner/") else []
+    places = {one.get("organization", {}).get("reference") for one in roles}
+    return dataclasses.replace(
+        around, authority=above[0] if above else None, stands_above=bool(places & set(above))
     )
 
 

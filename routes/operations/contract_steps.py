@@ -42,7 +42,14 @@ def _amend(
     given: Given, around: Surroundings, contract: Resource, agreement: Agreement | None
 ) -> Decision:
     require_lawful(contract, Event.AMEND)
-    return changes.amend(around, contract, given.packages(), given.text("agreementHash"), agreement)
+    return changes.amend(
+        around,
+        contract,
+        given.packages(),
+        given.text("agreementHash"),
+        agreement,
+        given.maybe("suitabilityOverride") or "",
+    )
 
 
 def reassign(

@@ -15,7 +15,7 @@ from care.agreement.text import Agreement, Terms
 from care.contract import application, content, delegation, signing
 from care.contract.application import Application
 from care.contract.evidence import Signing
-from care.contract.states import Event, require_lawful
+from care.contract.states import Event, State, require_lawful, state_of
 from care.contract.steps import OVERLAP
 from care.contract.surroundings import Surroundings
 from care.effects import Decision, Resource, refuse
@@ -29,6 +29,7 @@ from conformance.problem import (
 )
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
+from routes.care_relations import roles_of
 from routes.hub import Hub
 from routes.operations.agreements import TEMPLATE, composed
 from routes.operations.contract_facts import (
@@ -42,6 +43,7 @@ from routes.operations.contract_facts import (
     settled_invoice,
     surroundings,
     unknown,
+    with_authority,
 )
 from routes.operations.contract_parameters import Given
 from routes.operations.contract_steps import (
@@ -62,6 +64,7 @@ from routes.writing import once
 
 MOST_AT_ONCE = 200
 """Contracts that one request may reassign; they are one commit."""
+_BEFORE_SECOND_REVIEW = frozenset({State.APPLIED, State.SECOND_REVIEW})
 _INSTANCE: frozenset[Level] = frozenset({"instance"})
 _BOTH: frozenset[Level] = frozenset({"type", "instance"})
 
@@ -71,12 +74,13 @@ class ContractOperations:
     """The operations and what others lend them.
 
     `may_sign` says which doctors may, `find_payment` what settled an invoice, `following` what
-    begins and ends with a contract.
+    begins and ends with a contract; `review_stages` how many reviews an application needs at least.
     """
 
     following: Following
     may_sign: MaySign = may_sign_by_record
     find_payment: FindPayment = settled_invoice
+    review_stages: int = 1
 
     def promises(self) -> tuple[Promise, ...]:
         """Return the operations as the registry wants them."""
@@ -290,7 +294,14 @@ class ContractOperations:
             relative=given.maybe("residentParty"),
             locks_team=locks_team,
             may_sign=self.may_sign,
+            searcher=self.following.searcher,
         )
+        if state_of(contract) in _BEFORE_SECOND_REVIEW:
+
+            async def roles(actor: str) -> list[dict[str, Any]]:
+                return await roles_of(hub.store, actor)
+
+            around = await with_authority(around, transaction, roles)
         return contract, around
 
     async def _around_wish(
@@ -311,6 +322,7 @@ class ContractOperations:
             packages=[*wish.packages],
             relative=signed.resident if signed else None,
             may_sign=self.may_sign,
+            searcher=self.following.searcher,
         )
 
     async def agreement(self, hub: Hub, request: Request) -> Answer:
@@ -368,6 +380,8 @@ class ContractOperations:
             edits=given.edits(),
             reader=given.maybe("reader") or "",
             read_at=read_at and min(read_at, datetime.datetime.now(datetime.UTC)),
+            review_stages=self.review_stages,
+            override=given.maybe("suitabilityOverride") or "",
         )
 
 

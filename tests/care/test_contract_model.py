@@ -1,6 +1,7 @@
 """Random lives of contracts, in the rules of `care` and in a model that knows nothing of them."""
 
 import datetime
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -33,7 +34,9 @@ from conformance.structure import check
 FIRST = datetime.date(2026, 1, 30)
 HASH = "a" * 64
 NAMES = {
-    "applied": State.APPLIED, "supplement": State.SUPPLEMENT, "approved": State.APPROVED,
+    "applied": State.APPLIED, "reviewed-once": State.SECOND_REVIEW,
+    "amendment-unpaid": State.AMENDMENT_UNPAID,
+    "supplement": State.SUPPLEMENT, "approved": State.APPROVED,
     "rejected": State.REJECTED, "signed": State.SIGNED, "effective": State.EFFECTIVE,
     "amending": State.AMENDING, "amended": State.AMENDED, "disputed": State.DISPUTED,
     "ended": State.ENDED, "revoked": State.REVOKED, "cancelled": State.CANCELLED,
@@ -215,13 +218,15 @@ class Lives(RuleBasedStateMachine):
         packages=PACKAGES,
         mode=st.sampled_from(["consulting-room", "consulting-room", "home"]),
         pay_first=st.booleans(),
+        stages=st.sampled_from([1, 1, 2]),
     )
     def submit(
-        self, start: int, length: int, packages: frozenset[str], mode: str, pay_first: bool
-    ) -> None:
+        self, start: int, length: int, packages: frozenset[str], mode: str, pay_first: bool,
+        stages: int = 1,
+    ) -> None:  # fmt: skip
         name = self.new_id()
         start += self.model.today
-        granted = self.model.submit(name, start, start + length, packages, mode, pay_first)
+        granted = self.model.submit(name, start, start + length, packages, mode, pay_first, stages)
         wish = Application(
             contract_id=name,
             number=name,
@@ -233,6 +238,7 @@ class Lives(RuleBasedStateMachine):
             agreement_hash=HASH,
             mode=mode,
             pay_first=pay_first,
+            review_stages=stages,
         )
         self.compare(granted, lambda: applying.submit(self.around(), wish))
 
@@ -263,11 +269,14 @@ class Lives(RuleBasedStateMachine):
     @rule(
         number=st.integers(0, 50),
         verdict=st.sampled_from(["approve"] * 4 + ["supplement", "reject"]),
+        is_above=st.sampled_from([True, False, False]),
     )
-    def review(self, number: int, verdict: str) -> None:
+    def review(self, number: int, verdict: str, is_above: bool) -> None:
         name, contract = self.pick(number)
-        granted = self.model.review(name, verdict)
-        self.compare(granted, lambda: applying.review(self.around(name), contract, verdict, "缺"))
+        granted = self.model.review(name, verdict, is_above)
+        actor = "Practitioner/above" if is_above else "Practitioner/d"
+        around = replace(self.around(name), actor=actor, stands_above=is_above)
+        self.compare(granted, lambda: applying.review(around, contract, verdict, "缺"))
 
     @precondition(has_contracts)
     @rule(number=st.integers(0, 50))
@@ -293,7 +302,10 @@ class Lives(RuleBasedStateMachine):
     @rule(number=st.integers(0, 50), is_right=st.sampled_from([True, True, False]))
     def pay(self, number: int, is_right: bool) -> None:
         name, contract = self.pick(number)
-        owed = sum(content.prices_of(contract).values()) + (0 if is_right else 1)
+        owed = sum(content.prices_of(contract).values())
+        if self.model.contracts[name].state == "amendment-unpaid":
+            owed = self.model.contracts[name].owed
+        owed += 0 if is_right else 1
         payment = Payment(invoice=f"Invoice/{name}", resident="Patient/p", amount=Decimal(owed))
         granted = self.model.pay(name, is_right)
         self.compare(granted, lambda: signing.pay(self.around(name), contract, payment))
@@ -421,8 +433,20 @@ def without_renewal() -> dict[State, frozenset[Event]]:
         (signing, "require_signer", lambda *_: None),
         (signing, "require_term", lambda *_: None),
         (signing, "awaits_payment", lambda _: False),
+        (signing, "owed_for", lambda _, contract: sum(content.prices_of(contract).values())),
+        (states, "is_reviewed_once", lambda _: False),
     ],
-    ids=["renewal", "last day", "claims", "packages", "signer", "term", "payment"],
+    ids=[
+        "renewal",
+        "last day",
+        "claims",
+        "packages",
+        "signer",
+        "term",
+        "payment",
+        "difference",
+        "second review",
+    ],
 )
 def test_the_model_notices_each_rule_that_is_missing(
     module: Any, name: str, broken: Any, monkeypatch: pytest.MonkeyPatch

@@ -1,11 +1,12 @@
 """Every step in every state over HTTP: what the table forbids is refused and leaves nothing."""
 
 import datetime
+import json
 from typing import Any
 
 import httpx
 import pytest
-from contracting import APPROVE, NEXT_YEAR, SIGNING, TODAY, WORLD, application, asked, world
+from contracting import APPROVE, HASH, NEXT_YEAR, SIGNING, TODAY, WORLD, application, asked, world
 
 from care.fulfilment.schedule import tasks_for
 from care.periods import end_of
@@ -15,6 +16,20 @@ from routes.operations.contract_writing import Following
 
 pytestmark = pytest.mark.anyio
 REASON = asked({"name": "reason", "valueString": "原因"})
+PRICE, STAGES = (
+    f"https://fhir.qiao.example/cphc/StructureDefinition/cphc-{one}"
+    for one in ("package-price", "review-stages")
+)
+DEAR = {
+    **WORLD[-1],
+    "id": "dear",
+    "extension": [{"url": PRICE, "valueMoney": {"value": 120.00, "currency": "CNY"}}],
+}
+STRICT = {
+    **WORLD[-1],
+    "id": "strict",
+    "extension": [*WORLD[-1]["extension"], {"url": STAGES, "valueInteger": 2}],
+}
 AFTER = (NEXT_YEAR + datetime.timedelta(days=300)).isoformat()
 STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "approve": ("review", APPROVE),
@@ -48,6 +63,7 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = {
 # Written from docs/reference/contracts.md: how each state is reached, and what may happen in it.
 TABLE: dict[str, tuple[list[str], str]] = {
     "applied": ([], "approve supplement reject terminate void"),
+    "second-review": (["approve"], "approve supplement reject terminate void"),
     "supplement": (["supplement"], "resubmit reject terminate void"),
     "approved": (["approve"], "sign reject terminate void"),
     "rejected": (["reject"], ""),
@@ -57,6 +73,10 @@ TABLE: dict[str, tuple[list[str], str]] = {
         "amend delegate reassign renew terminate dispute void",
     ),
     "amending": (["approve", "sign", "amend"], "sign reject terminate void"),
+    "amendment-unpaid": (
+        ["approve", "sign", "paid", "amend-dearer", "sign"],
+        "pay reject terminate void",
+    ),
     "amended": (["approve", "sign", "amend", "sign"], ""),
     "disputed": (["approve", "sign", "dispute"], "resolve terminate"),
     "revoked": (["approve", "sign", "terminate"], ""),
@@ -73,8 +93,12 @@ def anyio_backend() -> str:
 async def reach(client: httpx.AsyncClient, url: str, state: str, steps: list[str]) -> str:
     """Bring a contract of a resident of its own into the state; return its id."""
     await client.put(f"/Patient/p-{state}", json={**WORLD[1], "id": f"p-{state}"})
-    more = [{"name": "payFirst", "valueBoolean": True}] if state == "signed" else []
+    more = []
+    if state in ("signed", "amendment-unpaid"):
+        more.append({"name": "payFirst", "valueBoolean": True})
     wish = application(f"c-{state}", 60.00, f"p-{state}", *more)
+    if state == "second-review":
+        wish = json.loads(json.dumps(wish).replace("PlanDefinition/basic", "PlanDefinition/strict"))
     made = await client.post("/Contract/$submit-application", json=wish)
     assert made.status_code == 201, made.text
     id_ = f"c-{state}"
@@ -86,12 +110,41 @@ async def reach(client: httpx.AsyncClient, url: str, state: str, steps: list[str
                 calendar = ContractCalendar(store=store, following=following)
                 assert (await calendar.look(end_of(NEXT_YEAR))).expired
             continue
-        code, body = STEPS[step]
+        if step == "paid":
+            await client.put(f"/Invoice/i-{state}", json=invoice(f"i-{state}", state))
+        code, body = WAYS[step](state) if step in WAYS else STEPS[step]
         answer = await client.post(f"/Contract/{id_}/${code}", json=of_resident(body, state))
         assert answer.status_code == 200, (state, step, answer.text)
-        if step == "amend":
+        if step.startswith("amend"):
             id_ = answer.json()["id"]
     return id_
+
+
+def invoice(id_: str, state: str) -> dict[str, Any]:
+    """Return the balanced invoice of the resident of a state, over what the basic package costs."""
+    return {
+        "resourceType": "Invoice",
+        "id": id_,
+        "status": "balanced",
+        "subject": {"reference": f"Patient/p-{state}"},
+        "totalNet": {"value": 60.00, "currency": "CNY"},
+    }
+
+
+def paid(state: str) -> tuple[str, dict[str, Any]]:
+    """Return the step by which the basic package is paid."""
+    return "confirm-payment", asked({"name": "invoice", "valueString": f"Invoice/i-{state}"})
+
+
+def dearer(_state: str) -> tuple[str, dict[str, Any]]:
+    """Return the step that asks for the package of twice the price."""
+    definition = {"name": "definition", "valueString": "PlanDefinition/dear"}
+    parts = [definition, {"name": "price", "valueDecimal": 120.00}]
+    digest = {"name": "agreementHash", "valueString": HASH}
+    return "amend", asked({"name": "package", "part": parts}, digest)
+
+
+WAYS = {"paid": paid, "amend-dearer": dearer}
 
 
 def of_resident(body: dict[str, Any], state: str) -> dict[str, Any]:
@@ -113,6 +166,8 @@ async def test_what_the_table_forbids_is_refused_with_advice_and_leaves_nothing(
     async with world(database_url) as client:
         await client.put("/Practitioner/d2", json={**WORLD[2], "id": "d2"})
         await client.put("/CareTeam/t2", json={**WORLD[3], "id": "t2"})
+        await client.put("/PlanDefinition/dear", json=DEAR)
+        await client.put("/PlanDefinition/strict", json=STRICT)
         # The one that ends by the calendar goes first: the calendar ends whatever is due.
         order = sorted(TABLE, key=lambda state: state != "ended")
         for state in order:

@@ -19,6 +19,9 @@ class Agreement:
     unpaid: bool = False
     pay_first: bool = False
     version_of: str = ""
+    stages: int = 1
+    owed: int = 0
+    seen_above: bool = False  # the one above the institution reviewed it: not twice the same
     team: str = "t1"
 
 
@@ -30,28 +33,37 @@ class Life:
     today: int = 0
     alive: bool = True
     doctor: bool = True  # qualified, not suspended
+    prices: dict = field(default_factory=lambda: {"basic": 60, "extra": 120})
     offer: frozenset = frozenset({"basic", "extra"})  # published packages
     contracts: dict = field(default_factory=dict)
     held: dict = field(default_factory=dict)  # contract -> (first day, last day)
 
-    def submit(self, name, start, end, packages, mode, pay_first):
+    def submit(self, name, start, end, packages, mode, pay_first, stages=1):
         if not (self.alive and self.doctor and packages <= self.offer):
             return False
         if not self._term_is_possible(start, end):
             return False
         self.contracts[name] = Agreement(
-            "applied", start, end, packages, mode, unpaid=pay_first, pay_first=pay_first
-        )
+            "applied", start, end, packages, mode, unpaid=pay_first, pay_first=pay_first,
+            stages=stages,
+        )  # fmt: skip
         return True
 
-    def review(self, name, verdict):
+    def review(self, name, verdict, is_above=False):
         one = self.contracts[name]
+        waits = one.state in ("applied", "reviewed-once")
         if verdict == "approve":
-            ok, after = one.state == "applied" and self.alive, "approved"
+            is_last = one.state == "reviewed-once" or one.stages == 1
+            is_second = one.state == "reviewed-once"
+            ok = waits and self.alive and (not is_second or (is_above and not one.seen_above))
+            if ok:
+                one.seen_above = is_above
+            after = "approved" if is_last else "reviewed-once"
         elif verdict == "supplement":
-            ok, after = one.state == "applied", "supplement"
+            ok, after = waits, "supplement"
         else:
-            ok, after = one.state in ("applied", "supplement", "approved", "amending"), "rejected"
+            others = ("supplement", "approved", "amending", "amendment-unpaid")
+            ok, after = waits or one.state in others, "rejected"
         return self._move(one, ok, after)
 
     def resubmit(self, name):
@@ -71,6 +83,11 @@ class Life:
             old = self.contracts[one.version_of]
             if old.state != "effective":
                 return False
+            one.owed = sum(self.prices[p] for p in one.packages)
+            one.owed -= sum(self.prices[p] for p in old.packages)
+            if old.pay_first and one.owed > 0:
+                one.state = "amendment-unpaid"
+                return True
             old.packages = one.packages
             one.state = "amended"
             return True
@@ -82,6 +99,12 @@ class Life:
 
     def pay(self, name, is_right_sum):
         one = self.contracts[name]
+        if one.state == "amendment-unpaid":
+            old = self.contracts[one.version_of]
+            ok = old.state == "effective" and self.alive and one.end >= self.today
+            if ok and is_right_sum:
+                old.packages, one.state = one.packages, "amended"
+            return bool(ok and is_right_sum)
         ok = one.state == "signed" and one.unpaid and is_right_sum
         if not ok or not self.alive or one.end < self.today:
             return False
@@ -98,7 +121,7 @@ class Life:
     def amend(self, name, draft, packages):
         one = self.contracts[name]
         drafts = [c for c in self.contracts.values() if c.version_of == name]
-        is_open = any(c.state == "amending" for c in drafts)
+        is_open = any(c.state in ("amending", "amendment-unpaid") for c in drafts)
         if one.state != "effective" or not self.alive or not packages <= self.offer or is_open:
             return False
         self.contracts[draft] = Agreement(
@@ -142,7 +165,8 @@ class Life:
     def terminate(self, name, reason):
         one = self.contracts[name]
         ok = one.state in (
-            "applied", "supplement", "approved", "signed", "effective", "amending", "disputed",
+            "applied", "reviewed-once", "supplement", "approved", "signed", "effective",
+            "amending", "amendment-unpaid", "disputed",
         )  # fmt: skip
         return self._leave(name, ok, "cancelled" if reason in ("01", "04", "05") else "revoked")
 
@@ -156,7 +180,10 @@ class Life:
 
     def void(self, name):
         one = self.contracts[name]
-        ok = one.state in ("applied", "supplement", "approved", "signed", "effective", "amending")
+        ok = one.state in (
+            "applied", "reviewed-once", "supplement", "approved", "signed", "effective",
+            "amending", "amendment-unpaid",
+        )  # fmt: skip
         return self._leave(name, ok, "void")
 
     def _term_is_possible(self, start, end):

@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import itertools
+import json
 import pathlib
 import queue
 import tempfile
@@ -14,22 +15,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+from joserfc import jwt
+from joserfc.jwk import KeySet, RSAKey
 
 from adapters.notify.simulators import SmsSimulator
 from adapters.transport.http_serving import serving_on_socket
 from conformance.cphc import BASE
 from conformance.identity_numbers import TEST_REGION, check_character_of_id_card
-from ops.http_server import serving
 from ops.settings import Settings
 from ops.wiring import running_hub
-from routes.app import create_app
-from routes.authorize import Authorizer
-from routes.bearer import Caller
-from routes.hub import Hub
-from routes.limits import Limits
-from routes.scopes import parse_scopes
 
 HASH = "c" * 64
+ISSUER, AUDIENCE = "https://login.example", "https://hub.example/fhir"
+_KEY = RSAKey.generate_key(2048, parameters={"kid": "district"})
 LOCAL = datetime.timezone(datetime.timedelta(hours=8))
 TODAY = datetime.datetime.now(LOCAL).date()
 DAY = datetime.timedelta(days=1)
@@ -107,6 +105,16 @@ class District:
         found: Resource = answer.json()
         return found
 
+    def post_as(self, user: str | dict[str, str], path: str, *parts: Resource) -> httpx.Response:
+        """Ask for an operation as `Type/id`, or with the header of a token."""
+        headers = _as(user) if isinstance(user, str) else user
+        url = f"{self._guarded}{path}"
+        return httpx.post(url, json=parameters(*parts), headers=headers, timeout=30)
+
+    def get_with(self, header: dict[str, str], path: str) -> httpx.Response:
+        """Read with the header of a token."""
+        return httpx.get(f"{self._guarded}{path}", headers=header, timeout=30)
+
     def refused(self, path: str, *parts: Resource) -> str:
         """Ask for an operation that is refused; return the code of the refusal."""
         answer = self.http.post(path, json=parameters(*parts))
@@ -166,16 +174,24 @@ class District:
         )
         return id_
 
-    def consent(self, resident: str, rule: Resource) -> None:
+    def consent(
+        self,
+        resident: str,
+        rule: Resource,
+        *,
+        system: str = "urn:example:category",
+        code: str = "access",
+        status: str = "active",
+    ) -> None:
         """Write a Consent of a resident."""
         scopes = "http://terminology.hl7.org/CodeSystem/consentscope"
         self.put(
             {
                 "resourceType": "Consent",
                 "id": self.id("consent"),
-                "status": "active",
+                "status": status,
                 "scope": {"coding": [{"system": scopes, "code": "patient-privacy"}]},
-                "category": [{"text": "授权"}],
+                "category": [{"coding": [{"system": system, "code": code}]}],
                 "patient": {"reference": f"Patient/{resident}"},
                 "policy": [{"uri": "urn:example:policy"}],
                 "provision": rule,
@@ -275,14 +291,34 @@ def _rule(kind: str, actor: str) -> Resource:
     return {"type": kind, "actor": [{"role": {"text": "actor"}, "reference": {"reference": actor}}]}
 
 
+def token(scope: str, **claims: str) -> dict[str, str]:
+    """Return the header of a token as an identity provider signs it.
+
+    A subject of its own keeps rights from being remembered from one request to the next.
+    """
+    said = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": str(uuid.uuid4()),
+        "exp": int(time.time()) + 600,
+        "scope": scope,
+        **claims,
+    }
+    signed = jwt.encode({"alg": "RS256", "kid": "district"}, said, _KEY)
+    return {"authorization": f"Bearer {signed}"}
+
+
 def _as(user: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {user}|{uuid.uuid4()}"}
+    return token("user/*.cruds", fhirUser=user)
 
 
-async def _identify(authorization: str | None) -> Caller:
-    """Read the person out of the token; a subject of its own keeps rights from being remembered."""
-    user, _, subject = (authorization or "").removeprefix("Bearer ").partition("|")
-    return Caller(subject=subject, scopes=parse_scopes("user/*.cruds"), fhir_user=user)
+async def _jwks(scope: Any, _receive: Any, send: Any) -> None:
+    """Answer with the public keys, as the identity provider does."""
+    if scope["type"] == "http":
+        body = json.dumps(KeySet([_KEY]).as_dict(private=False)).encode()
+        kind = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": kind})
+        await send({"type": "http.response.body", "body": body})
 
 
 async def _serve(url: str, ready: "queue.Queue[Any]", stop: threading.Event) -> None:
@@ -318,13 +354,18 @@ async def _serve_with(
 async def _serve_hub(
     settings: Settings, url: str, ready: "queue.Queue[Any]", stop: threading.Event
 ) -> None:
-    async with running_hub(settings, url) as running:
-        store = running.store
-        rights = Authorizer(store).authorize
-        hub = Hub(store=store, identify=_identify, authorize=rights, note=lambda _: None)
-        app = create_app(hub)
-        async with serving(app, host="127.0.0.1", port=0, limits=Limits()) as guarded:
-            ready.put((running.http_port, guarded))
+    """Run a hub that lets everybody in, and beside it one that asks for tokens."""
+    async with running_hub(settings, url) as running, serving_on_socket(_jwks) as issuer:
+        asking = Settings(
+            auth="on",
+            http_port=0,
+            mllp_port=0,
+            issuer=ISSUER,
+            audience=AUDIENCE,
+            jwks_url=f"{issuer}/jwks",
+        )
+        async with running_hub(asking, url, roles=frozenset({"http"})) as guarded:
+            ready.put((running.http_port, guarded.http_port))
             await asyncio.to_thread(stop.wait)
 
 
@@ -375,7 +416,14 @@ def _fill(district: District) -> None:
     )
     for code, quota, proofs in (("bp", 4, ()), ("visit", 2, ("location",))):
         district.put(activity(code, quota, *proofs))
-    for id_, price, more in (("basic", 0, ()), ("paid", 60, (_pay_first(),))):
+    stages = {"url": f"{_EXTENSION}review-stages", "valueInteger": 2}
+    packages = (
+        ("basic", 0, ()),
+        ("paid", 60, (_pay_first(),)),
+        ("dear", 100, (_pay_first(),)),
+        ("strict", 0, (stages,)),
+    )
+    for id_, price, more in packages:
         district.put(package(id_, price, *more))
         district.post(f"/PlanDefinition/{id_}/$publish-package")
 

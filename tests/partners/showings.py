@@ -11,10 +11,12 @@ from typing import Any
 
 from district import DAY, HASH, ID_CARD, LOCAL, TODAY, District, doctor, flag, package, text
 
+from care.fulfilment.schedule import tasks_for
 from care.periods import start_of
 from conformance.cphc import BASE
-from fhir_store.store import Store, make_pool
+from fhir_store.store import make_pool
 from ops.flow_contracts import ContractCalendar
+from ops.laws import lawful_store
 from routes.operations.contract_writing import Following
 
 SHOWINGS: dict[str, Callable[[District], None]] = {}
@@ -403,15 +405,18 @@ def what_a_resident_has(d: District) -> None:
     assert len(d.services(contract["id"])) == 6
 
 
-@showing
-def applicable_packages(d: District) -> None:
-    id_ = d.id("elderly")
+def _for_the_elderly() -> Resource:
     kind = "http://terminology.hl7.org/CodeSystem/usage-context-type"
-    focus = {
+    return {
         "code": {"system": kind, "code": "focus"},
         "valueCodeableConcept": {"coding": [{"code": "elderly"}]},
     }
-    d.put({**package(id_, 0), "useContext": [focus]})
+
+
+@showing
+def applicable_packages(d: District) -> None:
+    id_ = d.id("elderly")
+    d.put({**package(id_, 0), "useContext": [_for_the_elderly()]})
     d.post(f"/PlanDefinition/{id_}/$publish-package")
 
     def offered(resident: str) -> set[str]:
@@ -611,7 +616,7 @@ def sign_on_site_with_proof(d: District) -> None:
 
 
 @showing
-def review_in_two_stages(d: District) -> None:
+def supplement_and_reject(d: District) -> None:
     contract = d.applied(d.resident())
     assert d.refused(f"/Contract/{contract}/$review", text("verdict", "reject")) == "reason-missing"
     reason = text("reason", "照片不清晰")
@@ -620,6 +625,45 @@ def review_in_two_stages(d: District) -> None:
     d.post(f"/Contract/{contract}/$submit-application", text("agreementHash", HASH))
     d.post(f"/Contract/{contract}/$review", text("verdict", "reject"), reason)
     assert d.get(f"/Contract/{contract}")["status"] == "rejected"
+
+
+@showing
+def review_in_two_stages(d: District) -> None:
+    official = d.id("official")
+    place = {"organization": {"reference": "Organization/authority"}}
+    d.put(
+        {"resourceType": "Practitioner", "id": official},
+        {
+            "resourceType": "PractitionerRole",
+            "id": official,
+            "practitioner": {"reference": f"Practitioner/{official}"},
+            **place,
+        },
+    )
+    resident = d.resident()
+    contract = d.applied(resident, package="strict")
+    path, approve = f"/Contract/{contract}/$review", text("verdict", "approve")
+    assert d.post_as("Practitioner/d1", path, approve).status_code == 200
+    found = d.get(f"/Contract/{contract}")
+    assert found["status"] == "offered", "one review is not enough"
+    second = d.get(f"/Task/{contract}-second-review-contract")
+    assert (second["status"], second["owner"]) == ("requested", place["organization"])
+    for own in ("Practitioner/d1", "Practitioner/d2"):  # the same person, and the same institution
+        refusal = d.post_as(own, path, approve)
+        assert "second-review-authority" in refusal.text
+    signing = d.signing(f"Patient/{resident}")
+    assert d.refused(f"/Contract/{contract}/$sign", *signing) == "contract-state"
+    reason = text("reason", "请补充照片")
+    asked = d.post_as(f"Practitioner/{official}", path, text("verdict", "supplement"), reason)
+    assert asked.json()["status"] == "negotiable"
+    d.post(f"/Contract/{contract}/$submit-application", text("agreementHash", HASH))
+    assert d.post_as("Practitioner/d1", path, approve).json()["status"] == "offered"
+    passed = d.post_as(f"Practitioner/{official}", path, approve)
+    assert passed.json()["status"] == "executable"
+    assert d.post(f"/Contract/{contract}/$sign", *signing)["status"] == "executed"
+    unsigned = [p for p in d.signing(f"Patient/{resident}") if p["name"] != "agreementHash"]
+    at_once = (*d.wish(d.resident(), d.id("c"), package="strict"), *unsigned)
+    assert d.refused("/Contract/$sign", *at_once) == "review-required"
 
 
 @showing
@@ -654,6 +698,108 @@ def pay_before_effect(d: District) -> None:
     d.put({**invoice, "status": "balanced"})
     d.post(f"/Contract/{contract}/$confirm-payment", asked)
     assert d.get(f"/Contract/{contract}")["status"] == "executed"
+
+
+@showing
+def pay_the_difference(d: District) -> None:
+    resident = d.resident()
+    contract = d.approved(resident, package="paid", price=60)
+    d.post(f"/Contract/{contract}/$sign", *d.signing(f"Patient/{resident}"))
+    d.post(f"/Contract/{contract}/$confirm-payment", _paid_bill(d, resident, 60))
+    parts = [text("definition", "PlanDefinition/dear"), {"name": "price", "valueDecimal": 100}]
+    package = {"name": "package", "part": parts}
+    draft = d.post(f"/Contract/{contract}/$amend", package, text("agreementHash", HASH))["id"]
+    d.post(f"/Contract/{draft}/$sign", *d.signing(f"Patient/{resident}"))
+    assert d.get(f"/Contract/{draft}")["status"] == "executable"
+    assert "PlanDefinition/paid" in str(d.get(f"/Contract/{contract}")["term"]), "until it is paid"
+    pay = f"/Contract/{draft}/$confirm-payment"
+    assert d.refused(pay, _paid_bill(d, resident, 100)) == "payment-differs"
+    d.post(pay, _paid_bill(d, resident, 40))
+    found = d.get(f"/Contract/{contract}")
+    assert "PlanDefinition/dear" in str(found["term"])
+    assert found["status"] == "executed"
+    assert d.get(f"/Contract/{draft}")["status"] == "amended"
+    assert d.get(f"/Task/{draft}-collect-payment")["status"] == "completed"
+
+
+def _paid_bill(d: District, resident: str, amount: int) -> Resource:
+    bill = d.id("bill")
+    d.put(
+        {
+            "resourceType": "Invoice",
+            "id": bill,
+            "status": "balanced",
+            "subject": {"reference": f"Patient/{resident}"},
+            "totalNet": {"value": amount, "currency": "CNY"},
+        }
+    )
+    return text("invoice", f"Invoice/{bill}")
+
+
+@showing
+def renewed_by_consent(d: District) -> None:
+    agreeing, silent, signed_on = d.resident(), d.resident(), d.resident()
+    contracts = [d.signed(one, days=0) for one in (agreeing, silent, signed_on)]
+    for one in (agreeing, signed_on):
+        _agrees_to_renewal(d, one)
+    end = {"name": "end", "valueDate": (TODAY + 9 * DAY).isoformat()}
+    by_hand = d.post(f"/Contract/{contracts[2]}/$renew", end, *d.signing(f"Patient/{signed_on}"))
+    _night(d, TODAY + DAY)
+    for one in contracts:
+        assert d.get(f"/Contract/{one}")["status"] == "terminated"
+    (renewed,) = d.found(f"/Contract?patient={agreeing}&status=executed")
+    assert renewed["applies"]["start"] == (TODAY + DAY).isoformat(), "no gap"
+    assert renewed["legalState"]["coding"][0]["code"] == "renewed"
+    assert "signer" not in renewed, "nobody signed it"
+    (told,) = d.found(f"/Provenance?target=Contract/{renewed['id']}")
+    consent = renewed["supportingInfo"][0]["reference"]
+    assert told["entity"][0]["what"]["reference"] == consent
+    (message,) = d.found(f"/CommunicationRequest?based-on=Contract/{renewed['id']}")
+    assert "自动续约" in message["payload"][0]["contentString"], "never in silence"
+    assert d.found(f"/Contract?patient={silent}&status=executed") == [], "without a consent it ends"
+    (other,) = d.found(f"/Contract?patient={signed_on}&status=executed,executable")
+    assert other["id"] == by_hand["id"], "who signed is not renewed a second time"
+
+
+def _agrees_to_renewal(d: District, resident: str, **more: Any) -> None:
+    system = f"{BASE}/CodeSystem/cphc-consent-category"
+    d.consent(resident, {"type": "permit"}, system=system, code="auto-renewal", **more)
+
+
+@showing
+def consent_without_effect(d: District) -> None:
+    withdrawn, paying = d.resident(), d.resident()
+    one = d.signed(withdrawn, days=0)
+    _agrees_to_renewal(d, withdrawn, status="inactive")
+    other = d.approved(paying, package="paid", price=60, days=0)
+    d.post(f"/Contract/{other}/$sign", *d.signing(f"Patient/{paying}"))
+    d.post(f"/Contract/{other}/$confirm-payment", _paid_bill(d, paying, 60))
+    _agrees_to_renewal(d, paying)
+    _night(d, TODAY + DAY)
+    for contract, resident in ((one, withdrawn), (other, paying)):
+        assert d.get(f"/Contract/{contract}")["status"] == "terminated"
+        assert d.found(f"/Contract?patient={resident}&status=executed,executable") == []
+    task = d.get(f"/Task/{other}-renew-contract")
+    assert (task["status"], "付费" in task["statusReason"]["text"]) == ("requested", True)
+
+
+@showing
+def package_suits(d: District) -> None:
+    id_ = d.id("elderly")
+    d.put({**package(id_, 0), "useContext": [_for_the_elderly()]})
+    d.post(f"/PlanDefinition/{id_}/$publish-package")
+    young = d.resident("1999-01-01")
+    wish = d.wish(young, d.id("c"), package=id_)
+    assert d.refused("/Contract/$submit-application", *wish) == "package-not-suitable"
+    assert d.signed(d.resident("1940-01-01"), package=id_)
+    reason = text("suitabilityOverride", "失能，按老年人服务包管理")
+    refusal = d.post_as(f"Patient/{young}", "/Contract/$submit-application", *wish, reason)
+    assert "staff-only" in refusal.text
+    contract = d.post("/Contract/$submit-application", *wish, reason)["id"]
+    d.post(f"/Contract/{contract}/$review", text("verdict", "approve"))
+    signed = d.post(f"/Contract/{contract}/$sign", *d.signing(f"Patient/{young}"))
+    assert signed["status"] == "executed"
+    assert "失能" in str(signed["extension"]), "the reason stays on record"
 
 
 @showing
@@ -704,6 +850,8 @@ def amend_and_sign_again(d: District) -> None:
     assert draft["status"] == "negotiable"
     assert d.get(f"/Contract/{contract}")["status"] == "executed", "the old one stays"
     d.post(f"/Contract/{draft['id']}/$sign", *d.signing(f"Patient/{resident}"))
+    pay = f"/Contract/{draft['id']}/$confirm-payment"
+    d.post(pay, _paid_bill(d, resident, 60))
     found = d.get(f"/Contract/{contract}")
     assert found["term"][0]["offer"]["topic"]["reference"] == "PlanDefinition/paid"
     assert len(d.found(f"/Contract/{contract}/_history")) >= 2, "both versions are kept"
@@ -765,19 +913,25 @@ def terminate(d: District) -> None:
     assert d.signed(resident), "signing again is possible the same day"
 
 
+def _night(d: District, day: datetime.date) -> None:
+    """Let the calendar do what is due at the beginning of a day."""
+
+    async def look() -> None:
+        async with make_pool(d.database_url, size=2) as pool:
+            store = lawful_store(pool)
+            following = Following(store.searcher, tasks_for=tasks_for)
+            await ContractCalendar(store=store, following=following).look(start_of(day))
+
+    asyncio.run(look())
+
+
 @showing
 def expire_by_the_calendar(d: District) -> None:
     resident = d.resident()
     contract = d.signed(resident, days=0)
     other = d.signed(d.resident())
 
-    async def look() -> None:
-        async with make_pool(d.database_url, size=2) as pool:
-            store = Store(pool)
-            calendar = ContractCalendar(store=store, following=Following(store.searcher))
-            await calendar.look(start_of(TODAY + DAY))
-
-    asyncio.run(look())
+    _night(d, TODAY + DAY)
     found = d.get(f"/Contract/{contract}")
     assert (found["status"], found["applies"]["end"]) == ("terminated", TODAY.isoformat())
     assert d.get(f"/Contract/{other}")["status"] == "executed"

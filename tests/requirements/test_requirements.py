@@ -1,33 +1,15 @@
 """Each requirement of G01 to G05 that the table calls built or partly built is shown here."""
 
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-import psycopg
 import pytest
-from district import District, served
+from district import District
 from showings import SHOWINGS
 
 from tools.requirements_table import PAGE, Row, render, rows
 
 ROWS = {row.id: row for row in rows()}
 GROUPS = {"G01": 14, "G02": 14, "G03": 9, "G04": 23, "G05": 16}
-
-
-@pytest.fixture(scope="module")
-def district(postgres_url: str, template_database: str) -> Iterator[District]:
-    """One hub for all showings; each has residents of its own."""
-    name = f"qiao_requirements_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f'create database "{name}" template "{template_database}"'.encode())
-    try:
-        with served(urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))) as district:
-            yield district
-    finally:
-        with psycopg.connect(postgres_url, autocommit=True) as connection:
-            connection.execute(f'drop database "{name}" with (force)'.encode())
 
 
 @pytest.mark.parametrize("showing", sorted({one for row in ROWS.values() for one in row.showings}))

@@ -306,6 +306,11 @@ async def test_a_family_signs_pays_is_served_delegated_amends_and_renews(databas
             asked(("basic", PRICE), ("elderly", 40.00), agreementHash=HASH),
         )
         resigned = await tell.post(f"/Contract/{amended['id']}/$sign", asked(**signing()))
+        assert resigned["status"] == "executable", "what it costs more is paid first"
+        more = {**invoice, "id": "i2", "totalNet": {"value": 40.00, "currency": "CNY"}}
+        await tell.client.put("/Invoice/i2", json=more)
+        pay = f"/Contract/{amended['id']}/$confirm-payment"
+        resigned = await tell.post(pay, asked(invoice="Invoice/i2"))
         assert (resigned["id"], resigned["status"]) == ("c1", "executed")
         codes = sorted(one["code"]["coding"][0]["code"] for one in await tell.services())
         assert codes == ["bp"] * 4 + ["education"] * 2
