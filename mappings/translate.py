@@ -1,18 +1,18 @@
 """One HL7 v2 message as FHIR resources, by the message map of its event."""
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mappings.channels.profile import ChannelProfile
+from mappings.engine.condition_code import line_condition
 from mappings.engine.context import Context, Made, Recall, Sender
 from mappings.engine.forward import Compiler, made_by_id
 from mappings.engine.library import Library
 from mappings.engine.places import IntoPlace
-from mappings.engine.row_runs import RowCondition
 from mappings.engine.rows import Into, Making, MessageMap
-from mappings.engine.scopes import Scope, SlotNames, scopes_of
+from mappings.engine.scopes import Scope, SlotNames, Slots, scopes_of
 from mappings.engine.targets import values_at
 from mappings.hl7.escape import Separators, unescape
 from mappings.hl7.message import Message, Segment, parse
@@ -51,7 +51,7 @@ class Translator:
         self._without = frozenset(without)
         self._lines: dict[str, Mapping[str, Sequence[Making]]] = {}
         self._compiler: Compiler = library.compile(traced=traced, watched=watched)
-        self._conditions: dict[str, tuple[SlotNames, RowCondition]] = {}
+        self._conditions: dict[str, tuple[SlotNames, Callable[[Slots, Context], bool]]] = {}
         self._intos: dict[int, IntoPlace] = {}
         self._recalls: dict[tuple[int, Separators, str, str], tuple[Sender, Recall]] = {}
 
@@ -195,10 +195,9 @@ class Translator:
         """Whether the condition of a line of the message map is true."""
         ready = self._conditions.get(making.when)
         if ready is None:
-            slots = SlotNames()
-            ready = self._conditions[making.when] = (slots, RowCondition(making.when, slots))
+            ready = self._conditions[making.when] = line_condition(making.when)
         slots, condition = ready
-        return condition.test(slots.fill(scope, segment), context)
+        return condition(slots.fill(scope, segment), context)
 
     def _make(
         self, making: Making, scope: Scope, segment: Segment, context: Context

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mappings.engine.context import Context, Made, Recalled
-from mappings.engine.part_rows import Parts
-from mappings.engine.row_runs import SegmentRows
+from mappings.engine.row_code import Fill
 from mappings.engine.rows import RowMap
 from mappings.engine.scopes import Scope, SlotNames
 from mappings.engine.targets import Element, Put, compile_put, parse_target, values_at
@@ -21,11 +20,11 @@ class CompiledMap:
     __slots__ = (
         "_apart",
         "_by_identifier",
+        "_fill",
         "_identity",
         "_key",
         "_maps",
         "_puts",
-        "_rows",
         "_slots",
         "row_map",
     )
@@ -34,13 +33,13 @@ class CompiledMap:
         self,
         row_map: RowMap,
         slots: SlotNames | None,
-        rows: "Parts | SegmentRows",
+        fill: Fill,
         maps: "Callable[[str], CompiledMap]",
     ) -> None:
         self.row_map = row_map
         self._maps = maps
         self._slots = slots or SlotNames()
-        self._rows = rows
+        self._fill = fill
         self._puts: dict[str, Put] = {}
         self._identity = [parse_target(path) for path in row_map.identity]
         self._by_identifier = row_map.identity in {(), ("identifier[*]",)}
@@ -138,9 +137,7 @@ class CompiledMap:
     ) -> tuple[Element, list[tuple[str, str, str]]]:
         outer, context.trace = context.trace, []
         out: Element = {}
-        self._rows.fill(parts, level, context, out, target, source)
-        if out:
-            self._rows.finish(parts, level, context, out, target, source)
+        self._fill(parts, level, context, out, target, source)
         trace, context.trace = context.trace, outer
         return out, trace
 

@@ -1,4 +1,4 @@
-"""Conditions in the words of the v2-to-FHIR guide, compiled to functions.
+"""Conditions in the words of the v2-to-FHIR guide, read into a tree and compiled to functions.
 
     PID-25 NOT VALUED
     IF PID-7 LENGTH GREATER THAN 8
@@ -10,7 +10,8 @@ Words: VALUED, EQUALS, IN, COUNT (of repetitions), LENGTH, GREATER THAN, LESS TH
 
 import re
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 S = TypeVar("S")
 
@@ -25,21 +26,95 @@ class UnreadableCondition(ValueError):
     """The text is no condition; the message says where it stops making sense."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Test:
+    """One question about the values at a path.
+
+    `asks` is `valued`, `in` (one of `values`), `count` (of values) or `length` (of the first one);
+    the last two compare by `sign` (`>`, `<`, `=`) with `limit`.
+    """
+
+    path: str
+    asks: str
+    values: frozenset[str] = frozenset()
+    sign: str = ""
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The opposite."""
+
+    of: "Condition"
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """True where both are."""
+
+    left: "Condition"
+    right: "Condition"
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """True where one is."""
+
+    left: "Condition"
+    right: "Condition"
+
+
+Condition = Test | Not | Both | Either
+
+
+def parse_condition(text: str) -> Condition:
+    """Read a condition; raises `UnreadableCondition`."""
+    parser = _Parser(_tokens(text))
+    found = parser.either()
+    parser.require_end()
+    return found
+
+
 def compile_condition(
-    text: str,
-    repetitions_of: Callable[[str], Callable[[S], list[str]]],
-    valued_of: Callable[[str], Callable[[S], bool]] | None = None,
+    text: str, repetitions_of: Callable[[str], Callable[[S], list[str]]]
 ) -> Callable[[S], bool]:
     """Return a function from a scope to the truth of the condition.
 
     `repetitions_of(path)` gives a function from the scope to the values at the path: one text for
-    each populated repetition; `valued_of` may answer VALUED without them.
-    Raises `UnreadableCondition`.
+    each populated repetition. Raises `UnreadableCondition`.
     """
-    parser = _Parser(_tokens(text), repetitions_of, valued_of)
-    test = parser.either()
-    parser.require_end()
-    return test
+    return _compiled(parse_condition(text), repetitions_of)
+
+
+def _compiled(
+    condition: Condition, repetitions_of: Callable[[str], Callable[[S], list[str]]]
+) -> Callable[[S], bool]:
+    if isinstance(condition, Test):
+        return _tested(condition, repetitions_of(condition.path))
+    if isinstance(condition, Not):
+        test = _compiled(condition.of, repetitions_of)
+        return lambda scope: not test(scope)
+    left = _compiled(condition.left, repetitions_of)
+    right = _compiled(condition.right, repetitions_of)
+    if isinstance(condition, Both):
+        return lambda scope: left(scope) and right(scope)
+    return lambda scope: left(scope) or right(scope)
+
+
+def _tested(test: Test, get: Callable[[S], list[str]]) -> Callable[[S], bool]:
+    if test.asks == "valued":
+        return lambda scope: bool(get(scope))
+    if test.asks == "in":
+        return lambda scope: not test.values.isdisjoint(get(scope))
+    return lambda scope: measures(get(scope), test)
+
+
+def measures(values: list[str], test: Test) -> bool:
+    """Whether the count of values, or the length of the first, is as the test wants it."""
+    size = len(values) if test.asks == "count" else len(values[0]) if values else 0
+    if test.sign == ">":
+        return size > test.limit
+    return size < test.limit if test.sign == "<" else size == test.limit
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
@@ -62,18 +137,11 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     return found
 
 
-class _Parser(Generic[S]):
+class _Parser:
     """Recursive descent over the tokens: either > both > single > test."""
 
-    def __init__(
-        self,
-        tokens: list[tuple[str, str]],
-        repetitions_of: Callable[[str], Callable[[S], list[str]]],
-        valued_of: Callable[[str], Callable[[S], bool]] | None,
-    ) -> None:
-        self._valued_of = valued_of
+    def __init__(self, tokens: list[tuple[str, str]]) -> None:
         self._tokens = tokens
-        self._repetitions_of = repetitions_of
         self._at = 0
         self._take("IF")
 
@@ -96,21 +164,21 @@ class _Parser(Generic[S]):
         if self._at != len(self._tokens):
             raise UnreadableCondition(f"does not expect {self._peek()[1]!r} here")
 
-    def either(self) -> Callable[[S], bool]:
+    def either(self) -> Condition:
         left = self.both()
         while self._take("OR"):
-            left = _or(left, self.both())
+            left = Either(left, self.both())
         return left
 
-    def both(self) -> Callable[[S], bool]:
+    def both(self) -> Condition:
         left = self.single()
         while self._take("AND"):
-            left = _and(left, self.single())
+            left = Both(left, self.single())
         return left
 
-    def single(self) -> Callable[[S], bool]:
+    def single(self) -> Condition:
         if self._take("NOT"):
-            return _not(self.single())
+            return Not(self.single())
         if self._take("("):
             inside = self.either()
             if not self._take(")"):
@@ -118,57 +186,44 @@ class _Parser(Generic[S]):
             return inside
         return self._test()
 
-    def _test(self) -> Callable[[S], bool]:
+    def _test(self) -> Condition:
         kind, path = self._peek()
         if kind != "path":
             raise UnreadableCondition(f"expects a field, not {path!r}")
         self._at += 1
-        get = self._repetitions_of(path)
-        measure = "COUNT" if self._take("COUNT") or self._take("LST.COUNT") else ""
-        measure = measure or ("LENGTH" if self._take("LENGTH") else "")
+        measure = "count" if self._take("COUNT") or self._take("LST.COUNT") else ""
+        measure = measure or ("length" if self._take("LENGTH") else "")
         self._take("IS")
         negative = self._take("NOT")
         if not measure and self._take("VALUED"):
-            test = self._valued(path, get)
+            test: Condition = Test(path=path, asks="valued")
         else:
-            test = self._measured(get, measure) if measure else self._compared(get)
-        return _not(test) if negative else test
+            test = self._measured(path, measure) if measure else self._compared(path)
+        return Not(test) if negative else test
 
-    def _valued(self, path: str, get: Callable[[S], list[str]]) -> Callable[[S], bool]:
-        if self._valued_of is not None:
-            return self._valued_of(path)
-        return lambda scope: bool(get(scope))
-
-    def _compared(self, get: Callable[[S], list[str]]) -> Callable[[S], bool]:
+    def _compared(self, path: str) -> Condition:
         if self._take("IN"):
-            return _is_in(get, frozenset(self._list()))
+            return Test(path=path, asks="in", values=frozenset(self._list()))
         if self._take("=") or self._equals():
-            return _is_in(get, frozenset({self._value()}))
+            return Test(path=path, asks="in", values=frozenset({self._value()}))
         if self._take("!="):
-            return _not(_is_in(get, frozenset({self._value()})))
+            return Not(Test(path=path, asks="in", values=frozenset({self._value()})))
         raise UnreadableCondition(
             f"expects VALUED, EQUALS, IN, COUNT or LENGTH, not {self._peek()[1]!r}"
         )
 
-    def _measured(self, get: Callable[[S], list[str]], measure: str) -> Callable[[S], bool]:
-        def size(scope: S) -> int:
-            values = get(scope)
-            if measure == "COUNT":
-                return len(values)
-            return len(values[0]) if values else 0
-
+    def _measured(self, path: str, measure: str) -> Condition:
         if self._take("GREATER", "THAN") or self._take(">"):
-            limit = self._number()
-            return lambda scope: size(scope) > limit
-        if self._take("LESS", "THAN") or self._take("<"):
-            limit = self._number()
-            return lambda scope: size(scope) < limit
-        if self._take("=") or self._equals():
-            limit = self._number()
-            return lambda scope: size(scope) == limit
-        raise UnreadableCondition(
-            f"expects GREATER THAN, LESS THAN or EQUALS, not {self._peek()[1]!r}"
-        )
+            sign = ">"
+        elif self._take("LESS", "THAN") or self._take("<"):
+            sign = "<"
+        elif self._take("=") or self._equals():
+            sign = "="
+        else:
+            raise UnreadableCondition(
+                f"expects GREATER THAN, LESS THAN or EQUALS, not {self._peek()[1]!r}"
+            )
+        return Test(path=path, asks=measure, sign=sign, limit=self._number())
 
     def _equals(self) -> bool:
         if self._take("EQUALS"):
@@ -200,23 +255,3 @@ class _Parser(Generic[S]):
         if not self._take(")"):
             raise UnreadableCondition("misses the closing bracket of its list")
         return values
-
-
-def _or(left: Callable[[S], bool], right: Callable[[S], bool]) -> Callable[[S], bool]:
-    return lambda scope: left(scope) or right(scope)
-
-
-def _and(left: Callable[[S], bool], right: Callable[[S], bool]) -> Callable[[S], bool]:
-    return lambda scope: left(scope) and right(scope)
-
-
-def _not(test: Callable[[S], bool]) -> Callable[[S], bool]:
-    return lambda scope: not test(scope)
-
-
-def _is_in(get: Callable[[S], list[str]], values: frozenset[str]) -> Callable[[S], bool]:
-    def is_in(scope: S) -> bool:
-        found = get(scope)
-        return bool(found) and not values.isdisjoint(found)
-
-    return is_in

@@ -1,11 +1,10 @@
-"""Maps compiled to closures for the way into FHIR.
+"""Maps compiled for the way into FHIR: each map or data type becomes one function.
 
-A closure of a row gets the raw parts of its segment or data type, fills the element and notes
-for each value where it came from. Nothing of the YAML is looked at while a message runs.
+It gets the raw fields of its segments or the raw parts of its data type, fills the element and
+notes for each value where it came from. Nothing of the YAML is looked at while a message runs.
 """
 
 import importlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,19 +18,12 @@ from mappings.engine.converters import (
     coded_converter,
     leaf_converter,
 )
-from mappings.engine.part_rows import Parts, part_row, type_converter
-from mappings.engine.places import Place
-from mappings.engine.row_runs import (
-    RowCondition,
-    RunRow,
-    SegmentRows,
-    constant_row,
-    field_row,
-)
+from mappings.engine.row_code import Fill, part_rows, segment_rows, type_rows
 from mappings.engine.rows import Row, RowMap
-from mappings.engine.scopes import Scope, SlotNames, parse_source
+from mappings.engine.scopes import Scope, SlotNames
 from mappings.engine.tables import Table
-from mappings.engine.targets import Element, parse_target
+from mappings.engine.targets import Element
+from mappings.engine.value_code import Compiling
 from mappings.hl7.escape import unescape
 
 
@@ -76,40 +68,29 @@ class Compiler:
         return (*(row for row in rows if row.id not in own), *row_map.rows)
 
     def _compile_map(self, row_map: RowMap) -> "CompiledMap":
+        rows = self._forward_rows(row_map)
         if row_map.reads_parts:
-            return CompiledMap(row_map, None, self._parts(row_map), self.map)
+            fill = part_rows(row_map.name, rows, self._compiling(row_map))
+            return CompiledMap(row_map, None, fill, self.map)
         slots = SlotNames()
-        rows = SegmentRows()
-        for row in self.rows_of(row_map):
-            if not row.ignore and row.only != "backward":
-                ready = self._segment_row(row, row_map, slots)
-                if self._watched:
-                    ready = _looking(row, ready, slots)
-                rows.add(row, ready, _field_of(row, slots))
-        return CompiledMap(row_map, slots, rows, self.map)
+        fill = segment_rows(row_map.name, rows, slots, self._compiling(row_map))
+        return CompiledMap(row_map, slots, fill, self.map)
 
     def _compile_type(self, name: str) -> Convert:
-        return type_converter(self._parts(self._maps[name]))
+        row_map = self._maps[name]
+        return type_rows(name, self._forward_rows(row_map), self._compiling(row_map))
 
-    def _parts(self, row_map: RowMap) -> "Parts":
-        parts = Parts()
-        for row in self.rows_of(row_map):
-            if row.ignore or row.only == "backward":
-                continue
-            test = None
-            if row.when:
-                test = self._watch(row, row_map, RowCondition(row.when, slots=None).test)
-            if row.py:
-                parts.add_after(row, self._python_row(row, test))
-            elif row.value is not None:
-                parts.add_after(row, constant_row(row, self._place(row), test, self._traced))
-            else:
-                source = parse_source(row.source, is_type=True)
-                convert = self._convert(row, row_map)
-                place = self._place(row)
-                ready = part_row(row, source, convert, place, test, traced=self._traced)
-                parts.add(row, ready, source.field - 1)
-        return parts
+    def _forward_rows(self, row_map: RowMap) -> list[Row]:
+        rows = self.rows_of(row_map)
+        return [row for row in rows if not row.ignore and row.only != "backward"]
+
+    def _compiling(self, row_map: RowMap) -> Compiling:
+        return Compiling(
+            traced=self._traced,
+            watched=self._watched,
+            convert=lambda row: self._convert(row, row_map),
+            call=self._python_row,
+        )
 
     # -- one row -------------------------------------------------------------------------------
 
@@ -146,82 +127,16 @@ class Compiler:
 
         return refer
 
-    def _place(self, row: Row) -> "Place":
-        return Place(parse_target(row.target), row.defaults)
-
-    def _watch(self, row: Row, row_map: RowMap, test: Any) -> Any:
-        """Let a watched run remember which truths a condition had."""
-        if not self._watched or test is None:
-            return test
-        label = f"{row_map.name}/{row.id}"
-
-        def watched(scope: Any, context: Context) -> bool:
-            truth: bool = test(scope, context)
-            if context.conditions is not None:
-                context.conditions.setdefault(label, set()).add(truth)
-            return truth
-
-        return watched
-
-    def _segment_row(self, row: Row, row_map: RowMap, slots: SlotNames) -> RunRow:
-        test = None
-        if row.when:
-            condition = RowCondition(row.when, slots=slots)
-            test = self._watch(row, row_map, condition.test)
-        if row.py:
-            return self._python_row(row, test)
-        place = self._place(row)
-        if row.value is not None:
-            return constant_row(row, place, test, self._traced)
-        source = parse_source(row.source, is_type=False)
-        convert = self._convert(row, row_map)
-        slot = slots.number(source.segment)
-        return field_row(row, source, slot, convert, place, test)
-
-    def _python_row(self, row: Row, test: Any) -> RunRow:
+    def _python_row(self, row: Row) -> Fill:
         module, _, name = row.py.rpartition(".")
         function = getattr(importlib.import_module(module), name)
-        compiler = self
 
         def run(
             parts: Any, level: int, context: Context, out: Element, target: str, source: str
         ) -> None:
-            if test is None or test(parts, context):
-                function(PythonCall(compiler, row, parts, level, context, out, target, source))
+            function(PythonCall(self, row, parts, level, context, out, target, source))
 
         return run
-
-
-_FIELD = re.compile(r"([A-Z][A-Z0-9]{2})(?:\[\*\])?-(\d+)")
-
-
-def _looking(row: Row, ready: RunRow, slots: SlotNames) -> RunRow:
-    """Let a watched run remember which fields a row reads or asks about."""
-    places = [
-        (slots.number(name), name, number)
-        for text in (row.source, row.when, *row.reads)
-        for name, number in _FIELD.findall(text)
-    ]
-
-    def look(
-        parts: Any, level: int, context: Context, out: Element, target: str, source: str
-    ) -> None:
-        if context.looked is not None:
-            for slot, name, number in places:
-                segments = parts[2].segments.get(name, ()) if "[*]-" in row.source else ()
-                for prefix in (parts[1][slot], *(f"{name}[{one.sequence}]" for one in segments)):
-                    context.looked.add(f"{prefix}-{number}")
-        ready(parts, level, context, out, target, source)
-
-    return look
-
-
-def _field_of(row: Row, slots: SlotNames) -> tuple[int, int]:
-    """Return the slot and number of the one field that a row reads, or -1 and 0."""
-    if row.py or row.value is not None:
-        return -1, 0
-    source = parse_source(row.source, is_type=False)
-    return (-1, 0) if source.every_segment else (slots.number(source.segment), source.field)
 
 
 class PythonCall:
