@@ -1,6 +1,5 @@
 """One HL7 v2 message as FHIR resources, by the message map of its event."""
 
-import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,7 @@ from mappings.engine.scopes import Scope, SlotNames, Slots, scopes_of
 from mappings.engine.targets import values_at
 from mappings.hl7.escape import Separators, unescape
 from mappings.hl7.message import Message, Segment, parse
-from mappings.translated import Match, Merge, TranslatedMessage, TranslatedResource, Unmapped
+from mappings.translated import Merge, TranslatedMessage, Unmapped
 
 _MOST_SENDERS = 64
 
@@ -93,7 +92,7 @@ class Translator:
             event=event,
             control_id=control_id,
             order_keys=order_keys(message, channel.order or message_map.order),
-            resources=tuple(_handed(made) for made in context.made),
+            resources=tuple([made.hand() for made in context.made]),
             merges=_merges(message_map, root, by_id),
             held=tuple(context.held),
             notes=tuple(context.notes),
@@ -184,11 +183,10 @@ class Translator:
             element, trace = self._compiler.map(name).element(scope, segment, context, target)
             if reference is None and not element:
                 return
-        if holder.is_shared:
-            holder.resource, holder.is_shared = copy.deepcopy(holder.resource), False
+        holder.own()
         place.put(holder.resource, element, reference)
         if name:
-            holder.trace.extend(trace)
+            holder.tell(trace)
             holder.parts.append((name, path, f"{segment.name}[{segment.sequence}]"))
 
     def _holds(self, making: Making, scope: Scope, segment: Segment, context: Context) -> bool:
@@ -237,19 +235,6 @@ def order_keys(message: Message, fields: tuple[str, ...]) -> tuple[str, ...]:
             if parts[0] and key not in keys:
                 keys.append(key)
     return tuple(keys)
-
-
-def _handed(made: Made) -> TranslatedResource:
-    return TranslatedResource(
-        key=made.key,
-        resource=made.resource,
-        identity=tuple(made.identity),
-        match=Match(made.match),
-        trace=tuple(made.trace),
-        map_name=made.map_name,
-        origin=made.origin,
-        parts=tuple(made.parts),
-    )
 
 
 def _merges(message_map: MessageMap, root: Scope, by_key: Mapping[str, Made]) -> tuple[Merge, ...]:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from conformance.problem import Issue
@@ -96,6 +97,7 @@ class Unmapped:
     order_keys: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=8192)
 def key_of(*parts: str) -> str:
     """Return a stable UUID (version 8 layout, RFC 9562) made of the parts."""
     digest = hashlib.sha256("\x1f".join(parts).encode()).hexdigest()

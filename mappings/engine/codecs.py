@@ -97,6 +97,8 @@ _CODE = re.compile(r"[^\s]+(\s[^\s]+)*\Z")
 
 
 def _to_code(text: str, _context: Context) -> str:
+    if text.isalnum():
+        return text
     squeezed = " ".join(text.split())
     if not _CODE.match(squeezed):
         raise UnreadableValue("is not a code")

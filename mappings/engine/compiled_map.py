@@ -9,7 +9,7 @@ from mappings.engine.rows import RowMap
 from mappings.engine.scopes import Scope, SlotNames
 from mappings.engine.targets import Element, Put, compile_put, parse_target, values_at
 from mappings.hl7.message import Segment
-from mappings.translated import DERIVED_KEY, key_of
+from mappings.translated import DERIVED_KEY, Match, key_of
 
 MOST_RECALLED = 5000
 
@@ -24,6 +24,7 @@ class CompiledMap:
         "_identity",
         "_key",
         "_maps",
+        "_match",
         "_puts",
         "_slots",
         "row_map",
@@ -40,6 +41,7 @@ class CompiledMap:
         self._maps = maps
         self._slots = slots or SlotNames()
         self._fill = fill
+        self._match = Match(row_map.match)
         self._puts: dict[str, Put] = {}
         self._identity = [parse_target(path) for path in row_map.identity]
         self._by_identifier = row_map.identity in {(), ("identifier[*]",)}
@@ -90,7 +92,7 @@ class CompiledMap:
             if len(recall) >= MOST_RECALLED:
                 recall.clear()
             recall[key] = Recalled(
-                made=tuple(one.again() for one in new),
+                made=tuple(one.kept() for one in new),
                 own=next((at for at, one in enumerate(new) if one is made), -1),
                 keys=tuple((one.type, *pair) for one in new for pair in one.identity),
                 named=tuple(context.named[named:]),
@@ -159,7 +161,7 @@ class CompiledMap:
             if known is not None:
                 context.joined += 1
                 known.resource = _filled(known.resource, resource)
-                known.trace.extend(trace)
+                known.tell(trace)
                 if source != known.origin and "-" not in source:
                     known.parts.append((row_map.name, "$this", source))
                 return known
@@ -173,7 +175,7 @@ class CompiledMap:
             resource=resource,
             map_name=row_map.name,
             identity=identity,
-            match=row_map.match if identity else "create",
+            match=self._match if identity else Match.CREATE,
             trace=trace,
             origin=source,
         )
@@ -200,12 +202,12 @@ class CompiledMap:
     def _business_identity(self, resource: dict[str, Any]) -> list[tuple[str, str]]:
         if "identifier" not in resource and self._by_identifier:
             return []
-        identifiers = [
-            identifier
-            for steps in self._identity
-            for identifier in values_at(resource, steps)
-            if "system" in identifier and "value" in identifier
-        ]
+        found = (
+            (resource.get("identifier", ()) if self._identity else ())
+            if self._by_identifier
+            else [one for steps in self._identity for one in values_at(resource, steps)]
+        )
+        identifiers = [one for one in found if "system" in one and "value" in one]
         types = self.row_map.identity_types
         if types:
             by_type = {_type_of(identifier): identifier for identifier in reversed(identifiers)}

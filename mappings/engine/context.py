@@ -1,13 +1,14 @@
 """What one run of a map carries along: the channel's facts, the trace, and what was found wrong."""
 
+import copy
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.problem import Issue
 from mappings.hl7.escape import STANDARD, Separators
-from mappings.translated import HeldCode
+from mappings.translated import HeldCode, Match, TraceEntry, TranslatedResource
 
 
 class UnreadableValue(ValueError):
@@ -43,20 +44,21 @@ class Made:
     resource: dict[str, Any]
     map_name: str
     identity: list[tuple[str, str]] = field(default_factory=list)
-    match: str = "merge"
+    match: Match = Match.MERGE
     trace: list[tuple[str, str, str]] = field(default_factory=list)
     origin: str = ""
     parts: list[tuple[str, str, str]] = field(default_factory=list)
     is_once: bool = False  # of a map with `once`, which what is recalled names anew
     is_shared: bool = False  # later messages get this `resource` too: copy before a change
+    handed: TranslatedResource | None = None  # as later messages get it, with this `trace`
 
     @property
     def type(self) -> str:
         """The resource type."""
         return str(self.resource["resourceType"])
 
-    def again(self) -> "Made":
-        """Return the same with a trace of its own."""
+    def kept(self) -> "Made":
+        """Return the same as it stands, for later messages."""
         return Made(
             key=self.key,
             resource=self.resource,
@@ -66,6 +68,47 @@ class Made:
             trace=list(self.trace),
             origin=self.origin,
             is_shared=True,
+        )
+
+    def again(self) -> "Made":
+        """Return what was kept, for one message, which shares resource and trace with it."""
+        if self.handed is None:
+            self.handed = self.hand()
+        return Made(
+            key=self.key,
+            resource=self.resource,
+            map_name=self.map_name,
+            identity=self.identity,
+            match=self.match,
+            trace=self.trace,
+            origin=self.origin,
+            is_shared=True,
+            handed=self.handed,
+        )
+
+    def own(self) -> None:
+        """Part from what other messages share, before a change of the resource in place."""
+        if self.is_shared:
+            self.resource, self.is_shared = copy.deepcopy(self.resource), False
+        self.tell(())
+
+    def tell(self, trace: Iterable[TraceEntry]) -> None:
+        """Add to the trace of what has changed."""
+        if self.handed is not None:
+            self.trace, self.handed = list(self.trace), None
+        self.trace.extend(trace)
+
+    def hand(self) -> TranslatedResource:
+        """Return what the translation hands over."""
+        return self.handed or TranslatedResource(
+            key=self.key,
+            resource=self.resource,
+            identity=tuple(self.identity),
+            match=self.match,
+            trace=tuple(self.trace),
+            map_name=self.map_name,
+            origin=self.origin,
+            parts=tuple(self.parts),
         )
 
 

@@ -64,6 +64,8 @@ def _joined(raw: str, level: int, context: Context) -> str:
 
 def first_text(raw: str, level: int, context: Context) -> str:
     """Return the first subcomponent of the text, unescaped and without blanks around."""
+    if raw.isalnum():
+        return raw  # no delimiter is a letter or digit
     separators = context.separators
     if level == 0 and separators.component in raw:
         raw = raw.split(separators.component, 1)[0]

@@ -49,8 +49,15 @@ class Compiler:
         """Return the converter of a data type."""
         ready = self._types.get(name)
         if ready is None:
+            self._types[name] = self._late(name)  # what a type that names itself gets
             ready = self._types[name] = self._compile_type(name)
         return ready
+
+    def _late(self, name: str) -> Convert:
+        def late(raw: str, level: int, context: Context, target: str, source: str) -> Any:
+            return self._types[name](raw, level, context, target, source)
+
+        return late
 
     def map(self, name: str) -> "CompiledMap":
         """Return the compiled map of a name."""
@@ -70,45 +77,37 @@ class Compiler:
     def _compile_map(self, row_map: RowMap) -> "CompiledMap":
         rows = self._forward_rows(row_map)
         if row_map.reads_parts:
-            fill = part_rows(row_map.name, rows, self._compiling(row_map))
+            fill = part_rows(row_map.name, rows, self._compiling())
             return CompiledMap(row_map, None, fill, self.map)
         slots = SlotNames()
-        fill = segment_rows(row_map.name, rows, slots, self._compiling(row_map))
+        fill = segment_rows(row_map.name, rows, slots, self._compiling())
         return CompiledMap(row_map, slots, fill, self.map)
 
     def _compile_type(self, name: str) -> Convert:
         row_map = self._maps[name]
-        return type_rows(name, self._forward_rows(row_map), self._compiling(row_map))
+        return type_rows(name, self._forward_rows(row_map), self._compiling())
 
     def _forward_rows(self, row_map: RowMap) -> list[Row]:
         rows = self.rows_of(row_map)
         return [row for row in rows if not row.ignore and row.only != "backward"]
 
-    def _compiling(self, row_map: RowMap) -> Compiling:
+    def _compiling(self) -> Compiling:
         return Compiling(
             traced=self._traced,
             watched=self._watched,
-            convert=lambda row: self._convert(row, row_map),
+            convert=self._convert,
             call=self._python_row,
         )
 
     # -- one row -------------------------------------------------------------------------------
 
-    def _convert(self, row: Row, row_map: RowMap) -> Convert:
+    def _convert(self, row: Row) -> Convert:
         if row.refer:
             return self._refer(row)
         if row.use and row.table:
             return coded_converter(self.type(row.use), self._tables[row.table], row, self._traced)
         if row.use:
-            name = row.use
-            holder: list[Convert] = []
-
-            def late(raw: str, level: int, context: Context, target: str, source: str) -> Any:
-                if not holder:  # types may name each other; the first message finds them
-                    holder.append(self.type(name))
-                return holder[0](raw, level, context, target, source)
-
-            return late if name == row_map.name or name not in self._types else self.type(name)
+            return self.type(row.use)
         if row.table:
             return code_converter(self._tables[row.table], row, self._traced)
         return leaf_converter(row, CODECS[row.codec or "text"], self._traced)

@@ -83,7 +83,7 @@ def _braced(text: str) -> str:
 
 
 def _is_simple(steps: tuple[Step, ...]) -> bool:
-    return bool(steps) and all(step.url is None and step.index != -1 for step in steps)
+    return bool(steps) and steps[-1].url is None and all(step.index != -1 for step in steps)
 
 
 def _put_at(code: Code, holder: str, steps: tuple[Step, ...], value: str) -> None:
@@ -91,7 +91,12 @@ def _put_at(code: Code, holder: str, steps: tuple[Step, ...], value: str) -> Non
     *path, last = steps
     for number, step in enumerate(path, 1):
         inner = f"inner_{number}"
-        if step.index is None:
+        if step.url is not None:
+            code.add(f"items = {holder}.setdefault({step.name!r}, [])")
+            with code.inside(f"for {inner} in items:"):
+                code.add(f"if {inner}['url'] == {step.url!r}: break")
+            code.add(f"else: items.append({inner} := {{'url': {step.url!r}}})")
+        elif step.index is None:
             code.add(f"{inner} = {holder}.get({step.name!r})")
             code.add(f"if {inner} is None: {inner} = {holder}[{step.name!r}] = {{}}")
         else:

@@ -210,7 +210,7 @@ class _PartRows:
             for row in constants:
                 self._values.constant(row)
             for name in sorted(sparse):
-                with code.inside(f"if {name!r} in out:"):
+                with code.inside(f"if len(out.get({name!r}, ())) > 1:"):
                     code.add(f"out[{name!r}] = [item for item in out[{name!r}] if item]")
             for name in paired:
                 code.add(f"if {name!r} in out: pair(out, {name!r})")

@@ -225,7 +225,7 @@ def values_at(element: Any, steps: tuple[Step, ...]) -> list[Any]:
     for step in steps:
         reached: list[Any] = []
         for node in nodes:
-            if not isinstance(node, Mapping):
+            if type(node) is not dict and not isinstance(node, Mapping):
                 continue
             found = node.get(step.name)
             if found is None:

@@ -2,6 +2,7 @@
 
 import datetime
 import re
+from functools import lru_cache
 from typing import Any
 
 from mappings.engine.context import Context, UnreadableValue
@@ -40,6 +41,11 @@ def _days(year: int, month: int) -> int:
 
 def to_date(text: str, _context: Context) -> str:
     """Return the FHIR date of a DTM."""
+    return _date(text)
+
+
+@lru_cache(maxsize=4096)
+def _date(text: str) -> str:
     year, month, day, *_ = _parts(text)
     return f"{year}-{month}-{day}" if day else f"{year}-{month}" if month else f"{year}"
 
@@ -51,11 +57,17 @@ def from_date(value: Any, _context: Context) -> str:
 
 def to_date_time(text: str, context: Context) -> str:
     """Return the FHIR dateTime of a DTM; a missing zone is the sender's."""
+    return _date_time(text, context.sender.zone)
+
+
+@lru_cache(maxsize=4096)
+def _date_time(text: str, local: datetime.tzinfo) -> str:
+    """Read a DTM; one message says the same moment in many places."""
     year, month, day, hour, minute, second, fraction, zone = _parts(text)
     if hour is None:
         return f"{year}-{month}-{day}" if day else f"{year}-{month}" if month else f"{year}"
     body = f"{year}-{month}-{day}T{hour}:{minute or '00'}:{second or '00'}"
-    offset = f"{zone[:3]}:{zone[3:]}" if zone else _offset(context.sender.zone, body)
+    offset = f"{zone[:3]}:{zone[3:]}" if zone else _offset(local, body)
     return f"{body}{fraction or ''}{offset}"
 
 
