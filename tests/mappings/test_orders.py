@@ -3,8 +3,8 @@
 from typing import Any
 
 from mappings.channels.profile import ChannelProfile
+from mappings.engine.converters import NULL
 from mappings.engine.library import load
-from mappings.engine.row_runs import NULL
 from mappings.put_back import PutBack
 from mappings.translate import Translator
 from mappings.translated import TranslatedMessage
