@@ -30,7 +30,8 @@ class Validator:
     `implied` are profiles that apply to every resource of a type, as ImplementationGuide.global
     says. `refused_extensions` are beginnings of addresses whose extensions must have a definition,
     "" for all; others without one are told. `requires_targets` asks that what a literal reference
-    points to can be found: inside, or by the resolver.
+    points to can be found: inside, or by the resolver. `trusts_targets` lets a profile's narrower
+    types and profiles of a target be met by whatever cannot be found.
     """
 
     profiles: Profiles = field(default_factory=Profiles)
@@ -39,6 +40,7 @@ class Validator:
     implied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     refused_extensions: tuple[str, ...] = ()
     requires_targets: bool = False
+    trusts_targets: bool = False
 
     def check(self, resource: Mapping[str, Any], *, profiles: Sequence[str] = ()) -> list[Issue]:
         """Return everything found; `profiles` are checked beside the claimed ones.
@@ -60,8 +62,7 @@ class Validator:
         if root.type == "StructureDefinition":
             found += check_definition(resource, self.profiles)
         ports = self._ports(root)
-        run = CheckRun(self.profiles, root, ports)
-        run.refused_extensions = self.refused_extensions
+        run = self._run(root, ports)
         check_extensions(root, run)
         if self.requires_targets:
             check_targets(root, run)
@@ -72,17 +73,23 @@ class Validator:
             found += self._claims(root, ports)
         return _once(found)
 
+    def _run(self, root: Node, ports: Ports) -> CheckRun:
+        run = CheckRun(self.profiles, root, ports)
+        run.refused_extensions = self.refused_extensions
+        run.trusts_targets = self.trusts_targets
+        return run
+
     def _named(self, root: Node, canonical: str, ports: Ports) -> list[Issue]:
         if not is_core(canonical) and self.profiles.find(canonical) is None:
             return [issue("profile-missing", root.type, canonical)]
         if is_core(canonical) and not model.is_kind_of(root.type, name_of(canonical)):
             return [issue("profile-type", root.type, canonical, name_of(canonical))]
-        run = CheckRun(self.profiles, root, ports)
+        run = self._run(root, ports)
         self.profiles.check_node(root, canonical, run)
         return run.issues
 
     def _claims(self, root: Node, ports: Ports) -> list[Issue]:
-        run = CheckRun(self.profiles, root, ports)
+        run = self._run(root, ports)
         for node in _resources(root):
             meta = node.value.get("meta")
             for canonical in (meta or {}).get("profile") or ():

@@ -31,6 +31,8 @@ def target_check(
         if not isinstance(node.value, Mapping):
             return
         found = run.resolved(node)
+        if found is None and run.trusts_targets:
+            return
         type_name = found.type if found is not None else _written_type(node.value)
         if type_name is None:
             return

@@ -30,6 +30,7 @@ class CheckRun:
         "profiles",
         "refused_extensions",
         "root",
+        "trusts_targets",
     )  # fmt: skip
 
     def __init__(self, profiles: "Profiles", root: Node, ports: Ports) -> None:
@@ -40,6 +41,7 @@ class CheckRun:
         self.judging: dict[tuple[int, str], bool] = {}
         self.depth = 0
         self.refused_extensions: tuple[str, ...] = ()
+        self.trusts_targets = False
         self._scopes: dict[int, Scope] = {}
 
     def add(self, key: str, node: Node, *arguments: object) -> None:
