@@ -21,6 +21,8 @@ from conformance.structure_additions import (
     simple_quantity_check,
     top_extension_check,
 )
+from conformance.structure_lists import code_check, list_check
+from conformance.structure_lists import list_of_primitives as check_of_primitives
 from conformance.structure_quick import (
     Fits,
     Part,
@@ -157,6 +159,7 @@ class Compiler:
             shape.quick.members["resourceType"] = primitive(primitives.check_string)
         facts = shape.quick.facts
         facts.is_resource = is_resource
+        facts.lists = shape.lists
         facts.needed = [name for name, _ in shape.required]
         facts.choices = [(names, minimum) for _, names, minimum in shape.choices]
         check = _object_check(shape, self._check_shadow, is_resource=is_resource)
@@ -202,8 +205,9 @@ class Compiler:
                 shape.arguments[name] = (element.binding.value_set,)
             if element.is_list:
                 shape.lists.add(name)
-                shape.members[name] = _list_of_primitives(test, element.max)
+                shape.members[name] = check_of_primitives(test, element.max)
                 members[name] = list_of_primitives(test, element.max)
+                members["_" + name] = list_of(self._shadow, element.max)
             else:
                 shape.tests[name] = test
                 members[name] = primitive(test, codes)
@@ -212,7 +216,7 @@ class Compiler:
             return
         part = self._part_of_member(info, element, of_type)
         if element.is_list:
-            shape.members[name] = _list_check(part.check, element.max)
+            shape.members[name] = list_check(part.check, element.max)
             members[name] = list_of(part.quick, element.max)
         else:
             shape.members[name] = part.check
@@ -226,7 +230,7 @@ class Compiler:
         if of_type.code == "xhtml":
             return self._test_of_narrative
         if codes is not None:
-            return _test_of_codes(codes)
+            return code_check(codes)
         return primitives.CHECKS.get(of_type.code)
 
     def _part_of_member(
@@ -259,43 +263,6 @@ def _codes_of(element: tables.Element, of_type: tables.ElementType | None) -> fr
     if of_type is None or of_type.code != "code" or not binding or binding.strength != "required":
         return None
     return bindings.codes_of(binding.value_set)
-
-
-def _test_of_codes(codes: frozenset[str]) -> primitives.Check:
-    def test(value: Any) -> str | None:
-        if type(value) is str and value in codes:
-            return None
-        return primitives.check_code(value) or "code-not-in-value-set"
-
-    return test
-
-
-def _list_check(one: Check, maximum: int | None) -> Check:
-    def check(value: Any, local: list[str]) -> list[Found] | None:
-        if type(value) is not list:
-            return [("", "not-a-list", ())]
-        if not value:
-            return [("", "empty-list", ())]
-        found: list[Found] | None = None
-        for index, item in enumerate(value):
-            inner = one(item, local)
-            if inner:
-                found = joined(found, below(f"[{index}]", inner))
-        if maximum is not None and len(value) > maximum:
-            found = joined(found, [("", "too-many", (str(maximum),))])
-        return found
-
-    return check
-
-
-def _list_of_primitives(test: primitives.Check, maximum: int | None) -> Check:
-    def one(value: Any, _: list[str]) -> list[Found] | None:
-        key = test(value)
-        if key is None:
-            return None
-        return [("", "null-item" if value is None else kind_of(value, key), ())]
-
-    return _list_check(one, maximum)
 
 
 def _object_check(shape: _Shape, shadow: Check, *, is_resource: bool) -> Check:

@@ -51,7 +51,6 @@ _LISTS = frozenset({TESTS, OBJECTS, ANIES})
 # exact check, so that nobody can fill the memory with combinations of names.
 MOST_OF_TYPE = 256
 _MOST = 10_000
-_UNBOUNDED = 1 << 62
 
 
 class Member(NamedTuple):
@@ -60,12 +59,12 @@ class Member(NamedTuple):
     kind, argument: TEXT, TOKEN, DECIMAL, TEST and TESTS with a primitive's check; CODES with a
     set; ID, BOOLEAN and COUNT (from 1) without; TARGET with the types a reference may name and its
     check; OBJECT and OBJECTS with a QuickObject, ANY and ANIES with a quick check; lists have at
-    most `most` items.
+    most `most` items, None for any number.
     """
 
     kind: int
     argument: Any
-    most: int = 1
+    most: int | None = None
 
 
 def primitive(test: primitives.Check, codes: Set[str] | None = None) -> Member:
@@ -86,7 +85,7 @@ def primitive(test: primitives.Check, codes: Set[str] | None = None) -> Member:
 
 def list_of_primitives(test: primitives.Check, maximum: int | None) -> Member:
     """Return how a list of primitives is judged; nulls are left to the exact check."""
-    return Member(TESTS, test, _UNBOUNDED if maximum is None else maximum)
+    return Member(TESTS, test, maximum)
 
 
 def one_of(fits: "Fits | QuickObject") -> Member:
@@ -97,15 +96,20 @@ def one_of(fits: "Fits | QuickObject") -> Member:
 def list_of(fits: "Fits | QuickObject", maximum: int | None) -> Member:
     """Return how a list of objects is judged."""
     kind = OBJECTS if isinstance(fits, QuickObject) else ANIES
-    return Member(kind, fits, _UNBOUNDED if maximum is None else maximum)
+    return Member(kind, fits, maximum)
 
 
 class Facts:
-    """What is said of the names of an object: `rule` is an addition of its type."""
+    """What is said of the names of an object.
 
-    __slots__ = ("choices", "is_resource", "needed", "rule")
+    `lists` are the primitives that repeat: their values and `_name` side by side are left to the
+    exact check. `rule` is an addition of the type.
+    """
+
+    __slots__ = ("choices", "is_resource", "lists", "needed", "rule")
 
     def __init__(self) -> None:
+        self.lists: Set[str] = frozenset()
         self.needed: Sequence[str] = ()
         self.choices: Sequence[tuple[frozenset[str], int]] = ()
         self.is_resource = False
@@ -118,6 +122,8 @@ class Facts:
         if any(name not in names for name in self.needed):
             return False
         if self.rule is not None and not self.rule(names):
+            return False
+        if any(name in names and "_" + name in names for name in self.lists):
             return False
         there = [(len(choice.intersection(names)), minimum) for choice, minimum in self.choices]
         return all(minimum <= count <= 1 for count, minimum in there)
@@ -222,14 +228,22 @@ _LINES = {
         if not {a}(part, local): return False""",
 }
 _LIST_LINE = """
-    if type({v}) is not list or not 0 < len({v}) <= {a}_most: return False"""
+    if type({v}) is not list or not {v}: return False"""
+_MOST_LINE = """
+    if len({v}) > {a}_most: return False"""
 
 
 @functools.lru_cache(maxsize=_MOST)
-def _code_of(kinds: tuple[int, ...]) -> CodeType:
-    """Return the check of members of these kinds, compiled; their names are not in its text."""
+def _code_of(kinds: tuple[tuple[int, bool], ...]) -> CodeType:
+    """Return the check of members, compiled; their names are not in its text.
+
+    Each is given by its kind and whether the number of items in the list is limited.
+    """
     values = [f"v{index}" for index in range(len(kinds))]
-    texts = [(_LIST_LINE if kind in _LISTS else "") + _LINES[kind] for kind in kinds]
+    texts = [
+        (_LIST_LINE if kind in _LISTS else "") + (_MOST_LINE if is_limited else "") + _LINES[kind]
+        for kind, is_limited in kinds
+    ]
     lines = [text.format(v=f"v{index}", a=f"a{index}") for index, text in enumerate(texts)]
     if len(values) > 3:
         head = f"    {', '.join(values)}, = value.values()"
@@ -247,7 +261,7 @@ def _written(members: Mapping[str, Member]) -> Fits:
         names[f"n{index}"] = name
         names[f"a{index}_most"] = member.most
         names[f"a{index}"] = argument.of_names if isinstance(argument, QuickObject) else argument
-    code = _code_of(tuple(member.kind for member in members.values()))
+    code = _code_of(tuple((member.kind, member.most is not None) for member in members.values()))
     exec(code, names)  # noqa: S102 - our own words
     check: Fits = names["check"]
     return check

@@ -333,6 +333,21 @@ def test_the_quick_verdict_passes_none_of_the_known_faults() -> None:
             assert not compiler.certainly_fits(changed(path, value, PLAIN)), path
 
 
+def test_extensions_in_place_of_a_list_of_values_pass_the_quick_way() -> None:
+    compiler = structure._compiler(narratives=True)
+    extended = {"extension": [{"url": "http://example.org/x", "valueString": "a"}]}
+
+    def patient(**name: Any) -> dict[str, Any]:
+        return {"resourceType": "Patient", "name": [name]}
+
+    assert compiler.certainly_fits(patient(family="a", _given=[extended]))
+    for items in ([], [None], [{"id": "x"}], [extended, None], extended):
+        bad = patient(family="a", _given=items)
+        assert compiler.whole_resource(bad)
+        assert not compiler.certainly_fits(bad)
+    assert not compiler.certainly_fits(patient(given=["a"], _given=[extended, extended]))
+
+
 def test_nearly_all_official_examples_pass_the_quick_way(shared_data: pathlib.Path) -> None:
     compiler = structure._compiler(narratives=True)
     files = sorted((shared_data / "r4-examples").glob("*.json"))
