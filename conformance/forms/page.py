@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from conformance.forms.answer_rules import extension_values
-from conformance.forms.questionnaires import CALCULATED, questionnaires
+from conformance.forms.questionnaires import CALCULATED, differences, questionnaires
 
 _FHIR = "http://hl7.org/fhir/StructureDefinition/"
 HEAD = """# National forms
@@ -18,7 +18,18 @@ field, `*` one that repeats.
 
 def page() -> str:
     """Return all forms as Markdown."""
-    return "\n".join([HEAD, *(line for form in questionnaires().values() for line in _form(form))])
+    forms = (line for form in questionnaires().values() for line in _form(form))
+    return "\n".join([HEAD, *forms, *_differences()])
+
+
+def _differences() -> Iterator[str]:
+    yield "\n## Where a form departs from the list of requirements\n"
+    yield "For a person to decide with the printed form in hand.\n"
+    yield "| form | questions | the list has | reason | seen |"
+    yield "|---|---|---|---|---|"
+    for one in differences():
+        questions = ", ".join(f"`{name}`" for name in one.questions)
+        yield f"| `{one.form}` | {questions} | {one.page} | {one.reason} | {one.seen} |"
 
 
 def _form(form: Mapping[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import importlib.resources
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import Any, NamedTuple
 
 from conformance.cphc import BASE
 from conformance.yaml_text import read_yaml
@@ -43,6 +43,25 @@ def questionnaires() -> Mapping[str, dict[str, Any]]:
         for source in _read(name):
             forms[source["id"]] = _Form(source).build()
     return forms
+
+
+class Difference(NamedTuple):
+    """Questions whose options are not those of the requirements' page, and why."""
+
+    form: str
+    questions: tuple[str, ...]
+    page: str
+    reason: str
+    seen: str
+
+
+def differences() -> list[Difference]:
+    """Return where a form departs on purpose from the page that lists the forms."""
+    return [
+        Difference(one["form"], tuple(one["questions"]), one["page"], one["reason"],
+                   str(one["seen"]))
+        for one in _read("differences")
+    ]  # fmt: skip
 
 
 def option_value_sets() -> Iterator[dict[str, Any]]:
