@@ -61,7 +61,7 @@ class Validator:
         found = check_bundle(resource)
         if root.type == "StructureDefinition":
             found += check_definition(resource, self.profiles)
-        ports = self._ports(root)
+        ports = self.ports_for(root)
         run = self._run(root, ports)
         check_extensions(root, run)
         if self.requires_targets:
@@ -99,8 +99,11 @@ class Validator:
             return [_as_warning(one) for one in run.issues]
         return run.issues
 
-    def _ports(self, root: Node) -> Ports:
-        """Return the ports with `conformsTo()` and `slice()` answered by these profiles."""
+    def ports_for(self, root: Node) -> Ports:
+        """Return the ports for expressions on a resource.
+
+        `conformsTo()` and `slice()` are answered by these profiles.
+        """
         if self.ports.conforms_to is not None:
             return self.ports
 

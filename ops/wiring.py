@@ -277,6 +277,7 @@ async def _start_http(
         check_profiles=definitions.check_profiles,
         check_answers=definitions.check_answers,
         refresh_definitions=definitions.refresh,
+        fhirpath_ports=definitions.fhirpath_ports,
         identify=identify,
         authorize=notices.authorize,
         note_subscriber=note_subscriber,

@@ -8,7 +8,7 @@ from typing import Any
 
 from conformance import resource_json
 from conformance.cphc.artefacts import package
-from conformance.fhirpath import Ports
+from conformance.fhirpath import Node, Ports
 from conformance.forms.answers import check_response
 from conformance.forms.questionnaires import questionnaires
 from conformance.problem import Issue
@@ -59,6 +59,10 @@ class Definitions:
     def check_profiles(self, resource: Mapping[str, Any], profiles: tuple[str, ...]) -> list[Issue]:
         """Return what is found beyond the form, by the definitions last read."""
         return self._validator.check_content(resource, profiles=profiles)
+
+    def fhirpath_ports(self, root: Node) -> Ports:
+        """Return what `memberOf()`, `conformsTo()` and `slice()` ask, by the same definitions."""
+        return self._validator.ports_for(root)
 
     async def check_answers(self, response: Mapping[str, Any]) -> list[Issue]:
         """Return what is wrong with a response by its form; an unknown form is a warning."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from conformance.fhirpath import Node, Ports
 from conformance.problem import Issue
 from fhir_store.audit import Access
 from fhir_store.authorization import Authorization
@@ -14,6 +15,11 @@ from routes.bearer import Caller
 from routes.limits import Limits
 
 Authorize = Callable[[Caller, str, str], Awaitable[Authorization]]
+
+
+def _no_ports(_root: Node) -> Ports:
+    """Know no definitions."""
+    return Ports()
 
 
 def _no_issues(_resource: Mapping[str, Any], _profiles: tuple[str, ...]) -> list[Issue]:
@@ -48,6 +54,7 @@ class Hub:
     `authorize` (caller, letter, type) gives what that caller may see or raises NotAllowed;
     `check_profiles` returns the issues of a resource beyond base R4: extensions, the profiles named
     and, by policy, the claimed ones, as `refresh_definitions` last read them;
+    `fhirpath_ports` gives expressions on a resource what those definitions say;
     `check_answers` returns what is wrong with a QuestionnaireResponse by its Questionnaire;
     `note_subscriber` keeps, in the commit of a Subscription, with whose rights its events are seen;
     `note` keeps an access for the audit; `observe` takes (interaction, status, seconds) of each
@@ -63,6 +70,7 @@ class Hub:
     limits: Limits = field(default_factory=Limits)
     check_profiles: Callable[[Mapping[str, Any], tuple[str, ...]], list[Issue]] = _no_issues
     refresh_definitions: Callable[[], Awaitable[None]] = _nothing_new
+    fhirpath_ports: Callable[[Node], Ports] = _no_ports
     check_answers: Callable[[Mapping[str, Any]], Awaitable[list[Issue]]] = _no_answers
     observe: Callable[[str, int, float], None] = _unobserved
     base: str | None = None

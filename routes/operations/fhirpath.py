@@ -1,5 +1,6 @@
 """`$fhirpath`: evaluate an expression on a resource that is sent along."""
 
+from dataclasses import replace
 from typing import Any
 
 from conformance import fhirpath, resource_json
@@ -39,8 +40,9 @@ async def fhirpath_operation(hub: Hub, request: Request) -> Answer:
     """Return the values of an expression, one `result` for each context.
 
     In: `expression`, `resource`, and optionally `context` (an expression whose values are each
-    taken as the input) and `variables` (parts). Out: `result` with one part per value, named by
-    its type.
+    taken as the input) and `variables` (parts). `memberOf()`, `conformsTo()` and `slice()` are
+    answered by the value sets and profiles of the hub. Out: `result` with one part per value,
+    named by its type.
     """
     parameters = parameters_in(hub, request)
     expression = text_of(parameters, "expression")
@@ -55,18 +57,28 @@ async def fhirpath_operation(hub: Hub, request: Request) -> Answer:
     context = text_of(parameters, "context")
     variables = _variables_of(single(parameters, "variables"))
     compiled = fhirpath.compile(expression)
+    ports = await _ports_for(hub, resource)
     if context is None:
-        return parameters_answer(_results(compiled, resource, variables, None))
-    found = fhirpath.compile(context).nodes(resource, variables=variables)
+        return parameters_answer(_results(compiled, resource, variables, None, ports))
+    found = fhirpath.compile(context).nodes(resource, variables=variables, ports=ports)
     results: list[Json] = []
     for node in found:
         if isinstance(node, Node):
-            results += _results(compiled, node, variables, _path_of(node))
+            results += _results(compiled, node, variables, _path_of(node), ports)
     return parameters_answer(results)
 
 
+async def _ports_for(hub: Hub, resource: Any) -> Ports:
+    """Return what the hub's value sets and profiles answer about a resource."""
+    type_name = resource.get("resourceType") if isinstance(resource, dict) else None
+    if not isinstance(type_name, str) or type_name not in load().resource_types:
+        return Ports()
+    await hub.refresh_definitions()
+    return hub.fhirpath_ports(Node(resource, type_name))
+
+
 def _results(
-    compiled: Compiled, item: Any, variables: dict[str, Any], context: str | None
+    compiled: Compiled, item: Any, variables: dict[str, Any], context: str | None, ports: Ports
 ) -> list[Json]:
     traced: list[Json] = []
 
@@ -74,7 +86,7 @@ def _results(
         parts = [_part_of(value) for value in _typed(values)]
         traced.append({"name": "trace", "valueString": name, **({"part": parts} if parts else {})})
 
-    values = compiled.values(item, variables=variables, ports=Ports(trace=trace))
+    values = compiled.values(item, variables=variables, ports=replace(ports, trace=trace))
     result: Json = {"name": "result"}
     if context is not None:
         result["valueString"] = context

@@ -36,6 +36,7 @@ def judging(serve: Any, database_url: str) -> Judging:
             choices = {
                 "check_profiles": definitions.check_profiles,
                 "refresh_definitions": definitions.refresh,
+                "fhirpath_ports": definitions.fhirpath_ports,
             }
             async with serve(**choices) as client:
                 yield client
@@ -102,3 +103,53 @@ async def test_validate_judges_by_a_named_profile(judging: Judging) -> None:
         unknown = {"profile": "urn:nowhere"}
         answer = await client.post("/Patient/$validate", params=unknown, json=body)
         assert "profile-missing" in keys_of(answer)
+
+
+async def test_fhirpath_takes_the_items_of_a_slice_by_a_stored_profile(
+    judging: Judging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routes.definitions.LOOK_SECONDS", 0.0)
+    path = "Patient.identifier"
+    slicing = {"discriminator": [{"type": "value", "path": "system"}], "rules": "open"}
+    elements = [
+        {"id": path, "path": path, "slicing": slicing},
+        {"id": f"{path}:card", "path": path, "sliceName": "card"},
+        {"id": f"{path}:card.system", "path": f"{path}.system", "fixedUri": "urn:card"},
+    ]
+    url = "http://example.com/StructureDefinition/sliced"
+    sliced = {**PROFILE, "url": url, "name": "Sliced", "differential": {"element": elements}}
+    identifiers = [{"system": "urn:card", "value": "1"}, {"system": "urn:other", "value": "2"}]
+    patient = {"resourceType": "Patient", "identifier": identifiers}
+
+    def asked(expression: str) -> dict[str, Any]:
+        parts = [
+            {"name": "expression", "valueString": expression},
+            {"name": "resource", "resource": patient},
+        ]
+        return {"resourceType": "Parameters", "parameter": parts}
+
+    async with judging() as client:
+        expression = f"identifier.slice('{url}', 'card').value"
+        unknown = await client.post("/$fhirpath", json=asked(expression))
+        assert unknown.status_code == 400
+        assert "Load the StructureDefinition" in unknown.text
+        stored = await client.post("/StructureDefinition", json=sliced)
+        assert stored.status_code == 201, stored.text
+        answer = await client.post("/$fhirpath", json=asked(expression))
+        assert answer.status_code == 200, answer.text
+        (result,) = answer.json()["parameter"]
+        assert result["part"] == [{"name": "string", "valueString": "1"}]
+        conforms = await client.post("/$fhirpath", json=asked(f"conformsTo('{url}')"))
+        assert conforms.json()["parameter"][0]["part"][0]["valueBoolean"] is True
+
+
+async def test_without_definitions_slice_says_what_it_needs(serve: Any) -> None:
+    parts = [
+        {"name": "expression", "valueString": "name.slice('http://example.com/x', 'y')"},
+        {"name": "resource", "resource": {"resourceType": "Patient", "name": [{"text": "x"}]}},
+    ]
+    async with serve() as client:
+        body = {"resourceType": "Parameters", "parameter": parts}
+        answer = await client.post("/$fhirpath", json=body)
+        assert answer.status_code in {400, 422, 501}
+        assert "slice" in answer.text
