@@ -58,7 +58,7 @@ from routes.export_files import export_router
 from routes.export_jobs import ExportJobs
 from routes.hub import Hub
 from routes.limits import Limits
-from routes.operations.agreements import agreement_pdf_operation
+from routes.operations.agreements import agreement_operations
 from routes.operations.bulk_import import import_operation
 from routes.operations.contract_writing import Following
 from routes.operations.contracts import ContractOperations
@@ -70,6 +70,7 @@ from routes.operations.identity import identity_operations
 from routes.operations.invitations import invitation_operation
 from routes.operations.notice_statistics import notice_statistics_operation
 from routes.operations.packages import package_operations
+from routes.operations.resident_views import resident_views
 from routes.operations.subscriptions import SubscriptionOperations
 from routes.operations.terminology import terminology_operations
 from routes.search_terminology import search_terminology
@@ -311,7 +312,8 @@ async def _start_http(
             *package_operations(),
             *identity_operations(test_regions=settings.test_regions.split(",")),
             *SubscriptionOperations(notices=notices).promises(),
-            agreement_pdf_operation(),
+            *agreement_operations(),
+            *resident_views(),
             import_operation(),
             *export_operations(exports),
         ),

@@ -129,25 +129,39 @@ def with_read_confirmation(
     """Return the contract with the confirmation that the agreement was read, if it was given."""
     if application.read_at is None:
         return contract, []
+    receipt = read_receipt(
+        around.new_id(),
+        resident=application.resident,
+        reader=application.reader or application.resident,
+        digest=application.agreement_hash,
+        template=application.agreement.template if application.agreement else "",
+        at=application.read_at,
+    )
+    reference = {"reference": content.reference_to(receipt.resource)}
+    return {**contract, "supportingInfo": [reference]}, [receipt]
+
+
+def read_receipt(
+    id_: str, *, resident: str, reader: str, digest: str, template: str, at: datetime.datetime
+) -> Put:
+    """Return the answer that somebody read the agreement of this digest at an instant."""
     answers: list[dict[str, Any]] = [
-        {"linkId": "agreement-hash", "answer": [{"valueString": application.agreement_hash}]},
+        {"linkId": "agreement-hash", "answer": [{"valueString": digest}]},
         {"linkId": "confirmed", "answer": [{"valueBoolean": True}]},
     ]
-    if application.agreement is not None:
-        template = application.agreement.template
+    if template:
         answers.insert(0, {"linkId": "template", "answer": [{"valueString": template}]})
     response: dict[str, Any] = {
         "resourceType": "QuestionnaireResponse",
-        "id": around.new_id(),
+        "id": id_,
         "questionnaire": READ_CONFIRM,
         "status": "completed",
-        "subject": {"reference": application.resident},
-        "authored": application.read_at.isoformat(),
-        "author": {"reference": application.reader or application.resident},
+        "subject": {"reference": resident},
+        "authored": at.isoformat(),
+        "author": {"reference": reader},
         "item": answers,
     }
-    contract = {**contract, "supportingInfo": [{"reference": content.reference_to(response)}]}
-    return contract, [Put(response, is_new=True)]
+    return Put(response, is_new=True)
 
 
 def with_agreement(

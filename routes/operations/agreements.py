@@ -13,10 +13,11 @@ import pylopdf_fonts_zh_cn
 from care.agreement.printing import Sheet, Signer, image_of, printed
 from care.agreement.text import Agreement, Terms, compose, name_of, sm3, text_in
 from care.contract import content
+from care.contract.application import read_receipt
 from care.contract.evidence import signed_at
 from care.contract.states import State, state_of
 from care.contract.surroundings import Surroundings
-from care.effects import Resource, refuse
+from care.effects import Put, Resource, refuse
 from care.periods import LOCAL
 from conformance import resource_json
 from conformance.cphc import BASE
@@ -24,11 +25,18 @@ from fhir_store.search_query import parse_query
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
 from routes.hub import Hub
-from routes.operations.contract_facts import key_of, require_agreement, unknown
-from routes.operations.contract_writing import Following, require_may_see
-from routes.operations.parameters import bad_parameter
+from routes.operations.contract_facts import key_of, new_id, require_agreement, unknown
+from routes.operations.contract_parameters import Given
+from routes.operations.contract_writing import (
+    Following,
+    operations_of,
+    require_may_act,
+    require_may_see,
+)
+from routes.operations.parameters import bad_parameter, parameters_in
 from routes.registry import Operation as Promise
 from routes.request import Request
+from routes.writing import context_of, once
 
 TEMPLATE = "Contract/cphc-agreement-template"
 """The template that comes with the hub."""
@@ -39,15 +47,59 @@ def font() -> Path:
     return pylopdf_fonts_zh_cn.sans_path()
 
 
-def agreement_pdf_operation() -> Promise:
-    """Return the operation as the registry wants it."""
-    return Promise(
-        code="agreement-pdf",
-        definition=f"{BASE}/OperationDefinition/Contract-agreement-pdf",
-        levels=frozenset({"instance"}),
-        types=frozenset({"Contract"}),
-        handler=agreement_pdf,
+def agreement_operations() -> tuple[Promise, ...]:
+    """Return the operations as the registry wants them."""
+    rows = (("agreement-pdf", agreement_pdf, False), ("confirm-reading", confirm_reading, True))
+    return tuple(
+        Promise(
+            code=code,
+            definition=f"{BASE}/OperationDefinition/Contract-{code}",
+            levels=frozenset({"instance"}),
+            types=frozenset({"Contract"}),
+            handler=handler,
+            affects_state=affects,
+        )
+        for code, handler, affects in rows
     )
+
+
+async def confirm_reading(hub: Hub, request: Request) -> Answer:
+    """Keep the receipt of who has read the agreement of a contract, and when."""
+    given = Given(parameters_in(hub, request))
+    digest = given.text("agreementHash")
+
+    async def work(transaction: Transaction) -> Answer:
+        key = ("Contract", request.address.id)
+        contract = (await transaction.read_for_update([key])).get(key)
+        if contract is None:
+            raise unknown(*key)
+        require_agreement(contract)
+        resident = content.resident_of(contract)
+        await require_may_act(hub, request, transaction, resident, unknown(*key))
+        if digest != content.extension_value(contract, "contract-agreement-hash"):
+            raise refuse(
+                "agreement-changed",
+                "The digest is not that of the agreement as it stands now",
+                "协议摘要值与当前协议文本不一致",
+                "Show the agreement again ($agreement-pdf) and send the digest of the contract.",
+                "请重新展示协议（$agreement-pdf），并发送协议的摘要值。",
+                "Contract.extension",
+            )
+        receipt = read_receipt(
+            new_id(),
+            resident=resident,
+            reader=given.maybe("reader") or request.caller.fhir_user or resident,
+            digest=digest,
+            template=str(contract.get("instantiatesCanonical", {}).get("reference", "")),
+            at=datetime.datetime.now(LOCAL),
+        )
+        reference = {"reference": content.reference_to(receipt.resource)}
+        known = [*contract.get("supportingInfo", ()), reference]
+        effects = [receipt, Put({**contract, "supportingInfo": known})]
+        written = await transaction.apply(operations_of(effects), context=context_of(request))
+        return Answer(status=201, body=written[0].version.body, kind="resource")
+
+    return await once(hub, request, work)
 
 
 async def composed(

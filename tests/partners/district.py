@@ -64,7 +64,7 @@ class District:
 
     def __init__(self, base: str, guarded: str, database_url: str) -> None:
         self.http = httpx.Client(base_url=base, timeout=30)
-        self._guarded = guarded
+        self.guarded = guarded
         self.database_url = database_url
         self._numbers = itertools.count(1)
 
@@ -81,7 +81,7 @@ class District:
         """Ask as anybody, or as `Type/id` with the rights of that person."""
         if user is None:
             return self.http.get(path)
-        return httpx.get(f"{self._guarded}{path}", headers=_as(user), timeout=30)
+        return httpx.get(f"{self.guarded}{path}", headers=_as(user), timeout=30)
 
     def found(self, path: str, user: str | None = None) -> list[Resource]:
         """Return the matches of a search."""
@@ -94,7 +94,7 @@ class District:
             if user is None:
                 answer = self.http.put(path, json=one)
             else:
-                url = f"{self._guarded}{path}"
+                url = f"{self.guarded}{path}"
                 answer = httpx.put(url, json=one, headers=_as(user), timeout=30)
             assert answer.status_code in (200, 201), answer.text
 
@@ -108,12 +108,12 @@ class District:
     def post_as(self, user: str | dict[str, str], path: str, *parts: Resource) -> httpx.Response:
         """Ask for an operation as `Type/id`, or with the header of a token."""
         headers = _as(user) if isinstance(user, str) else user
-        url = f"{self._guarded}{path}"
+        url = f"{self.guarded}{path}"
         return httpx.post(url, json=parameters(*parts), headers=headers, timeout=30)
 
     def get_with(self, header: dict[str, str], path: str) -> httpx.Response:
         """Read with the header of a token."""
-        return httpx.get(f"{self._guarded}{path}", headers=header, timeout=30)
+        return httpx.get(f"{self.guarded}{path}", headers=header, timeout=30)
 
     def refused(self, path: str, *parts: Resource) -> str:
         """Ask for an operation that is refused; return the code of the refusal."""

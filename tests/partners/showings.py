@@ -9,13 +9,26 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from district import DAY, HASH, ID_CARD, LOCAL, TODAY, District, doctor, flag, package, text
+from district import (
+    DAY,
+    HASH,
+    ID_CARD,
+    LOCAL,
+    TODAY,
+    District,
+    doctor,
+    flag,
+    package,
+    text,
+    token,
+)
 
 from care.fulfilment.schedule import tasks_for
 from care.periods import start_of
 from conformance.cphc import BASE
 from fhir_store.store import make_pool
 from ops.flow_contracts import ContractCalendar
+from ops.flow_notices import Notices as Reminders
 from ops.laws import lawful_store
 from routes.operations.contract_writing import Following
 
@@ -414,6 +427,39 @@ def _for_the_elderly() -> Resource:
 
 
 @showing
+def my_family_doctor(d: District) -> None:
+    resident, other = d.resident(), d.resident()
+    contract = d.signed(resident)
+    path = f"/Patient/{resident}/$my-family-doctor"
+    (found,) = d.get(path, f"Patient/{resident}")["parameter"]
+    parts: dict[str, list[Resource]] = {}
+    for part in found["part"]:
+        parts.setdefault(part["name"], []).append(part["resource"])
+    assert ids(parts["resource"]) == {contract}
+    assert ids(parts["package"]) == {"basic"}
+    assert ids(parts["item"]) == {"bp", "visit"}
+    assert ids(parts["member"]) == {"d1"}
+    assert ids(parts["institution"]) == {"centre"}
+    assert len(parts["service"]) == 6
+    assert d.ask(path, f"Patient/{other}").status_code == 404
+
+
+@showing
+def reading_leaves_a_receipt(d: District) -> None:
+    resident, contract, digest = _agreed(d)
+    path, user = f"/Contract/{contract}/$confirm-reading", f"Patient/{resident}"
+    wrong = d.post_as(user, path, text("agreementHash", HASH))
+    assert "agreement-changed" in wrong.text
+    receipt = d.post_as(user, path, text("agreementHash", digest)).json()
+    assert (receipt["author"]["reference"], digest in str(receipt)) == (user, True)
+    named = [one["reference"] for one in d.get(f"/Contract/{contract}")["supportingInfo"]]
+    assert len(named) == 2, "the reading before the application, and this one"
+    assert f"QuestionnaireResponse/{receipt['id']}" in named
+    stranger = d.post_as(f"Patient/{d.resident()}", path, text("agreementHash", digest))
+    assert stranger.status_code == 404
+
+
+@showing
 def applicable_packages(d: District) -> None:
     id_ = d.id("elderly")
     d.put({**package(id_, 0), "useContext": [_for_the_elderly()]})
@@ -481,20 +527,20 @@ def reading_is_confirmed(d: District) -> None:
 # --- G04 contracts --------------------------------------------------------------------------------
 
 
-def _invitation(d: District) -> Resource:
+def invitation(d: District) -> Resource:
     asked = text("doctor", "Practitioner/d1")
     answer = d.post("/CareTeam/team/$invitation-code", asked)
     return {part["name"]: part for part in answer["parameter"]}
 
 
-def _token(parts: Resource) -> str:
+def token_in(parts: Resource) -> str:
     values = [v for part in parts.values() for k, v in part.items() if k == "valueString"]
     return str(max(values, key=len))
 
 
 @showing
 def scan_and_apply(d: District) -> None:
-    token = _token(_invitation(d))
+    token = token_in(invitation(d))
     contract = d.id("c")
     wish = d.wish(d.resident(), contract, text("invitation", token), text("mode", "qr"))
     d.post("/Contract/$submit-application", *[p for p in wish if p["name"] != "team"])
@@ -507,7 +553,7 @@ def scan_and_apply(d: District) -> None:
 def invitation_image(d: District) -> None:
     images = [
         v
-        for part in _invitation(d).values()
+        for part in invitation(d).values()
         for k, v in part.items()
         if k in ("valueBase64Binary", "valueAttachment")
     ]
@@ -705,7 +751,7 @@ def pay_the_difference(d: District) -> None:
     resident = d.resident()
     contract = d.approved(resident, package="paid", price=60)
     d.post(f"/Contract/{contract}/$sign", *d.signing(f"Patient/{resident}"))
-    d.post(f"/Contract/{contract}/$confirm-payment", _paid_bill(d, resident, 60))
+    d.post(f"/Contract/{contract}/$confirm-payment", paid_bill(d, resident, 60))
     parts = [text("definition", "PlanDefinition/dear"), {"name": "price", "valueDecimal": 100}]
     package = {"name": "package", "part": parts}
     draft = d.post(f"/Contract/{contract}/$amend", package, text("agreementHash", HASH))["id"]
@@ -713,8 +759,8 @@ def pay_the_difference(d: District) -> None:
     assert d.get(f"/Contract/{draft}")["status"] == "executable"
     assert "PlanDefinition/paid" in str(d.get(f"/Contract/{contract}")["term"]), "until it is paid"
     pay = f"/Contract/{draft}/$confirm-payment"
-    assert d.refused(pay, _paid_bill(d, resident, 100)) == "payment-differs"
-    d.post(pay, _paid_bill(d, resident, 40))
+    assert d.refused(pay, paid_bill(d, resident, 100)) == "payment-differs"
+    d.post(pay, paid_bill(d, resident, 40))
     found = d.get(f"/Contract/{contract}")
     assert "PlanDefinition/dear" in str(found["term"])
     assert found["status"] == "executed"
@@ -722,7 +768,7 @@ def pay_the_difference(d: District) -> None:
     assert d.get(f"/Task/{draft}-collect-payment")["status"] == "completed"
 
 
-def _paid_bill(d: District, resident: str, amount: int) -> Resource:
+def paid_bill(d: District, resident: str, amount: int) -> Resource:
     bill = d.id("bill")
     d.put(
         {
@@ -773,7 +819,7 @@ def consent_without_effect(d: District) -> None:
     _agrees_to_renewal(d, withdrawn, status="inactive")
     other = d.approved(paying, package="paid", price=60, days=0)
     d.post(f"/Contract/{other}/$sign", *d.signing(f"Patient/{paying}"))
-    d.post(f"/Contract/{other}/$confirm-payment", _paid_bill(d, paying, 60))
+    d.post(f"/Contract/{other}/$confirm-payment", paid_bill(d, paying, 60))
     _agrees_to_renewal(d, paying)
     _night(d, TODAY + DAY)
     for contract, resident in ((one, withdrawn), (other, paying)):
@@ -851,7 +897,7 @@ def amend_and_sign_again(d: District) -> None:
     assert d.get(f"/Contract/{contract}")["status"] == "executed", "the old one stays"
     d.post(f"/Contract/{draft['id']}/$sign", *d.signing(f"Patient/{resident}"))
     pay = f"/Contract/{draft['id']}/$confirm-payment"
-    d.post(pay, _paid_bill(d, resident, 60))
+    d.post(pay, paid_bill(d, resident, 60))
     found = d.get(f"/Contract/{contract}")
     assert found["term"][0]["offer"]["topic"]["reference"] == "PlanDefinition/paid"
     assert len(d.found(f"/Contract/{contract}/_history")) >= 2, "both versions are kept"
@@ -960,13 +1006,22 @@ def everything_of_a_resident(d: District) -> None:
 
 @showing
 def partner_app(d: District) -> None:
+    """A partner's own client: a token of its own (client credentials), and no person behind it."""
+    app = token("system/Contract.cru system/Patient.rs", client_id="partner", sub="partner")
     resident, contract = d.resident(), d.id("c")
-    user = f"Patient/{resident}"
-    assert d.get(f"/Patient/{resident}", user)["id"] == resident
-    d.post(
-        "/Contract/$submit-application", *d.wish(resident, contract, text("mode", "resident-app"))
-    )
-    assert d.get(f"/Contract/{contract}", user)["status"] == "offered"
+    wish = d.wish(resident, contract, text("mode", "resident-app"))
+    assert d.post_as(app, "/Contract/$submit-application", *wish).status_code == 201
+    assert d.get_with(app, f"/Contract/{contract}").json()["status"] == "offered"
+    assert d.get_with(app, f"/Task/{contract}-review-contract").status_code == 403, "no scope"
+    reader = token("system/Contract.rs", client_id="partner")
+    more = d.wish(d.resident(), d.id("c"))
+    assert d.post_as(reader, "/Contract/$submit-application", *more).status_code == 403
+    forged = {"authorization": app["authorization"][:-6] + "AAAAAA"}
+    assert d.get_with(forged, f"/Contract/{contract}").status_code == 401
+    others = token("system/*.cruds", aud="https://elsewhere.example")
+    assert d.get_with(others, f"/Contract/{contract}").status_code == 401
+    events = d.until(lambda: d.found(f"/AuditEvent?entity=Contract/{contract}"))
+    assert any("partner" in str(one["agent"]) for one in events)
 
 
 # --- G05 fulfilment -------------------------------------------------------------------------------
@@ -1189,6 +1244,62 @@ def all_services_of_a_resident(d: District) -> None:
     assert ids(d.found(f"/Encounter?patient={resident}", user)) == {visit}
     tasks = d.found(f"/Task?patient={resident}&_count=100", user)
     assert ids(d.services(contract)) <= ids(tasks)
+
+
+@showing
+def timeline(d: District) -> None:
+    resident, other = d.resident(), d.resident()
+    contract = d.signed(resident)
+    task = _service(d, contract, "visit")
+    d.post(f"/Task/{task['id']}/$complete-service", text("location", "22.54,114.05"))
+    visit = d.visit(resident, "advice")
+    before, user = d.id("procedure"), f"Patient/{resident}"
+    d.put(
+        {
+            "resourceType": "Procedure",
+            "id": before,
+            "status": "completed",
+            "subject": {"reference": user},
+            "performedDateTime": (TODAY - 400 * DAY).isoformat(),
+        }
+    )
+    path = f"/Patient/{resident}/$timeline"
+    found = [one["id"] for one in d.found(path, user)]
+    assert sorted(found[:2]) == sorted([task["id"], visit]), "open services are no history"
+    assert found[2:] == [before], "the latest first"
+    assert before not in ids(d.found(f"{path}?start={TODAY - DAY}", user))
+    assert d.ask(path, f"Patient/{other}").status_code == 404
+
+
+@showing
+def reminded_before_the_end(d: District) -> None:
+    resident = d.resident()
+    contract = d.signed(resident)
+    end = TODAY + 364 * DAY
+    query = f"/CommunicationRequest?based-on=Contract/{contract}"
+
+    def remind(day: datetime.date) -> Callable[[], bool]:
+        """Let the reminders of a morning be made; the hub has set the timer by itself."""
+
+        async def look() -> None:
+            async with make_pool(d.database_url, size=2) as pool:
+                reminders = Reminders(store=lawful_store(pool), channels=frozenset())
+                async with reminders.store.begin() as transaction:
+                    at = start_of(day) + datetime.timedelta(hours=9)
+                    await reminders.remind_of_renewal(transaction, at)
+
+        def is_made() -> bool:
+            asyncio.run(look())
+            return any(one["occurrenceDateTime"].startswith(str(day)) for one in d.found(query))
+
+        return is_made
+
+    for count, days in enumerate((30, 7, 0), start=1):
+        d.until(remind(end - days * DAY))
+        assert len(d.found(query)) == count
+    texts = [one["payload"][0]["contentString"] for one in d.found(query)]
+    assert all(str(end) in one for one in texts)
+    assert sum("还有 30 天" in one for one in texts) == 1
 
 
 @showing
