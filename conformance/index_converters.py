@@ -140,8 +140,13 @@ string_address = partial(
 string_annotation = partial(_strings_in, ("text",))
 
 
+_MOST_SOUNDS = 200  # of one resource: a body of nothing but names would keep a process busy
+
+
 def string_sounds(value: Any, into: list[Any], _: Context) -> None:
     """Take the pinyin and the initials of a Chinese name, whole and by family name."""
+    if len(into) > _MOST_SOUNDS:
+        return
     names: list[str] = []
     if isinstance(value, str):
         names.append(value)
@@ -149,9 +154,8 @@ def string_sounds(value: Any, into: list[Any], _: Context) -> None:
         family = value.get("family", "")
         given = "".join(part for part in value.get("given", ()) if isinstance(part, str))
         names += [family + given, value.get("text", ""), given]
-    for name in names:
-        if name:
-            into.extend(sound for sound in sounds_of(name) if sound not in into)
+    found = dict.fromkeys(sound for name in names if name for sound in sounds_of(name))
+    into.extend(sound for sound in found if sound not in into)
 
 
 # --- date ----------------------------------------------------------------------------------------

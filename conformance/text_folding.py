@@ -5,6 +5,7 @@ import unicodedata
 from functools import lru_cache
 
 _LONGEST_NAME = 64  # characters; pypinyin takes minutes for some ten thousand
+_DOUBLE_MARKS = "\u0f73\u0f75\u0f81"  # of class 0, but of two marks each (UAX #15, table 8)
 _SPACES = re.compile(r"\s+")
 _HAN = re.compile(r"[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
@@ -24,12 +25,23 @@ def fold(text: str) -> str:
     if text.isascii():
         folded = text.lower()
     else:
+        if len(text) > _LONGEST_NAME:
+            text = "".join(c for c in text if not _is_mark(c))
         plain = unicodedata.normalize("NFKD", text).casefold()
         plain = unicodedata.normalize("NFKD", plain)
         folded = "".join(c for c in plain if not unicodedata.combining(c))
     if " " in folded or "\n" in folded or "\t" in folded or not folded.isprintable():
         folded = _SPACES.sub(" ", folded).strip()
     return folded
+
+
+def _is_mark(character: str) -> bool:
+    """Say whether a character leaves nothing when folded.
+
+    Normalising sorts each run of such marks, in time that grows with its square.
+    """
+    is_iota = character == "\u0345"  # becomes a letter
+    return (unicodedata.combining(character) > 0 and not is_iota) or character in _DOUBLE_MARKS
 
 
 def has_han(text: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, lru_cache, partial
-from itertools import product
+from itertools import islice, product
 from typing import Any, NamedTuple
 
 from conformance import ucum
@@ -29,6 +29,7 @@ from fhir_store.keys import (
 )
 
 STRING_LENGTH = 500  # folded characters kept for string search; a B-tree row holds 2,700 bytes
+MOST_COMBINATIONS = 1_000  # of the codes of one instance of a composite; no real one has as many
 OPEN = float("inf")
 
 
@@ -327,7 +328,8 @@ def _composites(parameter: SearchParameter, found: list[Any], sink: _Sink) -> No
             [component_word(kind, value) for value in values]
             for kind, values in zip(discrete, instance, strict=False)
         ]
-        for prefix in product(*([w for w in group if w] for group in words)):
+        combinations = product(*([w for w in group if w] for group in words))
+        for prefix in islice(combinations, MOST_COMBINATIONS):
             _payload(parameter.number, prefix, payload, instance[len(discrete) :], sink)
 
 
