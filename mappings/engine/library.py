@@ -55,6 +55,16 @@ def load(folder: pathlib.Path | None = None) -> Library:
     files = sorted((root / "maps").rglob("*.yaml"))
     table_files = sorted((root / "tables").glob("*.json"))
     faults: list[Fault] = []
+    if not files:
+        faults.append(
+            Fault(
+                file=str(root),
+                line=1,
+                row="-",
+                text="holds no maps",
+                fix="Name a folder with maps/*.yaml and tables/*.json in it.",
+            )
+        )
     maps: dict[str, RowMap] = {}
     parts: dict[str, MessageMap] = {}
     for file in files:

@@ -1,10 +1,11 @@
-"""Functions that rows call for times that R4 counts in fixed units."""
+"""Functions that rows call for times: in the units R4 counts in, and of a birth."""
 
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from mappings.engine.context import Context
+from mappings.engine.codecs import CODECS
+from mappings.engine.context import Context, UnreadableValue
 from mappings.engine.forward import PythonCall
 from mappings.engine.sinks import Sink
 
@@ -42,3 +43,30 @@ def event_offset_back(element: Mapping[str, Any], sink: Sink, _context: Context)
     if offset is not None:
         sink.put("9", str(offset))
         sink.put("10", "min")
+
+
+_BIRTH_TIME = "http://hl7.org/fhir/StructureDefinition/patient-birthTime"
+
+
+def birth_time(call: PythonCall) -> None:
+    """Write PID-7 with its time of day beside the day of birth."""
+    fields = call.parts[0][call.parts[1].index(call.source)]
+    source, separators = f"{call.source}-7[1]", call.context.separators
+    text = fields[7].split(separators.component, 1)[0].strip()
+    try:
+        moment = CODECS["dtm.dateTime"].forward(text, call.context)
+    except UnreadableValue as error:
+        call.context.note(call.row.id, source, str(error))
+        return
+    if moment is not None:
+        call.out["_birthDate"] = {"extension": [{"url": _BIRTH_TIME, "valueDateTime": moment}]}
+        call.trace(f"{call.target}._birthDate.extension(patient-birthTime).valueDateTime", source)
+
+
+def birth_time_back(element: Mapping[str, Any], sink: Sink, context: Context) -> None:
+    """Write the time of birth, where nobody has corrected the day it is of."""
+    day = element.get("birthDate")
+    for extension in element.get("_birthDate", {}).get("extension", ()):
+        moment = extension.get("valueDateTime", "")
+        if extension.get("url") == _BIRTH_TIME and moment.startswith(str(day or moment)):
+            sink.put("PID-7", CODECS["dtm.dateTime"].backward(moment, context))

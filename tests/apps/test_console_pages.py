@@ -4,7 +4,11 @@ import os
 import pathlib
 import socket
 
+import pytest
 from playwright.sync_api import Page, expect
+
+# The first test of a run builds the pages, which takes minutes on a busy machine.
+pytestmark = pytest.mark.timeout(600)
 
 
 def send(port: int, *messages: str) -> None:
@@ -148,3 +152,32 @@ def test_every_page_speaks_both_languages(page: Page, site) -> None:
         shown = page.locator("main").inner_text()
         assert not any("\u4e00" <= letter <= "\u9fff" for letter in shown if path != "playground")
     shot(page, "english")
+
+
+def test_a_guarded_console_asks_for_a_token_and_says_why_one_was_refused(
+    page: Page, guarded_site, issuer
+) -> None:
+    send(guarded_site.mllp_port, adt("T-1", "7"))
+    page.goto(f"{guarded_site.base}/console")
+    sign_in = page.locator('[data-test="sign-in"]')
+    expect(sign_in).to_be_visible()
+    expect(page.locator(".list")).to_have_count(0)
+    shot(page, "sign-in")
+    enter = page.get_by_role("button", name="进入")
+    expect(enter).to_be_disabled()
+    # Expired: refused with the reason, and asked for again.
+    page.locator('input[name="token"]').fill(issuer.token("system/*.rsu", seconds=-600))
+    enter.click()
+    expect(sign_in).to_contain_text("此令牌未被接受")
+    shot(page, "sign-in-refused")
+    # Pasted with the words that stand before it in a header.
+    page.locator('input[name="token"]').fill(f"Bearer {issuer.token('system/*.rs')}")
+    page.locator('input[name="token"]').press("Enter")
+    expect(page.locator(".list tbody tr")).to_have_count(1)
+    expect(sign_in).to_have_count(0)
+    # It is kept for the tab, and gone after signing out.
+    page.goto(f"{guarded_site.base}/console#/work")
+    expect(page.locator(".page")).to_contain_text("没有待办")
+    page.locator('[data-test="sign-out"]').click()
+    expect(sign_in).to_be_visible()
+    expect(page.locator('[data-test="sign-out"]')).to_have_count(0)

@@ -45,6 +45,20 @@ def test_only_what_fhir_changed_is_written() -> None:
     assert again.resource["gender"] == "female"
 
 
+def test_a_corrected_day_of_birth_is_not_lost_beside_the_time_of_the_old_one() -> None:
+    before = _translated(ORIGINAL)
+    patient = next(one for one in before.resources if one.type == "Patient")
+    written = {}
+    for day in ("1991-02-03", "1990-01-01"):
+        now = {**patient.resource, "birthDate": day, "active": True}
+        data = PutBack(LIBRARY).update(
+            parse(ORIGINAL), before.resources, {patient.key: now}, CHANNEL.sender
+        )
+        written[day] = data.split(b"|||M|")[0].split(b"|M|")[0].rpartition(b"|")[2]
+    # The time of day stays where the day is the one it belongs to.
+    assert written == {"1991-02-03": b"19910203", "1990-01-01": b"19900101083000"}
+
+
 def test_nothing_changed_gives_the_same_bytes(shared_data: pathlib.Path) -> None:
     for file in sorted((shared_data / "hl7v2-messages" / "messages").glob("ADT*.hl7"))[:10]:
         data = file.read_bytes()

@@ -89,6 +89,13 @@ def test_a_faulty_folder_is_listed(tmp_path: pathlib.Path) -> None:
     assert "maps/a.yaml:4: row A:" in out
 
 
+def test_a_folder_without_maps_is_a_fault_and_not_an_empty_library(tmp_path: pathlib.Path) -> None:
+    for folder in (tmp_path / "nowhere", tmp_path):
+        code, out = _run("lint", "--maps", str(folder))
+        assert code == 1
+        assert "holds no maps. Name a folder with maps/*.yaml" in out
+
+
 def test_shadow_groups_differences_by_row(tmp_path: pathlib.Path) -> None:
     old = tmp_path / "old"
     for name in ("maps", "tables"):

@@ -154,6 +154,14 @@ export function keepToken(token: string): void {
   sessionStorage.setItem(KEPT, token)
 }
 
+export function hasToken(): boolean {
+  return sessionStorage.getItem(KEPT) !== null
+}
+
+export function forgetToken(): void {
+  sessionStorage.removeItem(KEPT)
+}
+
 async function ask<T>(path: string, body?: unknown): Promise<T> {
   const headers: Record<string, string> = {}
   const token = sessionStorage.getItem(KEPT)

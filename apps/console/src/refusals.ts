@@ -1,13 +1,16 @@
-/** What was refused, said to the person; a missing token is asked for. */
+/** What was refused, said to the person; a missing or refused token is asked for. */
 import { ElNotification } from 'element-plus'
 import { ref } from 'vue'
 import { Refused } from './api'
 import { ours } from './words'
 
 export const needsToken = ref(false)
+export const whyRefused = ref<string[]>([])
 
 export function tell(failure: unknown): void {
   if (failure instanceof Refused && failure.status === 401) {
+    const issue = failure.issues[0]
+    whyRefused.value = [issue?.details.text ?? '', issue?.diagnostics ?? ''].filter(Boolean)
     needsToken.value = true
     return
   }

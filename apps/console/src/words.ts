@@ -83,7 +83,15 @@ const WORDS = {
   saved: ['已保存', 'Saved'],
   faults: ['映射有误，未装入', 'The map has faults and is not loaded'],
   token: ['访问令牌', 'Access token'],
-  tokenHint: ['需要登录：请粘贴访问令牌', 'Paste an access token to go on'],
+  signIn: ['登录', 'Sign in'],
+  signOut: ['退出', 'Sign out'],
+  enter: ['进入', 'Enter'],
+  tokenHint: [
+    '请粘贴机构登录服务签发的访问令牌（Bearer）。查看报文需要 system/*.rs，处理待办需要 system/*.u。',
+    'Paste an access token (bearer) of your sign-in service. Reading messages needs system/*.rs, moving them system/*.u.',
+  ],
+  tokenKept: ['令牌只保存到关闭本标签页为止。', 'The token is kept until this tab is closed.'],
+  tokenRefused: ['此令牌未被接受', 'This token was not accepted'],
   back: ['返回', 'Back'],
   nothingSent: ['没有外发', 'Nothing was owed to a partner for it'],
   noResource: ['没有写入资源', 'It wrote no resource'],
@@ -115,6 +123,14 @@ const STATES: Record<string, readonly [string, string]> = {
   withdrawn: ['已撤回', 'withdrawn'],
 }
 
+const KINDS: Record<string, readonly [string, string]> = {
+  exact: ['可逆', 'exact'],
+  lossy: ['有损', 'lossy'],
+  forward: ['单向', 'forward'],
+  backward: ['仅回写', 'backward'],
+  ignored: ['不读取', 'ignored'],
+}
+
 const KEPT = 'qiao.language'
 const isChinese = (localStorage.getItem(KEPT) ?? navigator.language).startsWith('zh')
 export const language = ref<'zh' | 'en'>(isChinese ? 'zh' : 'en')
@@ -126,6 +142,10 @@ export function say(word: Word): string {
 
 export function sayState(state: string): string {
   return STATES[state]?.[place.value] ?? state
+}
+
+export function sayKind(kind: string): string {
+  return KINDS[kind]?.[place.value] ?? kind
 }
 
 /** The half of a text of the hub (`English / 中文`) that the reader reads. */
