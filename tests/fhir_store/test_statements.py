@@ -192,7 +192,7 @@ PLANS = {
     "lost_tokens": (
         f"WITH {statements.LOST_TOKENS} SELECT 1",
         {"lt_h": Int8s([1]), "lt_rid": Int8s([1]), "lt_sid": Int4s([1])},
-        "ix_token_",
+        "ix_token_h",
     ),
     "events of a record": (
         LIST_EVENTS.replace("{filters}", "AND fid = %(fid)s AND tid = %(tid)s"),
