@@ -3,8 +3,11 @@
 A line costs a few microseconds, so each message has its lines also under load.
 """
 
+import datetime
 import logging
-from typing import Any, BinaryIO
+import sys
+from collections.abc import MutableMapping
+from typing import Any, BinaryIO, cast
 
 import orjson
 import structlog
@@ -13,19 +16,33 @@ log: Any = structlog.get_logger("qiao")
 """The hub's logger: `log.info("message kept", trace_id=…, entry=…)`."""
 
 
+class _Sink:
+    """Where lines go: the loggers of all modules keep this, and it keeps the stream."""
+
+    def __init__(self) -> None:
+        self.stream: BinaryIO = sys.stderr.buffer
+
+    def write(self, line: bytes) -> None:
+        self.stream.write(line)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+_sink = _Sink()
+
+
 def configure_logs(stream: BinaryIO, level: int = logging.INFO) -> None:
-    """Write the hub's and its libraries' log lines to `stream`, one JSON object each."""
+    """Write the hub's and its libraries' log lines to `stream`, one JSON object each.
+
+    `level` is that of the first call of a process.
+    """
+    _sink.stream = stream
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=_to_bytes),
-        ],
+        processors=[_to_line],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(stream),
-        cache_logger_on_first_use=False,
+        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, _sink)),
+        cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
     root.handlers = [_ToStructlog()]
@@ -45,5 +62,9 @@ class _ToStructlog(logging.Handler):
         log.log(record.levelno, record.getMessage(), logger=record.name, **extra)
 
 
-def _to_bytes(event: Any, **_: Any) -> bytes:
-    return orjson.dumps(event, default=repr)
+def _to_line(logger: Any, name: str, event: MutableMapping[str, Any]) -> bytes:
+    if "exc_info" in event:
+        structlog.processors.format_exc_info(logger, name, event)
+    event["level"] = name
+    event["at"] = datetime.datetime.now(datetime.UTC)
+    return orjson.dumps(event, default=repr, option=orjson.OPT_UTC_Z)
