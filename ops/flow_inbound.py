@@ -4,10 +4,11 @@ Every frame gets exactly one answer. What cannot be filed (no MSH, no MSH-10) is
 kept; everything else is kept first, also what cannot be read yet (`held`).
 """
 
+import asyncio
 import datetime
 import hashlib
+import os
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -70,7 +71,10 @@ class InboundFlow:
         ack = kept.ack
         if self.effects is not None and _waits(channel, filed.header):
             ack = await self.effects.answer_to(kept.id, channel.profile.applied_seconds) or ack
-        self._note(channel, received, kept, filed, time.perf_counter() - began)
+        # The answer leaves first: the loop calls this once it has come round.
+        loop = asyncio.get_running_loop()
+        seconds = time.perf_counter() - began
+        loop.call_soon(loop.call_soon, self._note, channel, received, kept, filed, seconds)
         is_error = filed.held is not None or (
             kept.is_id_reused and channel.profile.reused_id == "hold"
         )
@@ -92,7 +96,7 @@ class InboundFlow:
         return self._refuse(channel, received, header, issue)
 
     def _refuse(self, channel: Channel, received: Received, header: Header, issue: Issue) -> bytes:
-        trace_id = uuid.uuid4().hex
+        trace_id = new_trace_id()
         # AR for what is no message of ours at all, AE for one that lacks something (table 0008).
         code = Code.AE if issue.key == "required" else Code.AR
         self.metrics.refused(channel.name, issue.key)
@@ -109,7 +113,7 @@ class InboundFlow:
 
     def _entry_of(self, received: Received, channel: Channel, filed: Filed) -> NewEntry:
         header = filed.header
-        trace_id = uuid.uuid4().hex
+        trace_id = new_trace_id()
         held = filed.held
         problem = held
         if problem is None and self.effects is not None and _waits(channel, header):
@@ -167,6 +171,11 @@ class InboundFlow:
             outcome=outcome,
             id_reused=kept.is_id_reused,
         )
+
+
+def new_trace_id() -> str:
+    """Return 16 random bytes as hex digits (https://www.w3.org/TR/trace-context/#trace-id)."""
+    return os.urandom(16).hex()
 
 
 def file_message(payload: bytes, channel: Channel) -> Filed:

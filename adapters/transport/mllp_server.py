@@ -337,7 +337,6 @@ class _Connection(asyncio.Protocol):
             task = self._loop.create_task(self._keep(received))
             self._running.append(task)
             self._server.tasks.add(task)
-            task.add_done_callback(self._server.tasks.discard)
             task.add_done_callback(self._answer)
         if self._finishing and not self._running and not self._waiting:
             self._close()
@@ -354,7 +353,8 @@ class _Connection(asyncio.Protocol):
     async def _keep(self, received: Received) -> bytes | None:
         return await self._server.accept(received)
 
-    def _answer(self, _task: asyncio.Task[bytes | None]) -> None:
+    def _answer(self, ended: asyncio.Task[bytes | None]) -> None:
+        self._server.tasks.discard(ended)
         while self._running and self._running[0].done():
             task = self._running.popleft()
             failed = task.cancelled() or task.exception() is not None
