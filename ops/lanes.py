@@ -98,7 +98,7 @@ class LaneWorkers(Generic[R]):
         bell: Bell,
         metrics: Metrics,
         workers: int = 2,
-        batch: int = 50,
+        batch: int = 100,
         careful: int = 50,
         poll_seconds: float = 1.0,
         on_written: Bell | None = None,

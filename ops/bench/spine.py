@@ -74,9 +74,13 @@ def _measure() -> dict[str, Any]:
                 "hub": round(statistics.median(ours)),
                 "ratio": round(statistics.median(ours) / statistics.median(raw), 2),
             }
-    for name, workers in (("end_to_end", 0), ("end_to_end_with_a_worker_process", 1)):
+    for name, serve, workers in (
+        ("end_to_end", _hub, 0),
+        ("end_to_end_listening_apart", _listener, 1),
+        ("end_to_end_with_a_worker_process", _hub, 1),
+    ):
         with fresh_database() as url:
-            figures[name] = _end_to_end(url, 6000, workers=workers)
+            figures[name] = _end_to_end(serve, url, 6000, workers=workers)
     return figures
 
 
@@ -87,15 +91,15 @@ def _serve_and_send(serve: Callable[..., Any], url: str, connections: int, count
     return count / (acked - began)
 
 
-def _end_to_end(url: str, count: int, *, workers: int) -> dict[str, Any]:
+def _end_to_end(serve: Callable[..., Any], url: str, count: int, *, workers: int) -> dict[str, Any]:
     """Send ADT over 16 connections and wait until the last one is translated.
 
-    `workers` processes of the worker role work beside the one that listens. A first thousand
-    warms them up: every lane is begun carefully, tables are loaded late.
+    `serve` listens, and works the lanes too or leaves them to `workers` processes of the worker
+    role. A first thousand warms them up: every lane is begun carefully, tables are loaded late.
     """
     _empty(url)
     with contextlib.ExitStack() as stack:
-        port = stack.enter_context(_Process(_hub, url))
+        port = stack.enter_context(_Process(serve, url))
         for _ in range(workers):
             stack.enter_context(_Process(_worker, url))
         connection = stack.enter_context(psycopg.connect(url, autocommit=True))
@@ -198,6 +202,20 @@ async def _inbox(url: str) -> Any:
         async with _listening(flow.accept) as port:
             yield port
         await writer.close()
+
+
+@asynccontextmanager
+async def _listener(url: str) -> Any:
+    """Listen and keep, as `qiao serve --roles mllp` does: workers are told, and none is here."""
+    async with make_pool(url, size=8) as pool:
+        bell = Bell(pool, "inbox")
+        await bell.start()
+        writer = InboxWriter(pool, on_kept=bell.ring)
+        flow = InboundFlow(writer=writer, channels={"his": CHANNEL}, metrics=Metrics())
+        async with _listening(flow.accept) as port:
+            yield port
+        await writer.close()
+        await bell.stop()
 
 
 @asynccontextmanager
