@@ -1,4 +1,7 @@
-"""`qiao up`: everything on one machine, with a simulated province where none is configured."""
+"""`qiao up`: everything on one machine, with a simulated province where none is configured.
+
+Two processes: one listens, one works. A hub with one process on two cores leaves half a core idle.
+"""
 
 import asyncio
 import contextlib
@@ -11,7 +14,6 @@ from typing import Annotated
 import typer
 import uvloop
 
-from adapters.port import Sender
 from adapters.province.simulator import running as running_simulator
 from adapters.province.simulator import simulator_at
 from conformance.identity_numbers import TEST_REGION
@@ -25,13 +27,15 @@ from ops.demo import DemoFailed, send_one
 from ops.garbage import collect_less_often
 from ops.logs import configure_logs
 from ops.ports_file import province_key, show_ports, write_port
-from ops.province import province_sender
+from ops.repeating import alongside
 from ops.seed import seed_district
 from ops.settings import Settings, read_settings
 from ops.wiring import Running, running_hub
+from ops.worker_beside import LISTENING, WorkerBeside, worker_beside
 
 app = typer.Typer(rich_markup_mode=None)
 RESIDENTS = 1000
+_WORKERS_ENDED = "the process of the workers ended by itself (log: {}). Next: make run"
 
 
 @app.command()
@@ -55,25 +59,36 @@ def up(
                     "PostgreSQL is up" if settings.database_url else "embedded PostgreSQL is up",
                 )
                 collect_less_often()
-                uvloop.run(_run(settings, url, began, demo=demo, residents=residents))
+                with worker_beside(settings, url) as worker:
+                    uvloop.run(_run(settings, url, worker, began, demo, residents))
     except FaultyMaps as faulty:
         typer.echo(f"{faulty}\nNext: correct the files, then qiao channels check", err=True)
         raise typer.Exit(CHECK_FAILED) from None
-    except DemoFailed as failure:
+    except (DemoFailed, WorkersEnded) as failure:
         typer.echo(str(failure), err=True)
         raise typer.Exit(CHECK_FAILED) from None
 
 
-async def _run(settings: Settings, url: str, began: float, *, demo: bool, residents: int) -> None:
+class WorkersEnded(Exception):
+    """The process of the workers ended, although nobody told it to."""
+
+
+async def _run(
+    settings: Settings, url: str, worker: WorkerBeside, began: float, demo: bool, residents: int
+) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with contextlib.AsyncExitStack() as stack:
-        province, endpoint = await _province(stack, settings)
-        hub = await stack.enter_async_context(running_hub(settings, url, province=province))
+        endpoint = settings.province_url or await _simulated_province(stack, settings)
+        await stack.enter_async_context(worker.working("" if settings.province_url else endpoint))
+        hub = await stack.enter_async_context(running_hub(settings, url, roles=LISTENING))
         base = f"http://{settings.host}:{hub.http_port}"
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_soon, hub)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, hub, worker)
         show_ports(stack, settings.home, settings.host, hub)
+        if not await worker.is_ready():
+            raise WorkersEnded(_WORKERS_ENDED.format(settings.home / "hub.log"))
+        await stack.enter_async_context(alongside(_heard(worker, hub, stopped)))
         _say(began, "HTTP, MLLP and workers are up")
         building = asyncio.create_task(hub.pages.build())
         stack.callback(building.cancel)
@@ -86,20 +101,29 @@ async def _run(settings: Settings, url: str, began: float, *, demo: bool, reside
         _say(began, "ready; Ctrl-C stops everything")
         await stopped.wait()
         typer.echo("stopping …", err=True)
+        if worker.has_ended:
+            raise WorkersEnded(_WORKERS_ENDED.format(settings.home / "hub.log"))
 
 
-async def _province(
-    stack: contextlib.AsyncExitStack, settings: Settings
-) -> tuple[Sender | None, str]:
-    """Give the configured province, or a simulated one; with the address it listens on."""
-    if settings.province_url:
-        return None, settings.province_url
+async def _heard(worker: WorkerBeside, hub: Running, stopped: asyncio.Event) -> None:
+    """Show what the workers count; without them the hub would keep messages and do no more."""
+    await worker.heard_by(hub.metrics)
+    stopped.set()
+
+
+def _reload(hub: Running, worker: WorkerBeside) -> None:
+    reload_soon(hub)
+    worker.reload()
+
+
+async def _simulated_province(stack: contextlib.AsyncExitStack, settings: Settings) -> str:
+    """Stand in for the province that nobody configured; return the address it listens on."""
     key = province_key(settings.home)
     simulator = simulator_at(pathlib.Path(settings.home), key=key)
     endpoint = await stack.enter_async_context(running_simulator(simulator))
     write_port(settings.home, "province", endpoint)
     stack.callback(write_port, settings.home, "province", None)
-    return province_sender(settings, endpoint, key), endpoint
+    return endpoint
 
 
 async def _show_demo(url: str, settings: Settings, hub: Running, base: str) -> None:

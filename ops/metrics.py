@@ -4,18 +4,26 @@ One `Metrics` belongs to one process. Counters and durations are kept as things 
 ages are read from the queues when somebody asks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from fhir_store.queue_desk import QueueFigures
 
+Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
+"""Values by the sample's name and labels."""
+
+_BREAKER = "qiao_destination_open"
 _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SEND_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Metrics:
+class Metrics(Collector):
     """The counters of one process and the last known figures of the queues."""
 
     def __init__(self) -> None:
@@ -49,7 +57,7 @@ class Metrics:
             buckets=_SEND_BUCKETS, registry=registry,
         )  # fmt: skip
         self._breaker = Gauge(
-            "qiao_destination_open", "1 while a destination is left alone after failures",
+            _BREAKER, "1 while a destination is left alone after failures",
             ["destination"], registry=registry,
         )  # fmt: skip
         self._inbox_depth = Gauge(
@@ -87,6 +95,7 @@ class Metrics:
             "qiao_http_seconds", "From a request's head to its answer's last byte", ["interaction"],
             buckets=_HTTP_BUCKETS, registry=registry,
         )  # fmt: skip
+        self._elsewhere: Mapping[str, Samples] = {}
         self._answers_of: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._ack_of: dict[str, Histogram] = {}
         self._outcome_of: dict[tuple[str, str], Counter] = {}
@@ -160,6 +169,42 @@ class Metrics:
         for destination, seconds in figures.outbox_oldest_seconds.items():
             self._outbox_age.labels(destination).set(seconds)
 
+    def told(self) -> bytes:
+        """Return what was counted here, on one line, for the process that answers /metrics.
+
+        What is read from the queues is left out: that process reads it, too.
+        """
+        families = {
+            family.name: [[one.name, one.labels, one.value] for one in _kept(family.samples)]
+            for family in self.registry.collect()
+            if family.type != "gauge" or family.name == _BREAKER
+        }
+        return orjson.dumps(families)
+
+    def hear(self, told: bytes) -> None:
+        """Add to what is shown what another process counts; its next word replaces this one."""
+        self._elsewhere = {
+            family: {(name, tuple(sorted(labels.items()))): value for name, labels, value in found}
+            for family, found in orjson.loads(told).items()
+        }
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all families, each with what another process has counted of it."""
+        for family in self.registry.collect():
+            there = dict(self._elsewhere.get(family.name, {}))
+            together = Metric(family.name, family.documentation, family.type)
+            for one in family.samples:
+                more = there.pop((one.name, tuple(sorted(one.labels.items()))), 0.0)
+                together.add_sample(one.name, one.labels, one.value + more)
+            for (name, labels), value in there.items():
+                together.add_sample(name, dict(labels), value)
+            yield together
+
     def render(self) -> bytes:
         """Return everything in the Prometheus text format."""
-        return generate_latest(self.registry)
+        return generate_latest(self if self._elsewhere else self.registry)
+
+
+def _kept(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Leave out when a sample was begun: times are not added."""
+    return (one for one in samples if not one.name.endswith("_created"))

@@ -59,6 +59,27 @@ def up(home: pathlib.Path, *options: str) -> Iterator[tuple[subprocess.Popen[str
             assert process.wait(PATIENCE) == 0
 
 
+def workers_of(process: subprocess.Popen[str]) -> int:
+    """The process of the workers: forked, so it has its parent's command line."""
+    found = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    )
+    command = pathlib.Path("/proc", str(process.pid), "cmdline").read_bytes()
+    (worker,) = (
+        int(pid)
+        for pid in found.stdout.split()
+        if pathlib.Path("/proc", pid, "cmdline").read_bytes() == command
+    )
+    return worker
+
+
+def is_over(pid: int) -> bool:
+    try:
+        return pathlib.Path("/proc", str(pid), "stat").read_text().rpartition(") ")[2][0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 def get(home: pathlib.Path, path: str) -> dict:
     ports = json.loads((home / "ports.json").read_text())
     with urllib.request.urlopen(f"http://{ports['http']}{path}", timeout=10) as answer:
@@ -84,12 +105,26 @@ def test_a_message_travels_from_the_socket_to_the_provinces_receipt(home: pathli
 def test_it_comes_back_after_kill_9_with_everything_it_had(home: pathlib.Path) -> None:
     with up(home) as (process, _):
         before = get(home, "/fhir/Patient/resident-1")
-        os.killpg(process.pid, signal.SIGKILL)
+        workers = workers_of(process)
+        process.kill()
         process.wait()
+        deadline = time.monotonic() + PATIENCE
+        while not is_over(workers):  # they end by themselves when nobody is beside them
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
     with up(home, "--demo") as (_, printed):
         assert get(home, "/fhir/Patient/resident-1") == before
         assert "synthetic district was written" not in printed
         assert "registration P" in printed
+
+
+@pytest.mark.slow
+def test_a_hub_that_has_lost_its_workers_ends(home: pathlib.Path) -> None:
+    """It would keep messages and do no more with them."""
+    with up(home) as (process, _):
+        os.kill(workers_of(process), signal.SIGKILL)
+        assert process.wait(PATIENCE) == 1
+    assert "ended by itself" in (home / "printed").read_text()
 
 
 def test_no_hub_is_named_with_the_command_to_start_one(home: pathlib.Path) -> None:
