@@ -309,6 +309,7 @@ class Author:
             prices={one: price_of(plan) for one, plan in self._plans.items()},
             new_id=self._new_id,
             relative=self._parties.relative,
+            populations=frozenset({"hypertension"} if self._parties.is_hypertensive else ()),
         )
 
     def _new_id(self) -> str:
