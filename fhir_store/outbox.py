@@ -27,8 +27,9 @@ STATES = (
 class Delivery:
     """One thing owed to one destination.
 
-    `order_key` is whose order is kept there (default: the source resource); `depends_on` is the
-    order key of a parent that the destination must have taken first. `is_latest_only` lets a
+    `order_key` is whose order is kept there (default: the source resource); `depends_on` are the
+    order keys of parents, with blanks between, that the destination must have taken first. One that
+    nothing is owed for, or that was withdrawn, is not waited for. `is_latest_only` lets a
     newer version replace one that has not been sent. `payload` is given where it is known at
     once; otherwise it is made at delivery.
     """
@@ -127,7 +128,7 @@ async def insert_rows(connection: Connection, rows: Sequence[OutboxRow]) -> None
     )
 
 
-# A row may go when nothing older of its key is open and the newest of its parent was taken.
+# A row may go when nothing older of its key is open and the newest of each parent was taken.
 # A scalar subquery, not NOT EXISTS: that becomes a join over all open rows for four of them.
 _CLAIM = """
 with picked as (
@@ -140,10 +141,13 @@ with picked as (
            where e.destination = o.destination and e.order_key = o.order_key and e.id < o.id
              and e.state in ('waiting', 'claimed', 'inflight', 'deferred', 'unknown')
            limit 1) is null
-     and (o.depends_on is null or coalesce(
-           (select p.state in ('accepted', 'settled') from outbox p
-             where p.destination = o.destination and p.order_key = o.depends_on
-             order by p.id desc limit 1), true))
+     and (o.depends_on is null or (
+           select true from unnest(string_to_array(o.depends_on, ' ')) as parent (key)
+            where not coalesce(
+                  (select p.state in ('accepted', 'settled', 'withdrawn') from outbox p
+                    where p.destination = o.destination and p.order_key = parent.key
+                    order by p.id desc limit 1), true)
+            limit 1) is null)
    order by o.id
    limit %(limit)s
      for update of o skip locked)

@@ -114,22 +114,25 @@ async def list_outbox(
     state: str | None = None,
     destination: str | None = None,
     trace_id: str | None = None,
+    order_key: str | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> list[Row]:
-    """Return deliveries, newest first, finished ones included."""
+    """Return deliveries, newest first, finished ones included; `order_key` is `Type/id`."""
     return await _rows(
         connection,
         f"""select {_OUTBOX_COLUMNS} from outbox
              where (%(state)s::text is null or state = %(state)s)
                and (%(destination)s::text is null or destination = %(destination)s)
                and (%(trace_id)s::text is null or trace_id = %(trace_id)s)
+               and (%(order_key)s::text is null or order_key = %(order_key)s)
                and (%(before)s::int8 is null or id < %(before)s)
              order by id desc limit %(limit)s""",  # noqa: S608
         {
             "state": state,
             "destination": destination,
             "trace_id": trace_id,
+            "order_key": order_key,
             "before": before,
             "limit": limit,
         },

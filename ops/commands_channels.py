@@ -13,7 +13,7 @@ from ops.channel_reload import TOPIC
 from ops.channels import Reading, read_channels
 from ops.cli import CHECK_FAILED
 from ops.command_database import with_database
-from ops.province import NAME as PROVINCE
+from ops.province_choice import NAME as PROVINCE
 from ops.settings import read_settings
 
 app = typer.Typer(

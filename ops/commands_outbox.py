@@ -16,8 +16,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Number = Annotated[int, typer.Argument(help="The delivery's number, as `list` prints it.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the audit.")]
 _COLUMNS = (
-    "id", "state", "destination", "order_key", "source_version", "attempts", "due_at", "code",
-    "reference", "trace_id",
+    "id", "state", "destination", "order_key", "part", "source_version", "attempts", "due_at",
+    "code", "reference", "depends_on", "trace_id",
 )  # fmt: skip
 
 
@@ -26,6 +26,7 @@ def list_(
     state: Annotated[str | None, typer.Option(help=f"One of {', '.join(STATES)}.")] = None,
     destination: Annotated[str | None, typer.Option(help="Only this destination.")] = None,
     trace: Annotated[str | None, typer.Option(help="Only what one message caused.")] = None,
+    of: Annotated[str | None, typer.Option(help="Only what is owed about Type/id.")] = None,
     before: Annotated[int | None, typer.Option(help="Only rows with a lower number.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     as_json: AsJson = False,
@@ -39,6 +40,7 @@ def list_(
             state=state,
             destination=destination,
             trace_id=trace,
+            order_key=of,
             before=before,
             limit=limit,
         )

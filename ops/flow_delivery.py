@@ -35,11 +35,19 @@ class Document:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """Why nothing is sent for a version after all; its row is withdrawn with these words."""
+
+    code: str
+    detail: str
+
+
 LEASE = timedelta(seconds=10)
 """How long a claim holds without being renewed: when its worker dies, others wait this long."""
 _LOOK_SECONDS = 0.5  # between two looks for sends that nobody finished or that are due to be asked
 
-Compose = Callable[[Owed, Version], Awaitable[Document]]
+Compose = Callable[[Owed, Version], Awaitable[Document | Withheld]]
 """Makes the destination's document of a version; raises a Problem where it cannot be right."""
 
 
@@ -203,6 +211,10 @@ class Counter:
             kind = type(failure).__name__
             await self._settle(owed, Settlement(state="refused", code="unforeseen", detail=kind))
             return
+        if isinstance(document, Withheld):
+            reason = Settlement(state="withdrawn", code=document.code, detail=document.detail)
+            await self._settle(owed, reason)
+            return
         async with self.store.pool.connection() as connection:
             is_ours = await outbox.mark_inflight(
                 connection,
@@ -223,7 +235,7 @@ class Counter:
         receipt = await self._timed(owed, lambda: self.destination.sender.send(outgoing))
         await self._settle(owed, self._settlement_of_send(owed, receipt))
 
-    async def _document(self, owed: Owed) -> Document:
+    async def _document(self, owed: Owed) -> Document | Withheld:
         if owed.payload is not None:
             return Document(payload=owed.payload, content_type=owed.content_type, facts=owed.facts)
         version = await self.store.vread(owed.source_type, owed.source_id, owed.source_version)

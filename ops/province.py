@@ -1,35 +1,23 @@
-"""What is owed to the province, and how its documents are made."""
+"""The province as a destination: its sender, and the documents that are made for it."""
 
 import datetime
-from collections.abc import Sequence
 
 from adapters.port import Sender
 from adapters.province.client import Account, ProvinceSender
 from conformance.resource_json import parse
-from fhir_store.operations import Version, Written
-from fhir_store.outbox import Delivery, Owed
+from fhir_store.operations import Version
+from fhir_store.outbox import Owed
+from fhir_store.store import Store
 from mappings.documents import Documents
 from mappings.engine.library import load
 from ops.certificates import province_tls
-from ops.flow_delivery import Destination, Document
+from ops.flow_delivery import Destination, Document, Withheld
+from ops.province_choice import NAME
+from ops.province_documents import DocumentMaker
 from ops.settings import Settings
 
-NAME = "province"
 REGISTRATION = "resident-registration"
 """The map of the document: mappings/maps/province/resident.yaml."""
-
-
-def choose_province(written: Written) -> Sequence[Delivery]:
-    """Owe the province every new content of a resident's record; a newer one stands for an older.
-
-    A record that was merged into another is not registered again.
-    """
-    if written.version.type != "Patient" or not written.changed or written.version.deleted:
-        return ()
-    resource = written.resource or {}
-    if resource.get("active") is False:
-        return ()
-    return (Delivery(destination=NAME, is_latest_only=True),)
 
 
 def province_sender(settings: Settings, url: str, key: bytes) -> Sender:
@@ -46,15 +34,18 @@ def province_sender(settings: Settings, url: str, key: bytes) -> Sender:
     )
 
 
-def province_destination(settings: Settings, sender: Sender) -> Destination:
-    """Return the province as a destination of residents' registrations."""
+def province_destination(settings: Settings, sender: Sender, store: Store) -> Destination:
+    """Return the province as a destination of registrations and steps of contracts."""
     documents = Documents(load())
+    maker = DocumentMaker(store, documents)
     organization = {
         "identifier": [{"value": settings.province_org_code}],
         "name": settings.province_org_name,
     }
 
-    async def compose(owed: Owed, version: Version) -> Document:
+    async def compose(owed: Owed, version: Version) -> Document | Withheld:
+        if version.type != "Patient":
+            return await maker.make(owed, version)
         content = {
             "patient": parse(version.body),
             "organization": organization,

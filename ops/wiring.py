@@ -44,8 +44,9 @@ from ops.laws import lawful_store
 from ops.metrics import Metrics
 from ops.notice_channels import choose_notices, notice_destinations, senders_of
 from ops.package import load_package
-from ops.province import NAME as PROVINCE
-from ops.province import choose_province, province_destination, province_sender
+from ops.province import province_destination, province_sender
+from ops.province_choice import NAME as PROVINCE
+from ops.province_choice import choose_province
 from ops.repeating import alongside, repeat
 from ops.settings import Settings
 from ops.upkeep import keep_up
@@ -71,6 +72,7 @@ from routes.operations.invitations import invitation_operation
 from routes.operations.notice_statistics import notice_statistics_operation
 from routes.operations.packages import package_operations
 from routes.operations.resident_views import resident_views
+from routes.operations.submissions import submissions_operation
 from routes.operations.subscriptions import SubscriptionOperations
 from routes.operations.terminology import terminology_operations
 from routes.search_terminology import search_terminology
@@ -154,7 +156,7 @@ async def running_hub(
             people = senders_of(settings)
             destinations = notice_destinations(settings, store, people)
             if province:
-                destinations.append(province_destination(settings, province))
+                destinations.append(province_destination(settings, province, store))
             reloading.acks = await _start_workers(
                 stack, settings, store, metrics, bells, book, destinations
             )
@@ -309,6 +311,7 @@ async def _start_http(
             *fulfilment_operations(),
             notice_statistics_operation(),
             invitation_operation(),
+            submissions_operation(),
             *package_operations(),
             *identity_operations(test_regions=settings.test_regions.split(",")),
             *SubscriptionOperations(notices=notices).promises(),

@@ -222,6 +222,8 @@ def renew(
     if content.extension_value(contract, "effective-on-payment") is not None:
         following = content.with_extension(following, "effective-on-payment", "valueBoolean", True)
     require_evidence(around, str(content.extension_value(contract, "sign-mode")), signing)
+    old = {"reference": content.reference_to(contract)}
+    following = content.with_extension(following, "renews", "valueReference", old)
     following = content.with_status(following, "executable", "renewed")
     following, text = with_agreement(around, following, agreement)
     renewed = _signed(around, following, signing, "renew", text)

@@ -35,7 +35,7 @@ from ops.garbage import collect_less_often
 from ops.lanes import LaneWorkers
 from ops.logs import configure_logs
 from ops.metrics import Metrics
-from ops.province import choose_province
+from ops.province_choice import choose_province
 
 CHANNEL = Channel(name="his")
 FRAME = b"\x0b%s\x1c\r"

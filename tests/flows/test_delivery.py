@@ -14,7 +14,7 @@ from fhir_store.outbox import Delivery
 from fhir_store.store import Store, make_pool
 from ops.bell import Bell
 from ops.breaker import Breaker
-from ops.flow_delivery import DeliveryWorkers, Destination, Document
+from ops.flow_delivery import DeliveryWorkers, Destination, Document, Withheld
 from ops.metrics import Metrics
 
 
@@ -122,8 +122,8 @@ class Opened:
 
 
 def destination(partner, name="p", **how):
-    how = {"wait_seconds": 0.02, "send_seconds": 5, **how}
-    return Destination(name=name, sender=partner, compose=compose, **how)
+    how = {"wait_seconds": 0.02, "send_seconds": 5, "compose": compose, **how}
+    return Destination(name=name, sender=partner, **how)
 
 
 def test_a_written_version_is_delivered_and_its_raw_receipt_kept(database_url):
@@ -293,6 +293,34 @@ def test_a_child_waits_until_its_parent_was_taken(database_url):
             await post.write("1", "B")
             await post.until("refused", "accepted", "accepted")
             assert [p for _, p in partner.taken] == [b"Patient/1/2", b"Practitioner/9/1"]
+
+    asyncio.run(run())
+
+
+def test_a_child_of_several_waits_for_each_and_not_for_what_was_withdrawn(database_url):
+    async def run():
+        partner = Partner()
+
+        async def withhold(owed, version):
+            if owed.source_id == "2":
+                return Withheld(code="demo", detail="nobody gets it")
+            return await compose(owed, version)
+
+        def choose(written):
+            parents = None if written.version.type == "Patient" else "Patient/1 Patient/2 Patient/3"
+            return [Delivery(destination="p", depends_on=parents)]
+
+        async with Opened(database_url, [], choose) as post:
+            await post.write("9", "child", type_="Practitioner")
+            for id_ in "12":
+                await post.write(id_, "A")
+        one = destination(partner, compose=withhold)
+        async with Opened(database_url, [one], choose) as post:
+            await post.until("accepted", "accepted", "withdrawn")
+            sent = [p for _, p in partner.taken]
+            assert sent == [b"Patient/1/1", b"Practitioner/9/1"], "nothing is owed for the third"
+            ((code,),) = await post.rows("select code from outbox where source_id = '2'")
+            assert code == "demo"
 
     asyncio.run(run())
 

@@ -1,7 +1,7 @@
 """A family's year with its doctor, told through the REST API alone; the hospital speaks HL7.
 
-The province's own ledger shows what it registered. It is sent residents' registrations only, as
-there is no document for contracts yet.
+The province's own ledger shows what it registered: institution, doctors, team and
+resident first, then each step of the contract's life, each with a receipt.
 """
 
 import asyncio
@@ -30,6 +30,8 @@ ID_SYSTEM = "urn:oid:2.16.156.10011.1.3"
 ID_CARD = "99900119600501002"
 ID_CARD += check_character_of_id_card(ID_CARD)
 EXTENSION = f"{BASE}/StructureDefinition/cphc-"
+ROLES = f"{BASE}/CodeSystem/cphc-fd-role"
+KINDS = "http://terminology.hl7.org/CodeSystem/organization-type"
 PRICE = 60.00
 
 
@@ -43,8 +45,21 @@ def doctor(id_):
         "resourceType": "Practitioner",
         "id": id_,
         "active": True,
+        "identifier": [{"system": "urn:oid:2.16.156.10011.1.7", "value": f"S-{id_}"}],
         "name": [{"text": id_}],
         "qualification": [{"code": {"text": "全科医师"}}],
+    }
+
+
+def registration(id_):
+    return {
+        "resourceType": "PractitionerRole",
+        "id": f"{id_}-family-doctor",
+        "extension": [{"url": f"{EXTENSION}registration-state", "valueCode": "approved"}],
+        "active": True,
+        "practitioner": {"reference": f"Practitioner/{id_}"},
+        "organization": {"reference": "Organization/centre"},
+        "code": [{"coding": [{"system": ROLES, "code": "family-doctor"}]}],
     }
 
 
@@ -77,7 +92,13 @@ def package(id_, price, *items):
 
 
 WORLD = [
-    {"resourceType": "Organization", "id": "centre", "name": "桥南社区卫生服务中心"},
+    {
+        "resourceType": "Organization",
+        "id": "centre",
+        "identifier": [{"system": "urn:oid:2.16.156.10011.1.5", "value": "999001-centre"}],
+        "type": [{"coding": [{"system": KINDS, "code": "prov"}]}],
+        "name": "桥南社区卫生服务中心",
+    },
     {
         "resourceType": "Patient",
         "id": "p1",
@@ -89,11 +110,14 @@ WORLD = [
     },
     doctor("d1"),
     doctor("d2"),
+    registration("d1"),
+    registration("d2"),
     {
         "resourceType": "CareTeam",
         "id": "t1",
         "status": "active",
         "name": "桥南家庭医生团队",
+        "managingOrganization": [{"reference": "Organization/centre"}],
         "participant": [{"member": {"reference": f"Practitioner/{one}"}} for one in ("d1", "d2")],
     },
     activity("bp", 4),
@@ -173,10 +197,30 @@ def signing(doctor_="Practitioner/d1"):
 
 
 class Teller:
-    """The story's voice: each step is a request that must be answered well."""
+    """The story's voice: each step is a request that must be answered well.
 
-    def __init__(self, client):
+    `ledger` is the province's own file of what it registered.
+    """
+
+    def __init__(self, client, ledger):
         self.client = client
+        self.ledger = ledger
+
+    async def registered(self, kind, number="", step="", times=1):
+        """Wait until the province has registered it so often; return its last entry."""
+
+        async def is_there():
+            found = [
+                one
+                for one in read_ledger(self.ledger)
+                if (one.business_type, one.step) == (kind, step) and number in ("", one.number)
+            ]
+            return found[-1] if len(found) == times else None
+
+        entry = await self.until(is_there)
+        assert entry.registration_no
+        assert entry.digest
+        return entry
 
     async def post(self, path, body, status=200):
         answer = await self.client.post(path, json=body)
@@ -219,7 +263,7 @@ async def district(database_url, folder):
                 base_url=f"http://127.0.0.1:{hub.http_port}/fhir", timeout=30
             ) as client,
         ):
-            yield Teller(client), hub.mllp_port
+            yield Teller(client, folder / "province-ledger.jsonl"), hub.mllp_port
 
 
 @pytest.mark.anyio
@@ -231,6 +275,9 @@ async def test_a_family_signs_pays_is_served_delegated_amends_and_renews(databas
             assert made.status_code == 201, made.text
         for id_ in ("basic", "elderly"):
             await tell.post(f"/PlanDefinition/{id_}/$publish-package", asked())
+        for kind, number in (("institution", "999001-centre"), ("doctor", "S-d1"), ("team", "t1")):
+            await tell.registered(kind, number)
+        await tell.registered("resident")
 
         # The family scans the doctor's code and applies.
         code = await tell.post("/CareTeam/t1/$invitation-code", asked(doctor="Practitioner/d1"))
@@ -249,12 +296,16 @@ async def test_a_family_signs_pays_is_served_delegated_amends_and_renews(databas
         )
         applied = await tell.post("/Contract/$submit-application", application, 201)
         assert applied["status"] == "offered"
+        number = applied["identifier"][0]["value"]
+        await tell.registered("contract", number, "01")
 
         # It is reviewed and signed; it is not in effect before it is paid.
         await tell.post("/Contract/c1/$review", asked(verdict="approve"))
+        await tell.registered("contract", number, "02")
         signed = await tell.post("/Contract/c1/$sign", asked(**signing()))
         assert signed["status"] == "executable"
         assert await tell.services() == []
+        await tell.registered("contract", number, "03")
 
         # The family pays: an Invoice that is balanced stands for the payment port.
         invoice = {
@@ -267,6 +318,7 @@ async def test_a_family_signs_pays_is_served_delegated_amends_and_renews(databas
         await tell.client.put("/Invoice/i1", json=invoice)
         paid = await tell.post("/Contract/c1/$confirm-payment", asked(invoice="Invoice/i1"))
         assert paid["status"] == "executed"
+        await tell.registered("contract", number, "04")
         services = await tell.services()
         assert sorted(one["status"] for one in services) == ["ready", *["requested"] * 3]
 
@@ -299,6 +351,8 @@ async def test_a_family_signs_pays_is_served_delegated_amends_and_renews(databas
         team = await tell.get("/CareTeam/t1")
         standing_in = [p for p in team["participant"] if "extension" in p]
         assert [p["member"]["reference"] for p in standing_in] == ["Practitioner/d2"]
+        changed = await tell.registered("team", "t1", times=2)
+        assert (changed.operation, changed.data_version) == ("U", str(team["meta"]["versionId"]))
 
         # She takes another package; the services of the new one are added.
         amended = await tell.post(
@@ -314,6 +368,7 @@ async def test_a_family_signs_pays_is_served_delegated_amends_and_renews(databas
         assert (resigned["id"], resigned["status"]) == ("c1", "executed")
         codes = sorted(one["code"]["coding"][0]["code"] for one in await tell.services())
         assert codes == ["bp"] * 4 + ["education"] * 2
+        await tell.registered("contract", number, "05")
 
         # She renews: a following contract, without a gap.
         renewed = await tell.post(
@@ -329,13 +384,24 @@ async def test_a_family_signs_pays_is_served_delegated_amends_and_renews(databas
         assert renewed["applies"]["start"][:10] == str(TODAY + 365 * DAY)
         assert (await tell.get("/Contract/c1"))["status"] == "executed"
 
-        # The province registered her, and gave its receipt.
-        async def is_registered():
-            return list(read_ledger(tmp_path / "province-ledger.jsonl"))
+        following = renewed["identifier"][0]["value"]
+        await tell.registered("contract", following, "07")
 
-        (first, *_) = await tell.until(is_registered)
-        assert first.business_type == "resident"
-        assert first.registration_no
+        # She moves away before it begins.
+        gone = await tell.post("/Contract/c2/$terminate", asked(reason="02", words="迁出"))
+        assert gone["status"] == "revoked"
+        await tell.registered("contract", following, "08")
+
+        # Each step was one submission in its order; the receipts stand at the contract.
+        steps = [(one.number, one.step) for one in read_ledger(tell.ledger) if one.number == number]
+        assert steps == [(number, step) for step in ("01", "02", "03", "04", "05")]
+        bundle = await tell.get("/Contract/c1/$submissions")
+        tasks = [entry["resource"] for entry in bundle["entry"]]
+        assert [(one["description"], one["status"]) for one in tasks] == [
+            (step, "completed") for step in ("application", "review", "sign", "execute", "amend")
+        ]
+        receipts = {one["output"][0]["valueString"] for one in tasks}
+        assert len(receipts) == 1, "one registration number for all steps of a contract"
 
 
 def _outgoing(payload):
