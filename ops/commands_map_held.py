@@ -12,7 +12,7 @@ from ops.channel_reload import Reloading
 from ops.channels import ChannelBook
 from ops.cli import CHECK_FAILED
 from ops.command_database import reached_database
-from ops.province import NAME as PROVINCE
+from ops.province_choice import NAME as PROVINCE
 from ops.queue_output import actor, print_rows, to_json
 from ops.settings import read_settings
 from routes.console.held_codes import HeldCodes, Resolution
