@@ -82,19 +82,8 @@ class Documents:
         `registeredOn`. `resources` are those that references in it mean, by reference.
         Raises `InvalidContent` naming each required element that is missing.
         """
-        row_map = self._library.maps[name]
-        document = row_map.document
-        root = Node(str(document["root"]))
-        context = Context(
-            sender=sender or Sender(zone=datetime.UTC),
-            separators=NO_SEPARATORS,
-            resources=resources or {},
-        )
-        sink = NodeSink(root)
-        self._backward.run(name, content, sink, context)
-        missing = _missing(row_map, sink)
-        if missing:
-            raise InvalidContent(*missing)
+        document = self._library.maps[name].document
+        root, notes = self.compose_node(name, content, sender, resources=resources)
         if document["kind"] == "json":
             payload, content_type = write_json(root), "application/json"
         else:
@@ -105,8 +94,31 @@ class Documents:
             content_type=content_type,
             map_name=name,
             map_hash=self._library.hash,
-            notes=tuple(context.notes),
+            notes=notes,
         )
+
+    def compose_node(
+        self,
+        name: str,
+        content: Mapping[str, Any],
+        sender: Sender | None = None,
+        *,
+        resources: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> tuple[Node, tuple[Issue, ...]]:
+        """Return what `compose` writes as a tree, and what could not be carried."""
+        row_map = self._library.maps[name]
+        root = Node(str(row_map.document.get("root") or row_map.document["main"]))
+        context = Context(
+            sender=sender or Sender(zone=datetime.UTC),
+            separators=NO_SEPARATORS,
+            resources=resources or {},
+        )
+        sink = NodeSink(root)
+        self._backward.run(name, content, sink, context)
+        missing = _missing(row_map, sink)
+        if missing:
+            raise InvalidContent(*missing)
+        return root, tuple(context.notes)
 
     def read(self, name: str, data: bytes, sender: Sender | None = None) -> ReadDocument:
         """Return the content of a partner's document; raises `InvalidStructure`."""
@@ -115,6 +127,10 @@ class Documents:
             node = read_json(data)
         else:
             node = read_xml(data, str(document.get("namespace", "")))
+        return self.read_node(name, node, sender)
+
+    def read_node(self, name: str, node: Node, sender: Sender | None = None) -> ReadDocument:
+        """Return the content of a document that was read into a tree."""
         context = Context(sender=sender or Sender(zone=datetime.UTC), separators=NO_SEPARATORS)
         content = self._forward.fill(name, node, context, "", f"/{node.name}")
         return ReadDocument(

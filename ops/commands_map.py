@@ -26,6 +26,7 @@ from ops.cli import CHECK_FAILED, USAGE
 from ops.map_documents import back_document, is_document, run_document
 from ops.map_messages import messages_of
 from ops.map_sheets import write_rows
+from ops.map_tables import back_tables, is_table, run_tables
 
 app = typer.Typer(
     help="Run, test, cover and explain the mappings.", no_args_is_help=True, rich_markup_mode=None
@@ -48,13 +49,17 @@ def run(
     maps: Maps = None,
     channel: Channels = None,
 ) -> None:
-    """Translate messages or documents (.xml) and print a Bundle for each, one JSON line each."""
+    """Print the Bundle of each message, document (.xml) or table row (.csv, .xlsx), a line each."""
     library = _library(maps)
-    for file in filter(is_document, files):
-        run_document(library, file, traced=trace)
+    for file in files:
+        if is_document(file):
+            run_document(library, file, traced=trace)
+        elif is_table(file):
+            run_tables(library, file, traced=trace)
     translator, profile = Translator(library), _channel(channel)
     refused = False
-    for name, data in messages_of(file for file in files if not is_document(file)):
+    rest = [file for file in files if not is_document(file) and not is_table(file)]
+    for name, data in messages_of(rest):
         result = translator.translate(data, profile)
         if isinstance(result, Unmapped):
             typer.echo(f"{name}: no map covers {result.event}", err=True)
@@ -72,16 +77,24 @@ def run(
 
 @app.command()
 def back(
-    file: Annotated[pathlib.Path, typer.Argument(help="The HL7 v2 original, or a document.")],
+    file: Annotated[
+        pathlib.Path, typer.Argument(help="The HL7 v2 original, a document or a table.")
+    ],
     bundle: Annotated[
         pathlib.Path | None,
         typer.Option("--with", help="A Bundle from `map run`, edited; its changes are put back."),
+    ] = None,
+    out: Annotated[
+        pathlib.Path | None, typer.Option("--out", help="Where tables go: .xlsx or .csv.")
     ] = None,
     maps: Maps = None,
     channel: Channels = None,
 ) -> None:
     """Put the changes of a Bundle into the original; without one, show what FHIR alone restores."""
     library, profile = _library(maps), _channel(channel)
+    if is_table(file):
+        back_tables(library, file, bundle, out)
+        return
     if is_document(file):
         back_document(library, file, bundle)
         return

@@ -25,6 +25,7 @@ CSV = "text/csv"
 
 ROWS = 50_000  # of one file; more are several files
 _COLUMNS = 40
+_SHEETS = 20  # of one file
 _CELL = 1_000  # characters; a resident's address has 200
 _ENTRIES = 500  # files in the archive; a sheet of one table has about ten
 _UNPACKED = 128 * 1024 * 1024  # bytes of all entries; ten thousand rows take about ten million
@@ -67,7 +68,10 @@ def read_sheet(data: bytes, kind: str) -> Sheet:
 
     Raises InvalidContent for what is no sheet, is too large or hides something.
     """
-    lines = _xlsx(data) if kind == XLSX else _csv(data)
+    return _sheet_of(_xlsx(data) if kind == XLSX else _csv(data))
+
+
+def _sheet_of(lines: Iterator[Sequence[Any]]) -> Sheet:
     first = next(lines, None)
     headings = tuple(_heading(cell) for cell in first or ())
     while headings and not headings[-1]:
@@ -87,6 +91,20 @@ def read_sheet(data: bytes, kind: str) -> Sheet:
             named_cells = {name: cell for name, cell in zip(headings, cells, strict=False) if name}
             rows.append(Row(number=number, cells=named_cells))
     return Sheet(headings=headings, rows=tuple(rows))
+
+
+def read_sheets(data: bytes) -> dict[str, Sheet]:
+    """Read the sheets of an XLSX by their titles; one without headings is left out.
+
+    Raises as `read_sheet`.
+    """
+    _require_harmless(data)
+    found: dict[str, Sheet] = {}
+    for number, title in enumerate(_titles(data)):
+        lines = list(_xlsx_sheet(data, number))
+        if any(cell not in (None, "") for cells in lines for cell in cells):
+            found[title] = _sheet_of(iter(lines))
+    return found
 
 
 def write_sheet(
@@ -135,13 +153,28 @@ def _text_cell(sheet: Any, text: str, **style: Any) -> Any:
     return cell
 
 
+def _titles(data: bytes) -> list[str]:
+    try:
+        book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, keep_links=False)
+    except (InvalidFileException, KeyError, ValueError, IndexError, TypeError, OSError,
+            AttributeError, SyntaxError, zipfile.BadZipFile, EOFError) as failure:  # fmt: skip
+        raise _unreadable() from failure
+    if len(book.worksheets) > _SHEETS:
+        raise _too_large("sheets", f"{_SHEETS}")
+    return [str(sheet.title) for sheet in book.worksheets]
+
+
 def _xlsx(data: bytes) -> Iterator[Sequence[Any]]:
     _require_harmless(data)
+    yield from _xlsx_sheet(data, 0)
+
+
+def _xlsx_sheet(data: bytes, number: int) -> Iterator[Sequence[Any]]:
     try:
         book = openpyxl.load_workbook(
             io.BytesIO(data), read_only=True, data_only=False, keep_links=False
         )
-        sheet = book.worksheets[0]
+        sheet = book.worksheets[number]
         # What a sheet says of its own size is not believed.
         sheet.reset_dimensions()
         for cells in sheet.iter_rows(max_row=ROWS + 2, max_col=_COLUMNS):

@@ -4,8 +4,6 @@ Rows address nodes by a small part of XPath: `Resident/Name`, `Resident/Contact[
 `MedicalRecordNumber/@assigner`, `.` for the node itself.
 """
 
-import csv
-import io
 import json
 import re
 from dataclasses import dataclass, field
@@ -230,7 +228,7 @@ def _allowed(text: str) -> str:
     return "".join(letter for letter in text if letter >= " " or letter in "\t\n\r")
 
 
-# -- JSON and flat rows ----------------------------------------------------------------------------
+# -- JSON ------------------------------------------------------------------------------------------
 
 
 def read_json(data: bytes) -> Node:
@@ -275,23 +273,3 @@ def _json_of(node: Node, lists: frozenset[str]) -> Any:
         else:
             found[child.name] = [value] if child.name in lists else value
     return found
-
-
-def read_csv(data: bytes) -> list[Node]:
-    """Return each row of a CSV file (UTF-8, first row the names) as a tree of its columns."""
-    rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
-    return [
-        Node("row", "", {}, [Node(str(name), text) for name, text in row.items() if text])
-        for row in rows
-    ]
-
-
-def to_rows(node: Node, name: str) -> dict[str, list[dict[str, str]]]:
-    """Return a tree as flat tables: the main row under `name`, one table for each child list."""
-    tables: dict[str, list[dict[str, str]]] = {name: [{}]}
-    for child in node.children:
-        if child.children:
-            tables.setdefault(child.name, []).append({c.name: c.text for c in child.children})
-        else:
-            tables[name][0][child.name] = child.text
-    return tables

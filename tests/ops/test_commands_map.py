@@ -124,3 +124,37 @@ def test_the_guides_sheets_are_imported_with_a_lint_report(
     assert len(list((tmp_path / "drafts").glob("*.yaml"))) > 100
     assert "the header is not the guide's" in out
     assert '"U", X")' in out
+
+
+LIST = "机构代码,机构名称,机构类别\nA1,演示中心,1\n"
+STAFF = "机构代码,医务人员编号,姓名,岗位\nA1,D1,演示丙,09\n"
+
+
+@pytest.mark.parametrize("name", ["out.xlsx", "out.csv"])
+def test_a_table_with_its_child_table_is_run_and_written_back(
+    tmp_path: pathlib.Path, name: str
+) -> None:
+    (tmp_path / "list.csv").write_text(LIST, encoding="utf-8")
+    (tmp_path / "list.医生.csv").write_text(STAFF, encoding="gb18030")
+    code, out = _run("run", tmp_path / "list.csv")
+    assert code == 0
+    types = [entry["resource"]["resourceType"] for entry in json.loads(out)["entry"]]
+    assert types == ["Organization", "PractitionerRole", "Practitioner"]
+    edited = tmp_path / "edited.ndjson"
+    edited.write_text(out.replace("演示中心", "演示卫生服务中心"), encoding="utf-8")
+    written = tmp_path / name
+    code, said = _run("back", tmp_path / "list.csv", "--with", edited, "--out", written)
+    assert (code, said.strip()) == (0, "wrote 1 rows 机构, 1 rows 医生")
+    code, again = _run("run", written)
+    assert code == 0
+    resources = [entry["resource"] for entry in json.loads(again)["entry"]]
+    assert resources[0]["name"] == "演示卫生服务中心"
+    assert resources[2]["name"] == [{"text": "演示丙"}]
+    assert resources[1]["practitioner"]["reference"] == json.loads(again)["entry"][2]["fullUrl"]
+
+
+def test_a_table_nobody_knows_is_refused_with_the_columns_to_name(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    result = RUNNER.invoke(app, ["run", str(tmp_path / "x.csv")])
+    assert result.exit_code == 1
+    assert "institution-list: 机构代码, 机构名称, 机构类别" in result.stderr
