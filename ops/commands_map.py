@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from conformance import resource_json
+from conformance.problem import Problem
 from mappings import guide
 from mappings.bundles import differences, to_bundle
 from mappings.cases import Cases, case_folders
@@ -25,7 +26,7 @@ from mappings.translated import TranslatedMessage, Unmapped
 from ops.cli import CHECK_FAILED, USAGE
 from ops.map_documents import back_document, is_document, run_document
 from ops.map_messages import messages_of
-from ops.map_sheets import write_rows
+from ops.map_sheets import sheet_differences, write_rows
 from ops.map_tables import back_tables, is_table, run_tables
 
 app = typer.Typer(
@@ -290,10 +291,21 @@ def _rows(result: TranslatedMessage | Unmapped) -> dict[str, str]:
 
 @app.command(name="import")
 def import_guide(
-    folder: Annotated[pathlib.Path, typer.Argument(help="The guide's `mappings` folder.")],
+    folder: Annotated[
+        pathlib.Path,
+        typer.Argument(help="The guide's `mappings` folder, or an edited sheet of `map export`."),
+    ],
     out: Annotated[pathlib.Path | None, typer.Option("--out", help="Write drafts here.")] = None,
+    maps: Maps = None,
 ) -> None:
-    """Read the v2-to-FHIR guide's CSVs: draft maps, ConceptMaps and a lint report."""
+    """Read the v2-to-FHIR guide's CSVs: draft maps, ConceptMaps and a lint report.
+
+    Of a sheet that `map export` wrote, list what was changed in it, with file and line of the row
+    to change; ends with 1 where it differs.
+    """
+    if is_table(folder):
+        _compare_sheet(_library(maps), folder)
+        return
     findings: list[guide.Finding] = []
     tables = drafts = 0
     for file in sorted((folder / "codesystems").glob("*.csv")):
@@ -317,6 +329,23 @@ def import_guide(
     for one in findings:
         typer.echo(f"{one.file}:{one.line}: {one.text}: {one.cell[:120]}")
     typer.echo(f"{tables} tables, {drafts} drafts, {len(findings)} findings", err=True)
+
+
+def _compare_sheet(library: Library, sheet: pathlib.Path) -> None:
+    if not sheet.exists():
+        typer.echo(f"{sheet} does not exist", err=True)
+        raise typer.Exit(USAGE)
+    try:
+        found = list(sheet_differences(library, sheet))
+    except Problem as problem:
+        for issue in problem.issues:
+            typer.echo(f"{sheet.name}: {issue.text_en}. {issue.fix_en}", err=True)
+        raise typer.Exit(CHECK_FAILED) from None
+    for one in found:
+        typer.echo(one)
+    typer.echo(f"{len(found)} differences", err=True)
+    if found:
+        raise typer.Exit(CHECK_FAILED)
 
 
 @app.command()

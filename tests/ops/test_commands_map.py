@@ -158,3 +158,36 @@ def test_a_table_nobody_knows_is_refused_with_the_columns_to_name(tmp_path: path
     result = RUNNER.invoke(app, ["run", str(tmp_path / "x.csv")])
     assert result.exit_code == 1
     assert "institution-list: 机构代码, 机构名称, 机构类别" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["rows.xlsx", "rows.csv"])
+def test_an_exported_sheet_is_imported_with_what_was_changed_in_it(
+    tmp_path: pathlib.Path, name: str
+) -> None:
+    maps = tmp_path / "maps"
+    (maps / "maps").mkdir(parents=True)
+    (maps / "tables").mkdir()
+    (maps / "maps" / "a.yaml").write_text(
+        "map: PID-Patient\nto: Patient\nrows:\n"
+        '  - {id: PID-7, v2: "PID-7", fhir: birthDate, as: dtm.date}\n'
+        '  - {id: PID-11, v2: "PID-11.9", fhir: "address[0].district", when: "PID-11 VALUED"}\n',
+        encoding="utf-8",
+    )
+    sheet = tmp_path / name
+    assert _run("export", sheet, "--maps", maps)[0] == 0
+    assert _run("import", sheet, "--maps", maps) == (0, "")
+    # The sender and we agree in the sheet: another element; the row that has to follow is named.
+    file = maps / "maps" / "a.yaml"
+    file.write_text(file.read_text("utf-8").replace("district", "city"), encoding="utf-8")
+    code, out = _run("import", sheet, "--maps", maps)
+    assert code == 1
+    wanted = "maps/a.yaml:5: PID-Patient/PID-11: FHIR Attribute: address[0].city -> "
+    assert out.strip() == f"{wanted}address[0].district"
+
+
+def test_a_sheet_that_is_none_is_refused_with_advice(tmp_path: pathlib.Path) -> None:
+    sheet = tmp_path / "x.xlsx"
+    sheet.write_bytes(b"PK no sheet")
+    result = RUNNER.invoke(app, ["import", str(sheet)])
+    assert result.exit_code == 1
+    assert "x.xlsx: " in result.stderr
