@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import openpyxl
 import typer
@@ -132,7 +133,7 @@ def _write(
     book.save(out)
 
 
-def _text_cell(sheet: object, text: str) -> object:
+def _text_cell(sheet: Any, text: str) -> Any:
     """Return a cell that is a text whatever it begins with."""
     cell = openpyxl.cell.WriteOnlyCell(sheet, value=text)
     cell.data_type = "s"
