@@ -169,6 +169,8 @@ def _following(
         ],
     }
     following = content.with_extension(following, "auto-renew-consent", "valueBoolean", True)
+    before = {"reference": content.reference_to(contract)}
+    following = content.with_extension(following, "renews", "valueReference", before)
     return content.with_status(following, "executed", "renewed")
 
 

@@ -144,6 +144,26 @@ def test_the_first_steps_need_no_doctor() -> None:
     assert b"<Doctor>" not in DOCUMENTS.compose(row_map.name, content, resources=resources).payload
 
 
+def test_a_renewal_needs_a_doctor_unless_the_resident_consented_to_it() -> None:
+    row_map = LIBRARY.maps["contract-registration"]
+    renewal = sample("contract").replace(
+        b"<Step>03", b"<PreviousNumber>FD-0</PreviousNumber><Step>07"
+    )
+    root = read_xml(renewal)
+    _leave_out(root, "Doctor")
+
+    def composed(data: bytes) -> bytes:
+        content, resources = content_of(
+            row_map, document_bundle(row_map, DOCUMENTS.read(row_map.name, data))
+        )
+        return DOCUMENTS.compose(row_map.name, content, resources=resources).payload
+
+    with pytest.raises(InvalidContent, match="Doctor"):
+        composed(write_xml(root, str(row_map.document["namespace"])))
+    ensure(root, parse_tree_path("ByConsent")).text = "true"
+    assert b"<ByConsent>true" in composed(write_xml(root, str(row_map.document["namespace"])))
+
+
 def test_a_condition_of_required_fields_that_cannot_be_read_is_a_fault(
     tmp_path: pathlib.Path,
 ) -> None:
