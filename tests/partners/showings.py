@@ -797,6 +797,10 @@ def renewed_by_consent(d: District) -> None:
     assert renewed["applies"]["start"] == (TODAY + DAY).isoformat(), "no gap"
     assert renewed["legalState"]["coding"][0]["code"] == "renewed"
     assert "signer" not in renewed, "nobody signed it"
+    follows = [
+        e["valueReference"] for e in renewed["extension"] if e["url"].endswith("cphc-renews")
+    ]
+    assert follows == [{"reference": f"Contract/{contracts[0]}"}]
     (told,) = d.found(f"/Provenance?target=Contract/{renewed['id']}")
     consent = renewed["supportingInfo"][0]["reference"]
     assert told["entity"][0]["what"]["reference"] == consent
