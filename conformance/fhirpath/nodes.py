@@ -80,7 +80,12 @@ def children(node: Node, name: str) -> list[Node]:
         return _companion_children(node, name)
     found: list[Node] = []
     for slot in child.slots:
-        if slot.key in value or (slot.is_primitive and slot.companion in value):
+        if slot.key not in value and not (slot.is_primitive and slot.companion in value):
+            continue
+        content = value.get(slot.key)
+        if type(content) is dict and not slot.is_resource and not slot.is_primitive:
+            found.append(Node(content, slot.type, None, node, slot.key))
+        else:
             _collect(node, value, slot, found)
     return found
 

@@ -108,9 +108,14 @@ class ProfileCompiler:
         item = self.item(child)
         if not least and most is None and slices is None and item is None:
             return None
-        url = self.url
+        url, companion = self.url, "_" + name
+        # Where the element may be absent, and is, there is nothing to judge.
+        is_skipped = not least and slices is None and not child.name.endswith("[x]")
 
         def check(node: Node, run: CheckRun) -> None:
+            value = node.value
+            if is_skipped and type(value) is dict and name not in value and companion not in value:
+                return
             found = children(node, name)
             if len(found) < least:
                 run.add("min", node, least, name, len(found), url)
@@ -149,7 +154,7 @@ def _type_check(codes: set[str], url: str) -> NodeCheck:
     names = ", ".join(sorted(codes))
 
     def check(node: Node, run: CheckRun) -> None:
-        if not any(model.is_kind_of(node.type, code) for code in codes):
+        if node.type not in codes and not any(model.is_kind_of(node.type, code) for code in codes):
             run.add("type", node, url, node.type, names)
 
     return check

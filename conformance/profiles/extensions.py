@@ -9,7 +9,7 @@ from typing import Any
 from conformance.fhirpath import model
 from conformance.fhirpath.compiler import Compiler
 from conformance.fhirpath.evaluation import Frame, Run, truth
-from conformance.fhirpath.nodes import Node, all_children
+from conformance.fhirpath.nodes import Node, all_children, children
 from conformance.fhirpath.parser import parse
 from conformance.problem import InvalidContent, NotSupported
 from conformance.profiles.discriminators import urls_of
@@ -69,11 +69,25 @@ def _extensions(root: Node, marked: set[int]) -> Iterator[tuple[Node, Node]]:
     queue = [root]
     while queue:
         node = queue.pop()
-        for child in all_children(node):
+        for child in _leading(node, marked):
             if child.key in _NAMES:
                 yield node, child
             if id(child.value) in marked or id(child.companion) in marked:
                 queue.append(child)
+
+
+def _leading(node: Node, marked: set[int]) -> list[Node]:
+    """Return the children that are extensions or have some inside; others need no nodes."""
+    if type(node.value) is not dict:
+        return all_children(node)
+    slots = model.slots_of(node.type)
+    found: list[Node] = []
+    for key, content in node.value.items():
+        if key in _NAMES or id(content) in marked:
+            known = slots.get(key) or slots.get(key.removeprefix("_"))
+            if known is not None:
+                found += children(node, known[0].name)
+    return found
 
 
 def _check(parent: Node, extension: Node, url: str, run: CheckRun) -> None:
