@@ -133,6 +133,17 @@ READ_CURRENT = """
 SELECT rid, tid, fid, ver, lu, op::text, chash, body
   FROM resource WHERE rkey = ANY(%(rkeys)b::int8[])"""
 
+# read_together: rows that are kept from other writers, and others that are only read
+READ_TOGETHER = """
+WITH kept AS (
+  SELECT rid, tid, fid, ver, lu, op::text, chash, body
+    FROM resource WHERE rkey = ANY(%(rkeys)b::int8[])
+   ORDER BY rid FOR NO KEY UPDATE)
+SELECT * FROM kept
+UNION ALL
+SELECT rid, tid, fid, ver, lu, op::text, chash, body
+  FROM resource WHERE rkey = ANY(%(others)b::int8[])"""
+
 # lock_keys: make writers of the same thing that is not there yet wait for each other
 LOCK_KEYS = "SELECT pg_advisory_xact_lock(k) FROM unnest(%(keys)b::int8[]) AS k"
 

@@ -53,6 +53,8 @@ class Transaction:
         self.connection = connection
         self._door = door
         self._learned: list[tuple[Any, ...]] = []
+        # What this transaction has locked and not written since: nobody else can have changed it.
+        self._held: dict[Key, State] = {}
 
     async def apply(
         self,
@@ -110,6 +112,16 @@ class Transaction:
         """
         with translated_failures():
             states = await self._current(references)
+        self._held.update(states)
+        return {key: state.resource() for key, state in states.items() if not state.is_deleted}
+
+    async def read_together(
+        self, locked: Sequence[Key], others: Sequence[Key]
+    ) -> Mapping[Key, Resource]:
+        """Do as `read_for_update` for the first and as `read_current` for the others, at once."""
+        with translated_failures():
+            states = await self._current(locked, statement=statements.READ_TOGETHER, others=others)
+        self._held.update({key: states[key] for key in locked if key in states})
         return {key: state.resource() for key, state in states.items() if not state.is_deleted}
 
     async def read_current(self, references: Sequence[Key]) -> Mapping[Key, Resource]:
@@ -125,12 +137,14 @@ class Transaction:
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Undo only what happens inside the block if it raises."""
-        mark = len(self._learned)
+        mark, held = len(self._learned), dict(self._held)
         try:
             async with self.connection.transaction():
                 yield
         except BaseException:
+            # The locks taken inside are gone with it; what was written inside is as it was.
             del self._learned[mark:]
+            self._held = {key: held[key] for key in held.keys() & self._held.keys()}
             raise
 
     def note_committed(self) -> None:
@@ -165,7 +179,10 @@ class Transaction:
             if one.is_found or not isinstance(one.operation, Create)
         }
         if before:
-            before.update(await self._current(list(before)))
+            before.update((key, self._held[key]) for key in before if key in self._held)
+            unknown = [key for key, state in before.items() if state is None]
+            if unknown:
+                before.update(await self._current(unknown))
             missing = [key for key, state in before.items() if state is None]
             is_update = any(isinstance(one.operation, Update) for one in found)
             if is_update and 0 < len(missing) <= _LOCKED_IDS:
@@ -178,11 +195,17 @@ class Transaction:
         return Changes(rids=rids, before=before)
 
     async def _current(
-        self, wanted: Sequence[Key], *, statement: LiteralString = statements.LOCK_CURRENT
+        self,
+        wanted: Sequence[Key],
+        *,
+        statement: LiteralString = statements.LOCK_CURRENT,
+        others: Sequence[Key] = (),
     ) -> dict[Key, State]:
-        rkeys = Int8s(resource_key(*key) for key in wanted)
-        cursor = await self.connection.execute(statement, {"rkeys": rkeys}, prepare=True)
-        asked = set(wanted)
+        values = {"rkeys": Int8s(resource_key(*key) for key in wanted)}
+        if statement is statements.READ_TOGETHER:
+            values["others"] = Int8s(resource_key(*key) for key in others)
+        cursor = await self.connection.execute(statement, values, prepare=True)
+        asked = {*wanted, *others}
         states = {}
         for rid, tid, fid, version, last_updated, op, chash, body in await cursor.fetchall():
             if (key := (TYPES[tid - 1], fid)) in asked:
@@ -252,6 +275,8 @@ class Transaction:
             raise claim_taken(kind, operation.taken)
 
     async def _write(self, changes: Changes, owed: Sequence[OutboxRow]) -> None:
+        for key in changes.after:
+            self._held.pop(key, None)
         self._learned += await flush(self.connection, changes, self._door.known, self._door.index)
         await insert_rows(self.connection, owed)
 

@@ -116,30 +116,30 @@ async def surroundings(
     """Read the facts of a decision; the resident is kept from other writers until the end."""
     key = key_of(resident, "Patient", "resident")
     team_key = key_of(team, "CareTeam", "team")
-    locked = await transaction.read_for_update([key, team_key] if locks_team else [key])
-    if key not in locked:
-        raise no_resident()
-    others = [] if locks_team else [team_key]
-    others += [key_of(package, "PlanDefinition", "package") for package in packages]
+    plan_keys = [key_of(package, "PlanDefinition", "package") for package in packages]
+    others = [*([] if locks_team else [team_key]), *plan_keys]
     if relative and relative.startswith("RelatedPerson/"):
         others.append(key_of(relative, "RelatedPerson", "residentParty"))
+    keys = [key, team_key] if locks_team else [key]
+    known = await transaction.read_together(keys, others)
+    if key not in known:
+        raise no_resident()
     old = amended_by(contract) if contract else None
     predecessor: Mapping[Key, Resource] = {}
     if old is not None:
         predecessor = await transaction.read_for_update([key_of(old, "Contract", "contract")])
-    known = await transaction.read_current(others) if others else {}
-    found_team = locked.get(team_key) or known.get(team_key, {})
+    found_team = known.get(team_key, {})
     now = datetime.datetime.now(datetime.UTC)
     doctors = [m for m in members_at(found_team, now) if m.startswith("Practitioner/")]
     plans = {"/".join(k): plan for k, plan in known.items() if k[0] == "PlanDefinition"}
     populations = frozenset[str]()
     if any(map(populations_of, plans.values())):
-        populations = await populations_in(searcher, transaction, locked[key], now)
+        populations = await populations_in(searcher, transaction, known[key], now)
     actor = request.caller.fhir_user or request.caller.subject
     return Surroundings(
         now=now,
         actor=actor,
-        resident=locked[key],
+        resident=known[key],
         packages=plans,
         team=found_team,
         qualified=await may_sign(transaction, doctors, now) if doctors else frozenset(),

@@ -16,7 +16,7 @@ from contracting import NEXT_YEAR, SIGNING, TODAY, WORLD, asked, to_be_signed, w
 import ops.laws
 from fhir_store.operations import Update, WriteContext
 from fhir_store.store import Store, make_pool
-from ops.importing import import_stretch, stretches_of
+from ops.importing import import_stretches, stretches_of
 
 DAY = datetime.timedelta(days=1)
 PRICE = {**WORLD[-1]["extension"][0], "valueMoney": {"value": 1, "currency": "CNY"}}
@@ -145,8 +145,8 @@ async def test_imports_keep_the_law(database_url: str, tmp_path: pathlib.Path) -
         assert (counts["written"], counts["refused"]) == (0, 2)
         path = tmp_path / "contracts.ndjson"
         path.write_bytes(lines)
-        (stretch,) = stretches_of(path)
-        outcome = await asyncio.to_thread(import_stretch, database_url, stretch)
+        stretches = list(stretches_of(path))
+        (outcome,) = await asyncio.to_thread(import_stretches, database_url, stretches)
         assert [one.issues[0].key for one in outcome.refused] == ["contract-overlap"] * 2
         assert claims(database_url) == [("Patient/p1", "Contract/first")]
 
