@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from care.subscription import BACKPORT
+from care.topics import TOPICS
 from conformance.r4.tables import load
 from conformance.search_parameters import parameters_of
 from routes.registry import Level, Operation, Registry
@@ -14,6 +16,7 @@ from routes.search_support import COMMON, SUPPORTED_TYPES, include_paths, is_sup
 
 _SEARCH_DEFINITION = "http://hl7.org/fhir/SearchParameter/Resource-"
 _SECURITY_SERVICE = "http://terminology.hl7.org/CodeSystem/restful-security-service"
+_TOPIC = BACKPORT + "capabilitystatement-subscriptiontopic-canonical"
 _OAUTH = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 
 
@@ -97,9 +100,22 @@ def _resource(registry: Registry, type_: str) -> dict[str, Any]:
             *_operations(registry, "instance", type_),
         ],
     }
+    if type_ == "Subscription":
+        written |= _topics()
     unique = {operation["definition"]: operation for operation in written["operation"]}
     written["operation"] = list(unique.values())
     return {name: value for name, value in written.items() if value != []}
+
+
+def _topics() -> dict[str, Any]:
+    """Return what an app can subscribe to; in R4 topics are no resources but are told here.
+
+    https://hl7.org/fhir/uv/subscriptions-backport/STU1.1/StructureDefinition-capabilitystatement-subscriptiontopic-canonical.html
+    """
+    return {
+        "supportedProfile": [BACKPORT + "backport-subscription"],
+        "extension": [{"url": _TOPIC, "valueCanonical": one.canonical} for one in TOPICS],
+    }
 
 
 def _operations(registry: Registry, level: Level, type_: str | None) -> list[dict[str, str]]:

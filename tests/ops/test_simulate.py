@@ -9,6 +9,11 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+from adapters.notify.notice_text import NoticeText
+from adapters.notify.sms import SmsAccount, SmsSender
+from adapters.notify.wechat import WechatAccount, WechatSender
 from adapters.port import Outgoing, Receipt, Verdict
 from adapters.province.client import Account, ProvinceSender
 from adapters.province.ledger import read_ledger
@@ -47,6 +52,64 @@ async def send_one(endpoint: str, key: bytes) -> Receipt:
         return await sender.send(Outgoing(key="m-1", payload=document.read_bytes()))
     finally:
         await sender.close()
+
+
+@pytest.mark.parametrize("name", ["sms", "wechat"])
+def test_a_simulated_channel_serves_what_it_prints_keeps_a_ledger_and_stops(
+    name: str, tmp_path: pathlib.Path
+) -> None:
+    environment = {**os.environ, "QIAO_HOME": str(tmp_path)}
+    command = [*QIAO, "simulate", name, "--seed", "3"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(4)]
+        told = {line[:10].strip(): line[10:].strip() for line in lines}
+        assert read_ports(tmp_path) == {name: told[name]}
+        assert asyncio.run(notify(name, told)).verdict is Verdict.ACCEPTED
+        wrong = {**told, "secret key": "x", "secret": "x"}
+        assert asyncio.run(notify(name, wrong)).verdict is not Verdict.ACCEPTED
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert read_ports(tmp_path) == {}
+    entries = pathlib.Path(told["ledger"]).read_text("utf-8").splitlines()
+    assert len(entries) == 1, "what was not signed with its key was not taken"
+    assert "person-1" in entries[0] or "13800000000" in entries[0]
+
+
+async def notify(name: str, told: dict[str, str]) -> Receipt:
+    """Send one notice through the real client, with the address and keys that were printed."""
+    if name == "sms":
+        account = SmsAccount(
+            endpoint=told["sms"],
+            secret_id=told["secret id"],
+            secret_key=told["secret key"],
+            app_id="1400",
+            sign_name="桥南社区",
+        )
+        sender: SmsSender | WechatSender = SmsSender(account)
+        notice = NoticeText(to="13800000000", template="1001", parameters=("王秀英",))
+    else:
+        app = WechatAccount(endpoint=told["wechat"], app_id=told["app id"], secret=told["secret"])
+        sender = WechatSender(app)
+        notice = NoticeText(to="person-1", template="t-1", parameters=("协议即将到期",))
+    try:
+        return await sender.send(Outgoing(key="n-1", payload=notice.to_bytes()))
+    finally:
+        await sender.close()
+
+
+@pytest.mark.parametrize("name", ["sms", "wechat"])
+def test_a_mood_that_does_not_exist_is_named_with_those_that_do(
+    name: str, tmp_path: pathlib.Path
+) -> None:
+    environment = {**os.environ, "QIAO_HOME": str(tmp_path), "COLUMNS": "300"}
+    command = [*QIAO, "simulate", name, "--moods", "sulk=1"]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert "no mood sulk; there are" in found.stderr
 
 
 def test_a_fault_that_does_not_exist_is_named_with_those_that_do(tmp_path: pathlib.Path) -> None:

@@ -6,6 +6,9 @@ import httpx
 from district import TODAY, District, text, token
 from showings import invitation, paid_bill, token_in
 
+from care.subscription import wish_of
+from care.topics import TOPICS
+
 DOCTOR = "Practitioner/d1"
 
 
@@ -128,3 +131,18 @@ def test_the_token_of_a_resident_opens_the_own_record_alone(district: District) 
     query = f"/Contract?patient={resident}"
     assert "entry" not in d.get_with(theirs, query).json()
     assert len(d.get_with(systems, query).json()["entry"]) == 1
+
+
+def test_an_app_finds_the_topics_it_can_subscribe_to(district: District) -> None:
+    rest = district.get("/metadata")["rest"][0]
+    (kind,) = (one for one in rest["resource"] if one["type"] == "Subscription")
+    told = [one["valueCanonical"] for one in kind["extension"]]
+    backport = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/"
+    assert kind["supportedProfile"] == [f"{backport}backport-subscription"]
+    assert {one["url"] for one in kind["extension"]} == {
+        f"{backport}capabilitystatement-subscriptiontopic-canonical"
+    }
+    assert len(told) == len(set(told)) == len(TOPICS)
+    for canonical in told:
+        channel = {"type": "websocket"}
+        assert wish_of({"criteria": canonical, "channel": channel}).topic.canonical == canonical
