@@ -52,6 +52,8 @@ SECONDS = 4.0
 ROUNDS = 3
 CONNECTIONS = 16
 RESIDENTS = 300
+_KEPT = 0.9  # of the requests that come, answered in their time
+_MOST_AT_ONCE = 64  # connections of those who come whether others wait or not
 ISSUER, AUDIENCE = "https://login.example", "https://hub.example/fhir"
 SELECT = "SELECT body FROM bench_body WHERE id = %s"
 
@@ -121,11 +123,18 @@ async def _fill(url: str) -> list[str]:
 
 
 def figure(
-    url: str, keys: Any, kind: str, requests: Sender, *, connections: int = CONNECTIONS
+    url: str,
+    keys: Any,
+    kind: str,
+    requests: Sender,
+    *,
+    connections: int = CONNECTIONS,
+    paces: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Return requests a second and milliseconds.
 
-    Kind is "ours", "bare" for the raw limit, or "contracts": ours, owing each to a partner.
+    Kind is "ours", "bare" for the raw limit, or "contracts": ours, owing each to a partner. For
+    each of `paces` (requests a second) also the times where so many arrive, whoever waits.
     """
     context = multiprocessing.get_context("spawn")
     near, far = context.Pipe()
@@ -136,7 +145,10 @@ def figure(
         rounds = []
         for number in range(ROUNDS + 1):
             rounds.append(uvloop.run(_load(port, requests, number, connections)))
-        return _middle(rounds[1:])  # the first one warms up
+        found = _middle(rounds[1:])  # the first one warms up
+        if paces:
+            found["paced"] = _all_paced(port, requests, paces)
+        return found
     finally:
         near.send("stop")
         server.join(20)
@@ -165,22 +177,75 @@ async def _load(
     return len(times) / (time.perf_counter() - begin), times
 
 
+def _all_paced(port: int, requests: Sender, paces: Sequence[int]) -> dict[int, dict[str, float]]:
+    """Return the times at each pace, up to the first that the server does not keep."""
+    found: dict[int, dict[str, float]] = {}
+    for pace in paces:
+        found[pace] = uvloop.run(_paced(port, requests, pace))
+        if found[pace]["per_second"] < _KEPT * pace:
+            break
+    return found
+
+
+async def _paced(port: int, requests: Sender, pace: int) -> dict[str, float]:
+    """Return the times of requests that arrive at random, so many a second, waiting included.
+
+    A closed loop of clients slows down with the server; people who come do not.
+    """
+    chance = random.Random(pace)  # noqa: S311  nothing secret hangs on it
+    due: asyncio.Queue[float | None] = asyncio.Queue()
+    times: list[float] = []
+
+    async def ask(number: int) -> None:
+        made = requests(number)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            while (since := await due.get()) is not None:
+                await _exchange(reader, writer, next(made))
+                times.append(time.perf_counter() - since)
+        finally:
+            writer.close()
+
+    async with asyncio.TaskGroup() as clients:
+        for number in range(_MOST_AT_ONCE):
+            clients.create_task(ask(9_000 + number))
+        begin = at = time.perf_counter()
+        while (at := at + chance.expovariate(pace)) < begin + SECONDS:
+            await asyncio.sleep(max(0.0, at - time.perf_counter()))
+            due.put_nowait(at)
+        for _ in range(_MOST_AT_ONCE):
+            due.put_nowait(None)
+    times.sort()
+    return {
+        "per_second": round(len(times) / (time.perf_counter() - begin), 1),
+        "p50_ms": round(times[len(times) // 2] * 1e3, 2),
+        "p99_ms": round(times[len(times) * 99 // 100] * 1e3, 2),
+    }
+
+
 async def _drive(port: int, requests: Iterator[bytes], end: float) -> list[float]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     times = []
     try:
         while (begin := time.perf_counter()) < end:
-            writer.write(next(requests))
-            head = await reader.readuntil(b"\r\n\r\n")
-            if head[9:10] not in b"2":
-                raise RuntimeError(head.decode())
-            length = head.lower().find(b"content-length:")
-            if length >= 0:
-                await reader.readexactly(int(head[length + 15 : head.index(b"\r\n", length)]))
+            await _exchange(reader, writer, next(requests))
             times.append(time.perf_counter() - begin)
     finally:
         writer.close()
     return times
+
+
+async def _exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
+) -> None:
+    """Send a request and read its answer, which must be a success."""
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    if head[9:10] not in b"2":
+        raise RuntimeError(head.decode())
+    length = head.lower().find(b"content-length:")
+    if length >= 0:
+        await reader.readexactly(int(head[length + 15 : head.index(b"\r\n", length)]))
 
 
 def _requests_of_reads(residents: list[str], token: str) -> Sender:

@@ -29,6 +29,7 @@ from ops.search_world import world
 _ROUNDS = 40
 _MIXED_SECONDS = 6.0
 _CLIENTS = 16
+_PACES = (300, 600, 900, 1200, 1500)  # searches a second that come over HTTP, up to the aim
 _RAW = b"SELECT tid, fid, ver, lu, body FROM resource WHERE rid = ANY(%s)"
 Step = Callable[[], Awaitable[int]]  # gives how many resources were shown or written
 
@@ -200,7 +201,7 @@ def _over_http(url: str, patients: int) -> dict[str, Any]:
         connection.execute("CREATE UNIQUE INDEX IF NOT EXISTS bench_body_id ON bench_body (id)")
         connection.execute("VACUUM ANALYZE bench_body")
     keys, token = keys_and_token()
-    ours = figure(url, keys, "ours", _requests(patients, token))
+    ours = figure(url, keys, "ours", _requests(patients, token), paces=_PACES)
     bare = figure(url, {}, "bare", _pages(patients, token))
     return {**ours, "raw_starlette_page": bare}
 
