@@ -4,7 +4,8 @@ Before: what an operation touches must be open to the caller as it is. After: wh
 be open to the caller too. Either failing undoes everything.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from conformance.problem import EditConflict, Issue, NotAllowed
 from fhir_store.authorization import NOTHING, Authorization
@@ -17,7 +18,9 @@ from routes.hub import Hub
 from routes.request import Request
 
 Key = tuple[str, str]
+Resource = Mapping[str, Any]
 Apply = Callable[[], Awaitable[list[Written]]]
+Judge = Callable[[Resource | None, Written], None]
 Write = Create | Update | Patch | Delete
 
 
@@ -43,21 +46,24 @@ async def guarded(
     transaction: Transaction,
     operations: Sequence[Operation],
     apply: Apply,
+    judge: Judge | None = None,
 ) -> list[Written]:
-    """Apply the operations between the two judgements."""
-    touched: set[Key] = set()
+    """Apply the operations between the two judgements; `judge` has a third about each change."""
+    touched: dict[Key, Resource] = {}
     for operation in operations:
         if not isinstance(operation, Claim | Release):
             touched |= await _require_touchable(hub, request, transaction, operation)
     written = await apply()
     for one in written:
         await _require_holdable(hub, request, transaction, one, touched)
+        if judge is not None:
+            judge(touched.get((one.version.type, one.version.id)), one)
     return written
 
 
 async def _require_touchable(
     hub: Hub, request: Request, transaction: Transaction, operation: Write
-) -> set[Key]:
+) -> Mapping[Key, Resource]:
     """Return what the operation will touch; raise where that is hidden from the caller."""
     type_ = type_of(operation)
     criteria, id_ = _aim_of(operation)
@@ -66,8 +72,8 @@ async def _require_touchable(
     elif id_ is not None:
         ids = [id_]
     else:
-        return set()
-    living = set(await transaction.read_for_update([(type_, one) for one in ids]))
+        return {}
+    living = await transaction.read_for_update([(type_, one) for one in ids])
     letter = "r" if isinstance(operation, Create) else _letters_of(operation)[0]
     rights = await _rights(hub, request, letter, type_)
     seen = await permitted_ids(
@@ -82,7 +88,11 @@ async def _require_touchable(
 
 
 async def _require_holdable(
-    hub: Hub, request: Request, transaction: Transaction, written: Written, touched: set[Key]
+    hub: Hub,
+    request: Request,
+    transaction: Transaction,
+    written: Written,
+    touched: Mapping[Key, Resource],
 ) -> None:
     """Raise NotAllowed where what was written is not open to the caller."""
     version = written.version

@@ -11,6 +11,7 @@ from fhir_store.transaction import Transaction
 from routes.answer import Answer
 from routes.guard import guarded, may_write_freely, type_of
 from routes.hub import Hub
+from routes.own_records import is_lay, require_own_business
 from routes.request import Request
 
 _LONGEST_KEY = 255
@@ -60,7 +61,8 @@ async def write_all(
         if is_free:
             written = await unguarded()
         else:
-            written = await guarded(hub, request, transaction, operations, unguarded)
+            judge = require_own_business if is_lay(request.caller) else None
+            written = await guarded(hub, request, transaction, operations, unguarded, judge)
         for one in written if asks_for_events else ():
             if one.version.type == SUBSCRIPTION and not one.version.deleted:
                 await hub.note_subscriber(transaction, request.caller, one.version.id)
