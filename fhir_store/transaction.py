@@ -328,7 +328,7 @@ def _is_plain(plan: Plan, door: Door) -> bool:
     return not plan.references and all(
         isinstance(one, Create)
         and one.if_none_exist is None
-        and one.resource.get("resourceType") not in door.laws
+        and str(one.resource.get("resourceType")) not in door.laws
         for one in plan.request.operations
     )
 

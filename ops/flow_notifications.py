@@ -41,6 +41,7 @@ _QUIET_SECONDS = 0.25
 _AT_ONCE = 16
 _LEASE = datetime.timedelta(seconds=15)  # longer than one attempt: a dead worker's is taken up then
 _SEND_SECONDS = 10
+_CHANCE = random.Random()  # noqa: S311 - spreads retries, guards nothing
 _LONGEST_WAIT_SECONDS = 60.0
 _FAILURES_TO_ERROR = 5
 _BUSY = frozenset({408, 425, 429})
@@ -155,7 +156,7 @@ class SubscriptionTeller:
     ) -> None:
         doubled = self.first_wait_seconds * 2 ** min(one.failures, 20)
         seconds = min(_LONGEST_WAIT_SECONDS, doubled if wait is None else wait)
-        seconds *= random.uniform(0.75, 1.25)  # noqa: S311 - spreads retries, guards nothing
+        seconds *= _CHANCE.uniform(0.75, 1.25)
         async with self.store.pool.connection() as connection:
             is_ours = await settle_failed(
                 connection,

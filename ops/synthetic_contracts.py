@@ -29,12 +29,13 @@ _DAY = datetime.timedelta(days=1)
 _SIGNED_DAYS_AGO = 700
 HYPERTENSION = "PlanDefinition/package-hypertension"
 BASIC = "PlanDefinition/package-basic"
+ADVICE = "PlanDefinition/package-advice"
 
-# How often each state comes among twenty residents.
+# Residents have these in turn.
 STATES: tuple[str, ...] = (
     *("effective",) * 9, "applied", "effective", "supplement", "approved", "signed", "rejected",
     "amending", "disputed", "ended", "revoked", "cancelled", "effective", "none", "void",
-    "renewed", "amended",
+    "renewed", "amended", "reviewed-once", "amended-unpaid",
 )  # fmt: skip
 
 
@@ -47,6 +48,11 @@ def packages() -> list[dict[str, Any]]:
         _package(
             "package-hypertension", "高血压个性化包", "personalised", "120.00",
             ["hypertension-visit"], "hypertension",
+        ),
+        _item("advice", "consultation", "健康咨询", 4, 3),
+        _package(
+            "package-advice", "健康咨询包", "personalised", "60.00", ["advice"], None,
+            is_paid_first=True,
         ),
     ]  # fmt: skip
 
@@ -69,7 +75,14 @@ def _item(id_: str, category: str, title: str, quota: int, months: int) -> dict[
 
 
 def _package(
-    id_: str, title: str, category: str, price: str, items: Sequence[str], focus: str | None
+    id_: str,
+    title: str,
+    category: str,
+    price: str,
+    items: Sequence[str],
+    focus: str | None,
+    *,
+    is_paid_first: bool = False,
 ) -> dict[str, Any]:
     plan: dict[str, Any] = {
         "resourceType": "PlanDefinition",
@@ -90,6 +103,9 @@ def _package(
             for item in items
         ],
     }
+    if is_paid_first:
+        paid = {"url": f"{_EXTENSION}effective-on-payment", "valueBoolean": True}
+        plan["extension"].append(paid)
     if focus is not None:
         coding = {"system": f"{BASE}/CodeSystem/cphc-key-population", "code": focus}
         usage = "http://terminology.hl7.org/CodeSystem/usage-context-type"
@@ -155,7 +171,7 @@ class Author:
         """Return what a contract in this state has left by now."""
         if state == "none" or not self._may_be_signed():
             return self._life
-        if state in ("applied", "supplement", "approved", "rejected"):
+        if state in ("applied", "supplement", "approved", "rejected", "reviewed-once"):
             self._apply(state)
         elif state == "signed":
             start = day_of(self._now) + 10 * _DAY
@@ -178,12 +194,15 @@ class Author:
 
     def _apply(self, state: str) -> None:
         at = self._now - 5 * _DAY
-        decision = application.submit(self._around(at), self._application(day_of(self._now), 364))
+        stages = 2 if state == "reviewed-once" else 1
+        wish = replace(self._application(day_of(self._now), 364), review_stages=stages)
+        decision = application.submit(self._around(at), wish)
         self._take(decision, at)
         verdict = {"supplement": "supplement", "approved": "approve", "rejected": "reject"}
+        verdict["reviewed-once"] = "approve"
         if state in verdict:
             at += _DAY
-            reason = "" if state == "approved" else "材料不清晰，请重新上传 (unreadable)"
+            reason = "" if verdict[state] == "approve" else "材料不清晰，请重新上传 (unreadable)"
             around = self._around(at)
             self._take(application.review(around, decision.contract, verdict[state], reason), at)
 
@@ -197,10 +216,13 @@ class Author:
         around = self._around(at)
         other = {BASIC: price_of(self._plans[BASIC])}
         match state:
-            case "amending" | "amended":
+            case "amending" | "amended" | "amended-unpaid":
+                if state == "amended-unpaid":
+                    around = self._around(at, ADVICE)
+                    other[ADVICE] = price_of(self._plans[ADVICE])
                 drafted = changes.amend(around, contract, other, _HASH)
                 self._take(drafted, at)
-                if state == "amended":
+                if state != "amending":
                     around = replace(around, predecessor=contract)
                     self._take(signing.sign(around, drafted.contract, self._signing(at)), at)
             case "disputed":
@@ -298,15 +320,16 @@ class Author:
             agreement_hash=_HASH,
         )
 
-    def _around(self, at: datetime.datetime) -> Surroundings:
+    def _around(self, at: datetime.datetime, *more: str) -> Surroundings:
+        plans = {one: self._plans[one] for one in (BASIC, HYPERTENSION, *more)}
         return Surroundings(
             now=at,
             actor=self._parties.doctor,
             resident=self._parties.resident,
-            packages=self._plans,
+            packages=plans,
             team=self._parties.team,
             qualified=frozenset({self._parties.doctor}),
-            prices={one: price_of(plan) for one, plan in self._plans.items()},
+            prices={one: price_of(plan) for one, plan in plans.items()},
             new_id=self._new_id,
             relative=self._parties.relative,
             populations=frozenset({"hypertension"} if self._parties.is_hypertensive else ()),

@@ -11,6 +11,8 @@ from ops.logs import log
 Step = Callable[[asyncio.Event], Awaitable[bool]]
 """One step of work; the event ends a wait. Returns whether there may be more to do at once."""
 
+_CHANCE = random.Random()  # noqa: S311 - spreads retries, guards nothing
+
 LONGEST_WAIT_SECONDS = 5.0
 """Between two tries while steps fail: a database that is back is noticed this soon."""
 
@@ -62,7 +64,7 @@ class WorkerLoop:
 
 def jitter() -> float:
     """Return a factor for waits, so that those who failed together do not return together."""
-    return random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, guards nothing
+    return _CHANCE.uniform(0.5, 1.5)
 
 
 def kind_of(failure: Exception) -> str:

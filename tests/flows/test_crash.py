@@ -233,6 +233,7 @@ def test_a_few_crashes_lose_nothing_and_repeat_nothing(folder):
     assert_lawful(verdict, messages=240, patients=20)
 
 
+@pytest.mark.slow
 def test_a_hub_that_answers_before_it_keeps_loses_messages(folder):
     """The twin: with the acknowledgement before the commit the same checker finds the loss."""
     verdict = run(

@@ -70,6 +70,13 @@ class District:
 
     # --- requests ----------------------------------------------------------------------------
 
+    def soon(self, path: str, user: str, status: int) -> None:
+        """Fail where the answer does not become this status; rights are remembered for 3 s."""
+        end = time.monotonic() + 10
+        while (answer := self.ask(path, user)).status_code != status:
+            assert time.monotonic() < end, f"{path}: {answer.status_code}, not {status}"
+            time.sleep(0.1)
+
     def get(self, path: str, user: str | None = None) -> Resource:
         """Return what is there; fail where it is not."""
         answer = self.ask(path, user)

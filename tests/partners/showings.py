@@ -932,7 +932,7 @@ def delegate_and_return(d: District) -> None:
                p["name"] != "agreementHash"]  # fmt: skip
     d.post("/Contract/$sign", *d.wish(resident, contract, team=team), *signing)
     user = f"Practitioner/{stand_in}"
-    assert d.ask(f"/Patient/{resident}", user).status_code == 404
+    d.soon(f"/Patient/{resident}", user, 404)
     now = datetime.datetime.now(LOCAL)
     begun = d.post(
         f"/Contract/{contract}/$delegate",
@@ -942,14 +942,14 @@ def delegate_and_return(d: District) -> None:
         {"name": "end", "valueDateTime": (now + 7 * DAY).isoformat()},
     )
     assert begun["resourceType"]
-    assert d.get(f"/Patient/{resident}", user)["id"] == resident
+    d.soon(f"/Patient/{resident}", user, 200)
     (task,) = (
         one
         for one in d.found(f"/Task?focus=Contract/{contract}&_count=50")
         if "delegate" in str(one["code"]) or "delegat" in one["id"]
     )
     d.post(f"/Contract/{contract}/$cancel-delegation", text("task", f"Task/{task['id']}"))
-    assert d.ask(f"/Patient/{resident}", user).status_code == 404
+    d.soon(f"/Patient/{resident}", user, 404)
 
 
 @showing

@@ -9,7 +9,7 @@ import pytest
 from district import District, served
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def district(postgres_url: str, template_database: str) -> Iterator[District]:
     """One hub for all showings; each has residents of its own."""
     name = f"qiao_requirements_{uuid.uuid4().hex[:12]}"

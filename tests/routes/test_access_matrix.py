@@ -6,6 +6,7 @@ filter, and must then find leaks, or the questions would prove nothing.
 """
 
 import asyncio
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -366,7 +367,17 @@ def cells(path: Path) -> Iterator[Cell]:
                 yield role, type_, owner, expected
 
 
-async def wrong_cells(client: httpx.AsyncClient, name: str, roles: set[str]) -> list[Cell]:
+ALL = frozenset(range(3))
+
+
+def part_of(cell: Cell) -> int:
+    """Return 0, 1 or 2: thirds that favour no type or owner; consents all come first."""
+    return 0 if cell[0] in CONSENT_ROLES else zlib.crc32(repr(cell).encode()) % len(ALL)
+
+
+async def wrong_cells(
+    client: httpx.AsyncClient, name: str, roles: set[str], parts: frozenset[int] = ALL
+) -> list[Cell]:
     """Ask the cells of a path; return those where what is shown is not what should be."""
     path = PATHS[name]
     turns = asyncio.Semaphore(8)
@@ -377,20 +388,31 @@ async def wrong_cells(client: httpx.AsyncClient, name: str, roles: set[str]) -> 
         assert answer.status_code < 500, answer.text
         return path.shows(answer, type_, owner) is not expected
 
-    asked = [cell for cell in cells(path) if cell[0] in roles]
+    asked = [cell for cell in cells(path) if cell[0] in roles and part_of(cell) in parts]
     found = await asyncio.gather(*(is_wrong(*cell) for cell in asked))
     return [cell for cell, wrong in zip(asked, found, strict=True) if wrong]
 
 
 def test_the_matrix_is_large_enough() -> None:
-    assert sum(len(list(cells(path))) for path in PATHS.values()) >= 1_000
+    quick = [cell for path in PATHS.values() for cell in cells(path) if part_of(cell) == 0]
+    assert len(quick) >= 1_000
+    assert {cell[0] for cell in quick} == set(ROLES)
 
 
 @pytest.mark.timeout(900)
-async def test_every_cell_shows_what_it_should_and_nothing_else(serve: Any) -> None:
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param(frozenset({0}), id="a third"),
+        pytest.param(frozenset({1, 2}), id="the rest", marks=pytest.mark.slow),
+    ],
+)
+async def test_every_cell_shows_what_it_should_and_nothing_else(
+    serve: Any, parts: frozenset[int]
+) -> None:
     async with serve(identify=identify) as client:
         await filled(client)
-        wrong = {name: await wrong_cells(client, name, set(ROLES)) for name in PATHS}
+        wrong = {name: await wrong_cells(client, name, set(ROLES), parts) for name in PATHS}
     assert {name: found for name, found in wrong.items() if found} == {}
 
 
