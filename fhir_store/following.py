@@ -82,6 +82,24 @@ async def next_written(
     return found, place, looked
 
 
+async def take_written(
+    connection: Connection, name: str, types: Sequence[str], *, look: int, most: int
+) -> tuple[list[Followed], int]:
+    """Take the turn, return what was written since the follower's last step, and move its place.
+
+    Nothing where another process is at work. The new place counts, like the work that the caller
+    does in the same transaction, from its commit on; what `look` and `most` bound is told by
+    `next_written`, whose count of looks is the second value.
+    """
+    place = await take_turn(connection, name)
+    if place is None:
+        return [], 0
+    found, place, looked = await next_written(connection, place, types, look=look, most=most)
+    if looked:
+        await note_place(connection, name, place)
+    return found, looked
+
+
 async def note_place(connection: Connection, name: str, place: Place) -> None:
     """Keep the new place; it counts from the commit of the caller's transaction on."""
     values = {"name": name, "txid": place.txid, "rid": place.rid}

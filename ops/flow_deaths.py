@@ -16,7 +16,7 @@ from care.contract.surroundings import Surroundings, is_deceased
 from care.effects import Decision, Effect
 from conformance import resource_json
 from conformance.problem import Problem
-from fhir_store.following import next_written, note_place, take_turn
+from fhir_store.following import take_written
 from fhir_store.operations import WriteContext
 from fhir_store.search_query import parse_query
 from fhir_store.store import Store
@@ -50,19 +50,14 @@ class Deaths:
         """Close what ends with the deaths written since the last step; returns the writes seen."""
         moment = now or datetime.datetime.now(datetime.UTC)
         async with self.store.begin() as transaction:
-            place = await take_turn(transaction.connection, NAME)
-            if place is None:
-                return 0
-            found, place, looked = await next_written(
-                transaction.connection, place, ("Patient",), look=_LOOK, most=_MOST
+            found, looked = await take_written(
+                transaction.connection, NAME, ("Patient",), look=_LOOK, most=_MOST
             )
             # Cheap first: nearly nobody has died.
             bodies = [one.body for one in found if b'"deceased' in one.body]
             dead = [one for one in map(resource_json.parse, bodies) if is_deceased(one)]
             for resident in dead:
                 await self._close(transaction, resident, moment)
-            if looked:
-                await note_place(transaction.connection, NAME, place)
             return looked
 
     async def _close(

@@ -26,7 +26,7 @@ from care.fulfilment.items import SERVICE_ITEM
 from care.fulfilment.matching import Source
 from conformance import resource_json
 from conformance.problem import Problem
-from fhir_store.following import Followed, next_written, note_place, take_turn
+from fhir_store.following import Followed, take_written
 from fhir_store.operations import WriteContext
 from fhir_store.permits import conditions_of
 from fhir_store.search_query import SearchQuery
@@ -59,17 +59,12 @@ class Matching:
         """Match what was written since the last step; returns how many writes were looked at."""
         moment = now or datetime.datetime.now(datetime.UTC)
         async with self.store.begin() as transaction:
-            place = await take_turn(transaction.connection, NAME)
-            if place is None:
-                return 0
-            found, place, looked = await next_written(
-                transaction.connection, place, matching.SOURCES, look=self.look, most=self.most
+            found, looked = await take_written(
+                transaction.connection, NAME, matching.SOURCES, look=self.look, most=self.most
             )
             if found:
                 self._maps = await self._read_maps()
                 await self._settle_all(transaction, found, moment)
-            if looked:
-                await note_place(transaction.connection, NAME, place)
             return looked
 
     async def _read_maps(self) -> list[Resource]:

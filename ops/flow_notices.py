@@ -19,7 +19,7 @@ from care.reminder import Circumstances, QuietHours, Send, Stop, Wait
 from conformance import resource_json
 from conformance.problem import Problem
 from fhir_store.claims import Claimed, take_begun
-from fhir_store.following import next_written, note_place, take_turn
+from fhir_store.following import take_written
 from fhir_store.notice_outcomes import followed, take_outcomes
 from fhir_store.operations import Claim, Operation, Release, Update, WriteContext
 from fhir_store.search_query import QueryRules, parse_query
@@ -70,11 +70,8 @@ class Notices:
     async def set_timers(self, now: datetime.datetime) -> int:
         """Set the timers of what was written since the last step."""
         async with self.store.begin() as transaction:
-            place = await take_turn(transaction.connection, NAME)
-            if place is None:
-                return 0
-            found, place, looked = await next_written(
-                transaction.connection, place, _TYPES, look=_LOOK, most=_PART
+            found, looked = await take_written(
+                transaction.connection, NAME, _TYPES, look=_LOOK, most=_PART
             )
             operations: list[Operation] = []
             for one in found:
@@ -85,8 +82,6 @@ class Notices:
                 operations += _timer(kind, own, _due(resource, now))
             if operations:
                 await transaction.apply(operations, context=_context(now))
-            if looked:
-                await note_place(transaction.connection, NAME, place)
             return looked
 
     async def remind_of_renewal(self, transaction: Transaction, now: datetime.datetime) -> int:
