@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from care.contract import content
 from care.effects import Put, Resource, refuse
 from care.periods import holds_at
 from conformance.cphc import BASE
@@ -231,7 +232,7 @@ def _task(
         "code": {"text": "register-family-doctor"},
         "focus": {"reference": f"PractitionerRole/{role['id']}"},
         "authoredOn": now.isoformat(),
-        "requester": _who(actor),
+        "requester": content.who(actor),
     }
     if reason:
         task["statusReason"] = {"text": reason}
@@ -240,16 +241,12 @@ def _task(
 
 def _told(role: Resource, activity: str, actor: str, now: datetime.datetime) -> Put:
     stamp = now.strftime("%Y%m%d%H%M%S%f")
-    content: dict[str, Any] = {
+    provenance: dict[str, Any] = {
         "resourceType": "Provenance",
         "id": f"{role['id'][:40]}-{stamp}",
         "target": [{"reference": f"PractitionerRole/{role['id']}"}],
         "recorded": now.isoformat(),
         "activity": {"coding": [{"system": ACTIVITY, "code": activity}]},
-        "agent": [{"who": _who(actor)}],
+        "agent": [{"who": content.who(actor)}],
     }
-    return Put(content)
-
-
-def _who(actor: str) -> dict[str, Any]:
-    return {"reference": actor} if "/" in actor else {"display": actor}
+    return Put(provenance)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from care.effects import Resource
+from care.fulfilment.completing import is_service_task
 from conformance.cphc import BASE
 
 _BASE = f"{BASE}/SubscriptionTopic/"
@@ -64,15 +65,11 @@ def _became(*statuses: str) -> Test:
     return happened
 
 
-def _is_service(task: Resource) -> bool:
-    return "instantiatesCanonical" in task and "period" in task.get("restriction", {})
-
-
 def _service_became(status: str) -> Test:
     became = _became(status)
 
     def happened(before: Resource | None, after: Resource) -> bool:
-        return _is_service(after) and became(before, after)
+        return is_service_task(after) and became(before, after)
 
     return happened
 

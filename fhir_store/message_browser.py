@@ -5,18 +5,17 @@ combination of those filters is a short walk in each kind that it allows. Number
 a time becomes a bound of the number, with some slack for commits that overtook each other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 
 from conformance.problem import Issue, NotFound
+from fhir_store.named_rows import Row, named_rows
 
 Connection = AsyncConnection[Any]
-Row = dict[str, Any]
 
 SLACK = timedelta(seconds=10)
 """How far the order of numbers may differ from the order of times."""
@@ -193,13 +192,13 @@ async def find_messages(connection: Connection, wanted: MessageFilter) -> list[R
     if wanted.numbers is not None:
         values["keys"] = await _keys_of(connection, wanted.numbers)
     if wanted.control_id is not None:
-        return await _rows(connection, BY_CONTROL_ID, values)
+        return await named_rows(connection, BY_CONTROL_ID, values)
     if wanted.numbers is not None:
-        return await _rows(connection, BY_KEYS, values) if values["keys"] else []
+        return await named_rows(connection, BY_KEYS, values) if values["keys"] else []
     kinds = [kind for kind in await read_kinds(connection) if _is_wanted(kind, wanted)]
     names = ("channel", "event", "state")
     values |= {f"{name}s": [kind[name] for kind in kinds] for name in names}
-    return await _rows(connection, BY_KINDS, values) if kinds else []
+    return await named_rows(connection, BY_KINDS, values) if kinds else []
 
 
 def _is_wanted(kind: Row, wanted: MessageFilter) -> bool:
@@ -213,12 +212,12 @@ def _is_wanted(kind: Row, wanted: MessageFilter) -> bool:
 
 async def read_kinds(connection: Connection) -> list[Row]:
     """Return every (channel, event, state) there is an entry of."""
-    return await _rows(connection, KINDS, {})
+    return await named_rows(connection, KINDS, {})
 
 
 async def read_message(connection: Connection, id_: int) -> Row:
     """Return one entry whole; NotFound where there is none."""
-    rows = await _rows(connection, MESSAGE, {"id": id_})
+    rows = await named_rows(connection, MESSAGE, {"id": id_})
     if not rows:
         raise NotFound(_no_message(id_))
     return rows[0]
@@ -226,40 +225,34 @@ async def read_message(connection: Connection, id_: int) -> Row:
 
 async def read_sent(connection: Connection, trace_id: str) -> list[Row]:
     """Return the deliveries that a message caused."""
-    return await _rows(connection, SENT, {"trace_id": trace_id})
+    return await named_rows(connection, SENT, {"trace_id": trace_id})
 
 
 async def read_stuck(
     connection: Connection, state: str, *, after: int = 0, limit: int = 200
 ) -> list[Row]:
     """Return entries in a state that waits for a person, the oldest first."""
-    return await _rows(connection, STUCK, {"state": state, "after": after, "limit": limit})
+    return await named_rows(connection, STUCK, {"state": state, "after": after, "limit": limit})
 
 
 async def read_behind(connection: Connection, id_: int) -> list[Row]:
     """Return what waits behind an entry, in its order."""
-    return await _rows(connection, BEHIND, {"id": id_})
+    return await named_rows(connection, BEHIND, {"id": id_})
 
 
 async def read_held(connection: Connection, limit: int = 500) -> list[Row]:
     """Return held entries with their bytes, the oldest first."""
-    return await _rows(connection, HELD, {"limit": limit})
+    return await named_rows(connection, HELD, {"limit": limit})
 
 
 async def _keys_of(connection: Connection, numbers: Sequence[str]) -> list[str]:
     values = {"numbers": list(numbers[:_MOST_NUMBERS]), "most": _MOST_KEYS}
-    return [row["key"] for row in await _rows(connection, KEYS_OF_NUMBERS, values)]
+    return [row["key"] for row in await named_rows(connection, KEYS_OF_NUMBERS, values)]
 
 
 async def _first_at(connection: Connection, at: datetime) -> int:
-    rows = await _rows(connection, FIRST_AT, {"at": at})
+    rows = await named_rows(connection, FIRST_AT, {"at": at})
     return int(rows[0]["max"] or 0)
-
-
-async def _rows(connection: Connection, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, values, prepare=False)
-        return await cursor.fetchall()
 
 
 def _no_message(id_: int) -> Issue:

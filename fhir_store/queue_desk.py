@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 
 from conformance.problem import BusinessRule, Issue, NotFound
 from fhir_store.flush import ACTOR_CHARACTERS
 from fhir_store.lanes import lock_lane, release
+from fhir_store.named_rows import Row, named_rows
 from fhir_store.resource_types import TYPE_IDS
 
 Connection = AsyncConnection[Any]
-Row = dict[str, Any]
 
 _INBOX_COLUMNS = """
  id, channel, sender, facility, control_id, event, order_key, also_keys, lane, state, waits_for,
@@ -38,7 +37,7 @@ async def list_inbox(
     limit: int = 50,
 ) -> list[Row]:
     """Return entries, newest first, finished ones included."""
-    return await _rows(
+    return await named_rows(
         connection,
         f"""select {_INBOX_COLUMNS} from inbox
              where (%(state)s::text is null or state = %(state)s)
@@ -51,7 +50,7 @@ async def list_inbox(
 
 async def show_inbox(connection: Connection, id_: int) -> Row:
     """Return one entry whole: raw bytes, acknowledgement, trace, what it wrote, hand moves."""
-    rows = await _rows(
+    rows = await named_rows(
         connection,
         f"""select {_INBOX_COLUMNS}, raw, ack,
                    (select written from inbox_trace t where t.inbox_id = i.id) as written,
@@ -119,7 +118,7 @@ async def list_outbox(
     limit: int = 50,
 ) -> list[Row]:
     """Return deliveries, newest first, finished ones included; `order_key` is `Type/id`."""
-    return await _rows(
+    return await named_rows(
         connection,
         f"""select {_OUTBOX_COLUMNS} from outbox
              where (%(state)s::text is null or state = %(state)s)
@@ -141,7 +140,7 @@ async def list_outbox(
 
 async def show_outbox(connection: Connection, id_: int) -> Row:
     """Return one delivery whole: payload, raw receipt, hand moves."""
-    rows = await _rows(
+    rows = await named_rows(
         connection,
         f"select {_OUTBOX_COLUMNS}, payload, receipt, facts from outbox where id = %(id)s",  # noqa: S608
         {"id": id_},
@@ -167,7 +166,7 @@ async def move_outbox(
     A delivery that may have been taken (`unknown`) moves only with a reason.
     """
     target, allowed = _MOVES[move]
-    rows = await _rows(
+    rows = await named_rows(
         connection,
         """select state, trace_id, destination, source_type, source_id, source_version
              from outbox where id = %(id)s for update""",
@@ -208,7 +207,7 @@ class QueueFigures:
 
 async def read_figures(connection: Connection) -> QueueFigures:
     """Count what is unfinished; reads the partial indexes, not the tables."""
-    inbox = await _rows(
+    inbox = await named_rows(
         connection,
         """select channel, case when waits_for is null then state else 'waiting' end as state,
                   count(*) as count,
@@ -219,7 +218,7 @@ async def read_figures(connection: Connection) -> QueueFigures:
             group by 1, 2""",
         {},
     )
-    outbox = await _rows(
+    outbox = await named_rows(
         connection,
         """select destination, state, count(*) as count,
                   extract(epoch from now() - min(created_at))::float8 as oldest
@@ -246,11 +245,11 @@ async def read_figures(connection: Connection) -> QueueFigures:
 
 
 async def _lock_entry(connection: Connection, id_: int) -> Row:
-    rows = await _rows(connection, "select lane from inbox where id = %(id)s", {"id": id_})
+    rows = await named_rows(connection, "select lane from inbox where id = %(id)s", {"id": id_})
     if not rows:
         raise NotFound(_no_entry("inbox", id_))
     await lock_lane(connection, rows[0]["lane"])
-    found = await _rows(
+    found = await named_rows(
         connection,
         """select state, length(raw) as bytes, trace_id, channel from inbox
             where id = %(id)s for update""",
@@ -259,14 +258,8 @@ async def _lock_entry(connection: Connection, id_: int) -> Row:
     return found[0]
 
 
-async def _rows(connection: Connection, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement, values, prepare=False)
-        return await cursor.fetchall()
-
-
 async def _moves(connection: Connection, queue: str, id_: int) -> Sequence[Row]:
-    return await _rows(
+    return await named_rows(
         connection,
         """select at, action, actor, reason from queue_audit
             where queue = %(queue)s and entry = %(id)s order by id""",

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 
 from fhir_store.following import Place
+from fhir_store.named_rows import Row, named_rows
 from fhir_store.resource_types import TYPE_IDS, TYPES
 
 Connection = AsyncConnection[Any]
@@ -325,27 +326,26 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-async def list_subscribers(connection: Connection) -> list[dict[str, Any]]:
+async def list_subscribers(connection: Connection) -> list[Row]:
     """Return all subscribers for people, those with trouble first."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            "SELECT fid, state, last_number, delivered, failures, due_at, detail,"
-            " (SELECT count(*) FROM subscription_event e WHERE e.fid = s.fid"
-            "   AND e.dead IS NOT NULL) AS dead"
-            " FROM subscriber s ORDER BY failures DESC, fid LIMIT 1000"
-        )
-        return await cursor.fetchall()
+    return await named_rows(
+        connection,
+        "SELECT fid, state, last_number, delivered, failures, due_at, detail,"
+        " (SELECT count(*) FROM subscription_event e WHERE e.fid = s.fid"
+        "   AND e.dead IS NOT NULL) AS dead"
+        " FROM subscriber s ORDER BY failures DESC, fid LIMIT 1000",
+        {},
+    )
 
 
-async def list_dead(connection: Connection, fid: str) -> list[dict[str, Any]]:
+async def list_dead(connection: Connection, fid: str) -> list[Row]:
     """Return the dead letter of a subscriber for people."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            "SELECT number, at, type, id, ver, dead FROM subscription_event"
-            " WHERE fid = %s AND dead IS NOT NULL ORDER BY number LIMIT 1000",
-            (fid,),
-        )
-        return await cursor.fetchall()
+    return await named_rows(
+        connection,
+        "SELECT number, at, type, id, ver, dead FROM subscription_event"
+        " WHERE fid = %(fid)s AND dead IS NOT NULL ORDER BY number LIMIT 1000",
+        {"fid": fid},
+    )
 
 
 async def tell_again(connection: Connection, fid: str, since: int) -> int:

@@ -63,6 +63,12 @@ _AT_SUPERSEDED: LiteralString = """lu < %(at_end)s AND %(at_start)s < coalesce(
                 (SELECT c.lu FROM resource c WHERE c.rid = h.rid))"""
 
 
+def reference_key(reference: str) -> Key:
+    """Return type and id of a reference `Type/id`."""
+    type_, _, id_ = reference.partition("/")
+    return type_, id_
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where a page of history ended: the last version shown."""

@@ -115,7 +115,7 @@ def read_csv(text: str) -> list[dict[str, str]]:
     """Return the rows of a CSV whose first row names the columns; empty cells are left out."""
     rows = csv.DictReader(io.StringIO(text, newline=""))
     return [
-        {str(name): _unguarded(cell.strip()) for name, cell in row.items() if name and cell}
+        {str(name): unguarded(cell.strip()) for name, cell in row.items() if name and cell}
         for row in rows
     ]
 
@@ -154,7 +154,8 @@ def _guarded(text: str) -> str:
     return f"'{text}" if is_risky or text.startswith("'") else text
 
 
-def _unguarded(text: str) -> str:
+def unguarded(text: str) -> str:
+    """Return a cell without the quote that keeps a sheet from reading it as a formula."""
     return text[1:] if text.startswith("'") else text
 
 

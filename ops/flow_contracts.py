@@ -20,6 +20,7 @@ from fhir_store.claims import Claimed, take_begun, take_over
 from fhir_store.operations import WriteContext, WriteRequest
 from fhir_store.store import Store
 from fhir_store.transaction import Transaction
+from fhir_store.versions import reference_key
 from ops.flow_renewals import ConsentRenewals
 from ops.logs import log
 from ops.repeating import repeat
@@ -199,14 +200,14 @@ class ContractCalendar:
             if _is_agreement(contract) and not _is_over(contract):
                 residents.add(content.resident_of(contract))
                 packages.update(content.packages_of(contract))
-        keys = [_key(reference) for reference in sorted(residents | packages)]
+        keys = [reference_key(reference) for reference in sorted(residents | packages)]
         known = await transaction.read_current(keys) if keys else {}
         plans = {"/".join(k): one for k, one in known.items() if k[0] == "PlanDefinition"}
         return {
             resident: Surroundings(
                 now=now,
                 actor=ACTOR,
-                resident=known.get(_key(resident), {}),
+                resident=known.get(reference_key(resident), {}),
                 packages=plans,
                 team={},
                 qualified=frozenset(),
@@ -253,7 +254,7 @@ def _begin(contract: Resource, around: Surroundings) -> Decision | None:
 
 
 async def _contracts(transaction: Transaction, found: Sequence[Claimed]) -> dict[str, Resource]:
-    keys = [_key(one.holder) for one in found]
+    keys = [reference_key(one.holder) for one in found]
     known = await transaction.read_for_update(keys) if keys else {}
     return {"/".join(key): contract for key, contract in known.items()}
 
@@ -272,11 +273,6 @@ def _is_over(contract: Resource) -> bool:
         return state_of(contract) in FINAL
     except Problem:
         return True
-
-
-def _key(reference: str) -> tuple[str, str]:
-    type_, _, id_ = reference.partition("/")
-    return type_, id_
 
 
 def _context(now: datetime.datetime) -> WriteContext:

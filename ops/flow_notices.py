@@ -25,6 +25,7 @@ from fhir_store.operations import Claim, Operation, Release, Update, WriteContex
 from fhir_store.search_query import QueryRules, parse_query
 from fhir_store.store import Store
 from fhir_store.transaction import Transaction
+from fhir_store.versions import reference_key
 from ops.repeating import repeat
 
 NAME = "notices"
@@ -167,7 +168,7 @@ class Notices:
         """Read what bears on the requests, all together."""
         residents = {str(one["subject"]["reference"]) for one in requests.values()}
         about = {_about(one) for one in requests.values()} - {""}
-        keys = [(kind, id_) for kind, _, id_ in (one.partition("/") for one in residents | about)]
+        keys = [reference_key(one) for one in residents | about]
         known = await transaction.read_current(keys) if keys else {}
         consents = await self._found(
             transaction,
@@ -228,7 +229,7 @@ class Notices:
 async def _read(
     transaction: Transaction, due: Sequence[Claimed], *, lock: bool = False
 ) -> dict[str, Resource]:
-    keys = [(kind, id_) for kind, _, id_ in (one.holder.partition("/") for one in due)]
+    keys = [reference_key(one.holder) for one in due]
     if not keys:
         return {}
     found = await (transaction.read_for_update(keys) if lock else transaction.read_current(keys))

@@ -23,11 +23,11 @@ from conformance.problem import BusinessRule
 from fhir_store.search import Searcher
 from fhir_store.search_query import parse_query
 from fhir_store.transaction import Transaction
+from fhir_store.versions import Key, reference_key
 from routes.operations.contract_facts import MaySign, populations_in
 from routes.operations.contract_writing import Following
 
 Resource = Mapping[str, Any]
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +90,10 @@ class ConsentRenewals:
         known: Mapping[Key, Resource],
         now: datetime.datetime,
     ) -> Surroundings:
-        resident = known.get(_key(content.resident_of(contract)), {})
-        team = known.get(_key(content.team_of(contract)), {})
-        plans = {
-            one: known[_key(one)] for one in content.packages_of(contract) if _key(one) in known
-        }
+        resident = known.get(reference_key(content.resident_of(contract)), {})
+        team = known.get(reference_key(content.team_of(contract)), {})
+        packages = {one: reference_key(one) for one in content.packages_of(contract)}
+        plans = {one: known[key] for one, key in packages.items() if key in known}
         doctors = [one for one in members_at(team, now) if one.startswith("Practitioner/")]
         populations = frozenset[str]()
         if any(map(populations_of, plans.values())):
@@ -122,12 +121,7 @@ def _around(contracts: Iterable[Resource]) -> Iterable[Key]:
             *content.packages_of(one),
         )
     )
-    return map(_key, references)
-
-
-def _key(reference: str) -> Key:
-    type_, _, id_ = reference.partition("/")
-    return type_, id_
+    return map(reference_key, references)
 
 
 async def _found(

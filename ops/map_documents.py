@@ -26,7 +26,7 @@ def run_document(library: Library, file: pathlib.Path, *, traced: bool) -> None:
         name = DocumentCases(library).name_of(data)
         read = documents.read(name, data)
     except Problem as problem:
-        raise _refused(file, problem) from None
+        raise refused(file, problem) from None
     bundle = document_bundle(library.maps[name], read, traced=traced)
     typer.echo(resource_json.dump(bundle).decode())
     for note in read.notes:
@@ -48,7 +48,7 @@ def back_document(library: Library, file: pathlib.Path, bundle: pathlib.Path | N
         content, resources = content_of(row_map, given)
         made = documents.compose(name, content, resources=resources)
     except Problem as problem:
-        raise _refused(file, problem) from None
+        raise refused(file, problem) from None
     typer.echo(made.payload.decode())
     for note in made.notes:
         typer.echo(f"{file.name}: {note.text_en}", err=True)
@@ -61,7 +61,8 @@ def _bytes_of(file: pathlib.Path) -> bytes:
     return file.read_bytes()
 
 
-def _refused(file: pathlib.Path, problem: Problem) -> typer.Exit:
+def refused(file: pathlib.Path, problem: Problem) -> typer.Exit:
+    """Print what is wrong with a file and how to mend it; returns the exit to raise."""
     for issue in problem.issues:
         typer.echo(f"{file.name}: {issue.text_en}. {issue.fix_en}", err=True)
     return typer.Exit(CHECK_FAILED)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from care.identity.sheets import CSV, XLSX, read_sheet, text_of
 from mappings.engine.library import Library
+from mappings.flat import unguarded
 
 _HEAD = (
     "Map", "Identifier", "Source", "Condition", "FHIR Attribute", "Type", "Vocabulary",
@@ -37,7 +38,7 @@ def sheet_differences(library: Library, sheet: pathlib.Path) -> Iterator[str]:
     lines = {(line[0], line[1]): line for line in _lines(library)}
     seen = set[tuple[str, str]]()
     for row in read.rows:
-        cells = [_unguarded(text_of(row.cells.get(name))) for name in _HEAD]
+        cells = [unguarded(text_of(row.cells.get(name))) for name in _HEAD]
         key = (cells[0], cells[1])
         seen.add(key)
         if key not in lines:
@@ -51,10 +52,6 @@ def sheet_differences(library: Library, sheet: pathlib.Path) -> Iterator[str]:
                 yield f"{line[10]}:{line[11]}: {key[0]}/{key[1]}: {name}: {was} -> {now}"
     for key in lines.keys() - seen:
         yield f"{lines[key][10]}:{lines[key][11]}: {key[0]}/{key[1]} is not in the sheet"
-
-
-def _unguarded(text: str) -> str:
-    return text[1:] if text.startswith("'") else text
 
 
 def _lines(library: Library) -> list[list[str]]:

@@ -13,7 +13,8 @@ from conformance.problem import InvalidContent, Issue, Problem
 from mappings.document_bundles import content_of, document_bundle
 from mappings.engine.library import Library
 from mappings.flat import FlatDocuments, headings_of, read_csv, write_csv
-from ops.cli import CHECK_FAILED, USAGE
+from ops.cli import USAGE
+from ops.map_documents import refused
 
 Tables = dict[str, list[dict[str, str]]]
 
@@ -36,7 +37,7 @@ def run_tables(library: Library, file: pathlib.Path, *, traced: bool) -> None:
             for note in read.notes:
                 typer.echo(f"{file.name}: {note.text_en}", err=True)
     except Problem as problem:
-        raise _refused(file, problem) from None
+        raise refused(file, problem) from None
 
 
 def back_tables(
@@ -62,7 +63,7 @@ def back_tables(
             given = [resource_json.parse(line) for line in lines if line.strip()]
         made = flat.compose(name, [content_of(row_map, one) for one in given])
     except Problem as problem:
-        raise _refused(file, problem) from None
+        raise refused(file, problem) from None
     _write(out, str(row_map.document["main"]), made, headings_of(library, row_map))
     typer.echo(f"wrote {', '.join(f'{len(rows)} rows {one}' for one, rows in made.items())}")
 
@@ -139,9 +140,3 @@ def _text_cell(sheet: Any, text: str) -> Any:
     cell.data_type = "s"
     cell.number_format = "@"
     return cell
-
-
-def _refused(file: pathlib.Path, problem: Problem) -> typer.Exit:
-    for issue in problem.issues:
-        typer.echo(f"{file.name}: {issue.text_en}. {issue.fix_en}", err=True)
-    return typer.Exit(CHECK_FAILED)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from care import qualification
+from care.contract.content import reference_to
 from conformance.problem import Gone, NotFound
 from conformance.resource_json import parse
 from fhir_store.operations import Version
@@ -76,7 +77,7 @@ class DocumentMaker:
         return Content(
             content={"organization": organization, "registeredOn": _day(owed.created_at)},
             resources=await self._named([organization.get("partOf")]),
-            about=(_reference(organization),),
+            about=(reference_to(organization),),
         )
 
     async def _doctor(self, owed: Owed, source: Resource, _: Version) -> Content | None:
@@ -86,7 +87,7 @@ class DocumentMaker:
             role = source
             practitioner = await self._read(source["practitioner"]["reference"])
         else:
-            practitioner, role = source, await self._role_of(_reference(source))
+            practitioner, role = source, await self._role_of(reference_to(source))
         if practitioner is None or role is None:
             return None
         return Content(
@@ -96,7 +97,7 @@ class DocumentMaker:
                 "registeredOn": _day(owed.created_at),
             },
             resources=await self._named([role.get("organization")]),
-            about=(_reference(practitioner),),
+            about=(reference_to(practitioner),),
         )
 
     async def _team(self, owed: Owed, team: Resource, _: Version) -> Content:
@@ -109,7 +110,7 @@ class DocumentMaker:
         return Content(
             content={"team": with_team_code(team), "registeredOn": _day(owed.created_at)},
             resources=await self._named(references),
-            about=(_reference(team),),
+            about=(reference_to(team),),
         )
 
     async def _contract(self, owed: Owed, contract: Resource, version: Version) -> Content:
@@ -123,7 +124,7 @@ class DocumentMaker:
         teams = [one for one in named.values() if one["resourceType"] == "CareTeam"]
         for team in teams:
             named |= await self._named(team.get("managingOrganization", ()))
-        about = [_reference(contract), *map(_reference, teams)]
+        about = [reference_to(contract), *map(reference_to, teams)]
         about += [str(one.get("reference", "")) for one in contract.get("subject", ())]
         return Content(
             content={
@@ -206,10 +207,6 @@ def _operation(owed: Owed, version: Version) -> str:
     if owed.part == "nullify":
         return "D"
     return "A" if version.version == 1 else "U"
-
-
-def _reference(resource: Resource) -> str:
-    return f"{resource['resourceType']}/{resource['id']}"
 
 
 def _day(moment: datetime.datetime) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from fhir_store.queue_desk import Row
+from fhir_store.named_rows import Row
 
 
 def actor() -> str:

@@ -198,8 +198,12 @@ class Author:
         wish = replace(self._application(day_of(self._now), 364), review_stages=stages)
         decision = application.submit(self._around(at), wish)
         self._take(decision, at)
-        verdict = {"supplement": "supplement", "approved": "approve", "rejected": "reject"}
-        verdict["reviewed-once"] = "approve"
+        verdict = {
+            "supplement": "supplement",
+            "approved": "approve",
+            "reviewed-once": "approve",
+            "rejected": "reject",
+        }
         if state in verdict:
             at += _DAY
             reason = "" if verdict[state] == "approve" else "材料不清晰，请重新上传 (unreadable)"

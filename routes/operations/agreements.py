@@ -23,6 +23,7 @@ from conformance import resource_json
 from conformance.cphc import BASE
 from fhir_store.search_query import parse_query
 from fhir_store.transaction import Transaction
+from fhir_store.versions import reference_key
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.operations.contract_facts import key_of, new_id, require_agreement, unknown
@@ -220,7 +221,7 @@ async def _text_document(transaction: Transaction, contract: Resource) -> Resour
 
 async def _names(transaction: Transaction, contract: Resource) -> dict[str, str]:
     references = [str(one.get("party", {}).get("reference")) for one in contract.get("signer", ())]
-    keys = [(one.partition("/")[0], one.partition("/")[2]) for one in references if "/" in one]
+    keys = [reference_key(one) for one in references if "/" in one]
     known = await transaction.read_current(keys) if keys else {}
     return {"/".join(key): name_of(person) for key, person in known.items()}
 

@@ -19,11 +19,11 @@ from conformance.problem import InvalidContent, Issue, NotFound
 from fhir_store.search import Searcher
 from fhir_store.search_query import parse_query
 from fhir_store.transaction import Transaction
+from fhir_store.versions import Key
 from routes.operations.parameters import bad_parameter
 from routes.request import Request
 
 Resource = Mapping[str, Any]
-Key = tuple[str, str]
 MaySign = Callable[[Transaction, Sequence[str], datetime.datetime], Awaitable[frozenset[str]]]
 """(transaction, practitioners as `Practitioner/id`, now) -> those who may sign."""
 FindPayment = Callable[[Transaction, str], Awaitable[Payment | None]]

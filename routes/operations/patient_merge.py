@@ -21,7 +21,7 @@ from fhir_store.permits import conditions_of
 from fhir_store.referrers import claims_on, referrers_of
 from fhir_store.search_query import SearchQuery
 from fhir_store.transaction import Transaction
-from fhir_store.versions import vread
+from fhir_store.versions import Key, reference_key, vread
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.operations.parameters import (
@@ -44,7 +44,6 @@ _STAYING = ("Patient", "Provenance", "AuditEvent")
 _HISTORY = 1000
 
 Resource = Mapping[str, Any]
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +62,11 @@ class _Pair:
     def new(self) -> str:
         """Return the reference of the record that stays."""
         return f"Patient/{self.target['id']}"
+
+    @property
+    def keys(self) -> tuple[Key, Key]:
+        """Return type and id of the one that goes and of the one that stays."""
+        return reference_key(self.old), reference_key(self.new)
 
 
 def merge_operations() -> tuple[Promise, ...]:
@@ -125,7 +129,7 @@ async def unmerge(hub: Hub, request: Request) -> Answer:
                 "Parameters.parameter",
             )
         before = await _before(hub, transaction, pair)
-        source_before, target_before = before.pop(_key(pair.old)), before.pop(_key(pair.new))
+        source_before, target_before = (before.pop(key) for key in pair.keys)
         current = await transaction.read_for_update(list(before)) if before else {}
         source = merging.restored(pair.source, source_before)
         target = merging.released(pair.target, pair.source, target_before)
@@ -224,7 +228,7 @@ async def _before(hub: Hub, transaction: Transaction, pair: _Pair) -> dict[Key, 
         for entity in record.get("entity", ()):
             type_, id_, _, version = entity["what"]["reference"].split("/")
             versions.setdefault((type_, id_), int(version))
-    found: dict[Key, Resource | None] = {_key(pair.old): None, _key(pair.new): None}
+    found = dict[Key, Resource | None].fromkeys(pair.keys)
     for key, version in versions.items():
         stored = await vread(transaction.connection, *key, version)
         found[key] = resource_json.parse(stored.body)
@@ -236,7 +240,8 @@ def _record(
 ) -> dict[str, Any]:
     """Return the Provenance of what happened, with the version of each resource before it."""
     context = context_of(request)
-    versions = [(_key(pair.old), pair.source), (_key(pair.new), pair.target), *changed.items()]
+    records = zip(pair.keys, (pair.source, pair.target), strict=True)
+    versions = [*records, *changed.items()]
     actor = {"reference": context.actor} if "/" in context.actor else {"display": context.actor}
     return {
         "resourceType": "Provenance",
@@ -258,11 +263,6 @@ def _update(resource: Resource) -> Update:
 
 def _version(resource: Resource) -> int:
     return int(resource.get("meta", {}).get("versionId", 0))
-
-
-def _key(reference: str) -> Key:
-    type_, _, id_ = reference.partition("/")
-    return type_, id_
 
 
 def _answer(parts: list[Part], result: Resource, count: int, *, is_preview: bool = False) -> Answer:
