@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from care.contract import content
 from care.effects import refuse
 from care.identity import merging
 from care.identity.matching import replaced_by
@@ -242,13 +243,12 @@ def _record(
     context = context_of(request)
     records = zip(pair.keys, (pair.source, pair.target), strict=True)
     versions = [*records, *changed.items()]
-    actor = {"reference": context.actor} if "/" in context.actor else {"display": context.actor}
     return {
         "resourceType": "Provenance",
         "target": [{"reference": pair.old}, {"reference": pair.new}],
         "recorded": datetime.now(UTC).isoformat(),
         "activity": {"coding": [{"system": ACTIVITIES, "code": activity}]},
-        "agent": [{"who": actor}],
+        "agent": [{"who": content.who(context.actor)}],
         "entity": [
             {"role": "revision", "what": {"reference": f"{type_}/{id_}/_history/{_version(one)}"}}
             for (type_, id_), one in versions
