@@ -7,7 +7,7 @@ before LIMIT: matches, chain targets, `_has` sources, includes, totals.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fhir_store.search_query import Condition
+from fhir_store.search.query import Condition
 
 MORE_MEMBERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "Patient": {"Contract": ("patient",), "Task": ("patient",)}

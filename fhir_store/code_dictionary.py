@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from conformance.problem import Issue, TooCostly
 from fhir_store.arrays import Int4s, Texts
 from fhir_store.keys import TEXT_SID
-from fhir_store.search_nodes import TARGETS_LIMIT
+from fhir_store.search.nodes import TARGETS_LIMIT
 
 Connection = AsyncConnection[Any]
 

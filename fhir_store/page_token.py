@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from psycopg import AsyncConnection
 
 from conformance.problem import InvalidContent, Issue
-from fhir_store.search_plan import Place
+from fhir_store.search.plan import Place
 from fhir_store.site_secrets import site_secret
 
 LIFETIME = 24 * 3600  # seconds

@@ -12,8 +12,7 @@ from psycopg import AsyncConnection
 
 from conformance.search_parameters import parameters_of
 from fhir_store.authorization import Authorization, Criterion
-from fhir_store.search import Searcher
-from fhir_store.search_query import (
+from fhir_store.search.query import (
     AnyOf,
     Condition,
     IdTest,
@@ -21,7 +20,8 @@ from fhir_store.search_query import (
     SearchQuery,
     condition_of,
 )
-from fhir_store.search_values import Reading
+from fhir_store.search.searcher import Searcher
+from fhir_store.search.values import Reading
 
 Connection = AsyncConnection[Any]
 

@@ -10,8 +10,8 @@ from psycopg import AsyncConnection, IsolationLevel
 from psycopg_pool import AsyncConnectionPool
 
 from fhir_store.authorization import Authorization
-from fhir_store.search import Page, Searcher
-from fhir_store.search_query import SearchQuery
+from fhir_store.search.query import SearchQuery
+from fhir_store.search.searcher import Page, Searcher
 
 # safe_moment: whoever wrote before it has committed. lastUpdated is taken when a request comes
 # in, so a write may carry a time a little before its transaction began.

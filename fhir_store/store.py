@@ -16,8 +16,8 @@ from fhir_store.failures import not_found, translated_failures
 from fhir_store.grouped_writes import GroupedWrites
 from fhir_store.operations import Operation, Version, WriteContext, WriteRequest, Written
 from fhir_store.resource_types import TYPE_IDS, TYPES
-from fhir_store.search import Page, Searcher
-from fhir_store.search_query import SearchQuery
+from fhir_store.search.query import SearchQuery
+from fhir_store.search.searcher import Page, Searcher
 from fhir_store.transaction import Transaction
 from fhir_store.versions import RID, HistoryPage, HistoryQuery, PointReads, history, vread
 

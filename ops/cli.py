@@ -1,4 +1,4 @@
-"""The `qiao` command. A module `ops/commands_<name>.py` with an `app` is the command `<name>`."""
+"""The `qiao` command. A module `ops/commands/<name>.py` with an `app` is the command `<name>`."""
 
 import importlib
 import importlib.metadata
@@ -21,17 +21,20 @@ class CommandsOnDemand(typer.core.TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
-        folder = pathlib.Path(__file__).parent
-        names = [path.stem.removeprefix("commands_") for path in folder.glob("commands_*.py")]
-        return sorted([*super().list_commands(ctx), *(name.replace("_", "-") for name in names)])
+        return sorted([*super().list_commands(ctx), *_modules()])
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command, or None where there is none of that name."""
         known = super().get_command(ctx, cmd_name)
-        if known or cmd_name not in self.list_commands(ctx):
+        if known or cmd_name not in (modules := _modules()):
             return known
-        module = importlib.import_module(f"ops.commands_{cmd_name.replace('-', '_')}")
-        return typer.main.get_command(module.app)
+        return typer.main.get_command(importlib.import_module(modules[cmd_name]).app)
+
+
+def _modules() -> dict[str, str]:
+    """Return the module of each command; one named like a word of Python ends in `_` (PEP 8)."""
+    stems = [path.stem for path in (pathlib.Path(__file__).parent / "commands").glob("[!_]*.py")]
+    return {stem.rstrip("_").replace("_", "-"): f"ops.commands.{stem}" for stem in stems}
 
 
 app = typer.Typer(

@@ -18,7 +18,7 @@ from conformance import resource_json
 from conformance.problem import Problem
 from fhir_store.following import take_written
 from fhir_store.operations import WriteContext
-from fhir_store.search_query import parse_query
+from fhir_store.search.query import parse_query
 from fhir_store.store import Store
 from fhir_store.transaction import Transaction
 from ops.logs import log

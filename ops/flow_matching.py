@@ -29,7 +29,7 @@ from conformance.problem import Problem
 from fhir_store.following import Followed, take_written
 from fhir_store.operations import WriteContext
 from fhir_store.permits import conditions_of
-from fhir_store.search_query import SearchQuery
+from fhir_store.search.query import SearchQuery
 from fhir_store.service_tasks import holders_of, tasks_of_patients
 from fhir_store.store import Store
 from fhir_store.transaction import Transaction

@@ -22,7 +22,7 @@ from fhir_store.claims import Claimed, take_begun
 from fhir_store.following import take_written
 from fhir_store.notice_outcomes import followed, take_outcomes
 from fhir_store.operations import Claim, Operation, Release, Update, WriteContext
-from fhir_store.search_query import QueryRules, parse_query
+from fhir_store.search.query import QueryRules, parse_query
 from fhir_store.store import Store
 from fhir_store.transaction import Transaction
 from fhir_store.versions import reference_key

@@ -20,8 +20,8 @@ from care.effects import Decision, Effect
 from care.package.content import populations_of, price_of
 from conformance import resource_json
 from conformance.problem import BusinessRule
-from fhir_store.search import Searcher
-from fhir_store.search_query import parse_query
+from fhir_store.search.query import parse_query
+from fhir_store.search.searcher import Searcher
 from fhir_store.transaction import Transaction
 from fhir_store.versions import Key, reference_key
 from routes.operations.contract_facts import MaySign, populations_in

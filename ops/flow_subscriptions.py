@@ -20,7 +20,7 @@ from fhir_store.authorization import Authorization
 from fhir_store.following import note_place, take_turn
 from fhir_store.operations import Patch, WriteContext
 from fhir_store.permits import conditions_of, permitted_ids, within
-from fhir_store.search_query import AllOf
+from fhir_store.search.query import AllOf
 from fhir_store.store import Store
 from fhir_store.subscriptions import (
     Change,

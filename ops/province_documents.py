@@ -11,7 +11,7 @@ from conformance.problem import Gone, NotFound
 from conformance.resource_json import parse
 from fhir_store.operations import Version
 from fhir_store.outbox import Owed
-from fhir_store.search_query import parse_query
+from fhir_store.search.query import parse_query
 from fhir_store.store import Store
 from mappings.documents import Documents
 from ops.flow_delivery import Document, Withheld

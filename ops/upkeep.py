@@ -15,7 +15,7 @@ from fhir_store.cancellation import end_if_cancelled
 from fhir_store.custom_parameters import build_step, register_written
 from fhir_store.idempotency import prune_replies
 from fhir_store.retention import LetGo, Retention, let_go
-from fhir_store.search_text_index import index_words
+from fhir_store.search.text_index import index_words
 from fhir_store.store import Store
 from fhir_store.subscriptions import prune_events
 from ops.logs import log

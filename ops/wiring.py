@@ -21,7 +21,7 @@ from fhir_store.outbox import Delivery
 from fhir_store.page_token import PageTokens
 from fhir_store.queue_desk import read_figures
 from fhir_store.retention import Retention
-from fhir_store.search import Searcher
+from fhir_store.search.searcher import Searcher
 from fhir_store.store import Pool, Store, make_pool
 from mappings.engine.rows import Fault
 from ops.ack_destinations import AckLines

@@ -20,7 +20,7 @@ from fhir_store.authorization import (
     Criterion,
 )
 from fhir_store.permits import conditions_of
-from fhir_store.search_query import AllOf, IdTest, NotOf
+from fhir_store.search.query import AllOf, IdTest, NotOf
 from fhir_store.store import Store
 from routes.bearer import Caller
 from routes.care_relations import (

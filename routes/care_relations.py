@@ -7,7 +7,7 @@ from typing import Any
 
 from conformance import resource_json
 from fhir_store.permits import conditions_of
-from fhir_store.search_query import AnyOf, Condition, IdTest, SearchQuery
+from fhir_store.search.query import AnyOf, Condition, IdTest, SearchQuery
 from fhir_store.store import Store
 
 # Deeper trees of organisations do not exist; a circle in them must end somewhere.

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from conformance import resource_json
 from conformance.cphc import BASE
 from fhir_store.permits import conditions_of
-from fhir_store.search_query import (
+from fhir_store.search.query import (
     AllOf,
     AnyOf,
     Condition,

@@ -22,7 +22,7 @@ import msgspec
 
 from conformance.problem import Issue, NotFound, Problem, Throttled
 from fhir_store.authorization import Authorization
-from fhir_store.search_query import SearchQuery
+from fhir_store.search.query import SearchQuery
 from fhir_store.snapshot import Snapshot, snapshot
 from fhir_store.store import Store
 from routes.statuses import unexpected

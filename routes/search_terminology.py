@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from conformance.problem import InvalidContent, Issue
 from conformance.terminology.library import Library
 from conformance.terminology.members import Reading, members_of
-from fhir_store.search_value_nodes import Terminology
+from fhir_store.search.value_nodes import Terminology
 from routes.definitions import Definitions
 
 Codes = Sequence[tuple[str, str]]

@@ -12,7 +12,7 @@ from care.periods import bounds_of, holds_at
 from conformance import resource_json
 from conformance.problem import Issue, TooCostly
 from fhir_store.permits import conditions_of
-from fhir_store.search_query import (
+from fhir_store.search.query import (
     AllOf,
     Condition,
     HasTest,

@@ -11,8 +11,8 @@ import time
 from typing import Any
 
 from fhir_store.store import Pool, make_pool
+from ops.bench.grounds.database import fresh_database
 from ops.bench.store_write import bench_resources, statements_for
-from ops.bench_database import fresh_database
 from ops.importing import import_stretches, shifts, stretches_of
 
 PATIENTS = 2_000

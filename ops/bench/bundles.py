@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ops.bench.bulk_import import copy_rate
+from ops.bench.grounds.database import fresh_database
 from ops.bench.http import Sender, figure, keys_and_token, request_bytes
-from ops.bench_database import fresh_database
-from ops.synthetic_records import records
+from ops.demo.synthetic_records import records
 
 RESIDENTS_IN_A_BUNDLE = 1
 RESIDENTS_IN_A_FILE = 50

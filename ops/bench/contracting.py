@@ -37,8 +37,8 @@ from fhir_store.keys import resource_key
 from fhir_store.operations import Operation, Update, WriteContext
 from fhir_store.resource_types import TYPE_IDS
 from fhir_store.store import Pool, Store, make_pool
+from ops.bench.grounds.database import fresh_database
 from ops.bench.http import CONNECTIONS, ROUNDS, Sender, figure, keys_and_token, request_bytes
-from ops.bench_database import fresh_database
 from ops.flow_contracts import ContractCalendar
 from ops.laws import lawful_store
 from routes.operations.contract_writing import Following, operations_of

@@ -19,7 +19,7 @@ from conformance.resource_json import dump, parse
 from fhir_store.arrays import Texts
 from fhir_store.operations import Create, WriteContext
 from fhir_store.store import Store, make_pool
-from ops.bench_database import fresh_database
+from ops.bench.grounds.database import fresh_database
 from ops.settings import Settings
 from ops.wiring import running_hub
 

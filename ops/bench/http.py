@@ -34,10 +34,10 @@ from fhir_store.door import choose_none
 from fhir_store.operations import Update, WriteContext, Written
 from fhir_store.outbox import Delivery
 from fhir_store.store import make_pool
-from ops.bench_database import fresh_database
+from ops.bench.grounds.database import fresh_database
+from ops.demo.synthetic_records import records
 from ops.garbage import collect_less_often
 from ops.laws import lawful_store
-from ops.synthetic_records import records
 from routes.app import create_app
 from routes.authorize import Authorizer
 from routes.bearer import TokenVerifier

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from fhir_store.message_browser import MessageFilter, find_messages
-from ops.bench_database import fresh_database
+from ops.bench.grounds.database import fresh_database
 
 MESSAGES = 1_000_000
 ROUNDS = 5

@@ -12,8 +12,8 @@ from care.identity.sheets import XLSX, write_sheet
 from conformance.identity_numbers import TEST_REGION
 from fhir_store.import_reading import import_context
 from fhir_store.store import Store, make_pool
-from ops.bench_database import fresh_database
-from ops.synthetic_district import people
+from ops.bench.grounds.database import fresh_database
+from ops.demo.synthetic_district import people
 from routes.operations.resident_import import import_reads, read_file
 
 ROWS = 10_000

@@ -18,13 +18,13 @@ from typing import Any
 import psycopg
 
 from fhir_store.operations import Create, Update, WriteContext
-from fhir_store.search_query import parse_query
+from fhir_store.search.query import parse_query
 from fhir_store.store import Pool, Store, make_pool
+from ops.bench.grounds.search_load import loaded
+from ops.bench.grounds.search_shapes import Shape, shapes
+from ops.bench.grounds.search_world import world
 from ops.bench.http import Sender, figure, keys_and_token, request_bytes
-from ops.bench.search_load import loaded
-from ops.bench.search_shapes import Shape, shapes
 from ops.embedded_postgres import temporary
-from ops.search_world import world
 
 _ROUNDS = 40
 _MIXED_SECONDS = 6.0

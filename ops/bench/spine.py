@@ -27,7 +27,7 @@ from fhir_store.store import Store, make_pool
 from mappings.engine.library import load
 from mappings.translate import Translator
 from ops.bell import Bell
-from ops.bench_database import fresh_database
+from ops.bench.grounds.database import fresh_database
 from ops.channel import Channel
 from ops.flow_inbound import InboundFlow
 from ops.flow_translation import NOT_KEPT, Reading, Translation

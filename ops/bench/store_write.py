@@ -19,8 +19,8 @@ from fhir_store.index_rows import rows_of
 from fhir_store.operations import Create, Operation, Update, WriteContext
 from fhir_store.store import Pool, Store, make_pool
 from fhir_store.targets import new_id
-from ops.bench_database import fresh_database
-from ops.synthetic_records import records
+from ops.bench.grounds.database import fresh_database
+from ops.demo.synthetic_records import records
 
 SECONDS = 2.0
 ROUNDS = 3

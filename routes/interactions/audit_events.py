@@ -24,8 +24,8 @@ from fhir_store.audit_events import (
 from fhir_store.authorization import Authorization
 from fhir_store.failures import translated_failures
 from fhir_store.operations import Version
-from fhir_store.search import Page
-from fhir_store.search_query import SearchQuery
+from fhir_store.search.query import SearchQuery
+from fhir_store.search.searcher import Page
 from routes.hub import Hub
 from routes.request import Request
 

@@ -3,7 +3,7 @@
 from fhir_store.authorization import Authorization
 from fhir_store.failures import not_found
 from fhir_store.operations import Version
-from fhir_store.search_query import IdTest, SearchQuery
+from fhir_store.search.query import IdTest, SearchQuery
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.interactions.audit_events import AUDIT_EVENT, own_event

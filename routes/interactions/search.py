@@ -9,8 +9,8 @@ from conformance.problem import Issue, NotFound, to_operation_outcome
 from conformance.r4.tables import load
 from fhir_store.authorization import Authorization
 from fhir_store.permits import membership, within
-from fhir_store.search import Page
-from fhir_store.search_query import QueryRules, SearchQuery, parse_query
+from fhir_store.search.query import QueryRules, SearchQuery, parse_query
+from fhir_store.search.searcher import Page
 from routes.answer import Answer
 from routes.bundle_bytes import Link, bundle, outcome_entry, search_entry
 from routes.hub import Hub

@@ -21,7 +21,7 @@ from care.effects import Put, Resource, refuse
 from care.periods import LOCAL
 from conformance import resource_json
 from conformance.cphc import BASE
-from fhir_store.search_query import parse_query
+from fhir_store.search.query import parse_query
 from fhir_store.transaction import Transaction
 from fhir_store.versions import reference_key
 from routes.answer import Answer

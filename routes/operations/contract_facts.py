@@ -16,8 +16,8 @@ from care.package.population import populations_on
 from care.periods import day_of
 from conformance import resource_json
 from conformance.problem import InvalidContent, Issue, NotFound
-from fhir_store.search import Searcher
-from fhir_store.search_query import parse_query
+from fhir_store.search.query import parse_query
+from fhir_store.search.searcher import Searcher
 from fhir_store.transaction import Transaction
 from fhir_store.versions import Key
 from routes.operations.parameters import bad_parameter

@@ -17,8 +17,8 @@ from conformance.problem import Problem
 from conformance.structure import require_valid
 from fhir_store.operations import Claim, Create, Operation, Release, Update
 from fhir_store.permits import permitted_ids
-from fhir_store.search import Searcher
-from fhir_store.search_query import QueryRules, parse_query
+from fhir_store.search.query import QueryRules, parse_query
+from fhir_store.search.searcher import Searcher
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
 from routes.authorize import not_allowed

@@ -15,7 +15,7 @@ from conformance.cphc import BASE
 from conformance.structure import require_valid
 from fhir_store.operations import Update, Written
 from fhir_store.permits import conditions_of
-from fhir_store.search_query import SearchQuery
+from fhir_store.search.query import SearchQuery
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
 from routes.hub import Hub

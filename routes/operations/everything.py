@@ -6,7 +6,7 @@ from dataclasses import replace
 from conformance.search_parameters import parameters_of
 from fhir_store.authorization import Authorization
 from fhir_store.permits import conditions_of, within
-from fhir_store.search_query import AllOf, Condition, Include, parse_query
+from fhir_store.search.query import AllOf, Condition, Include, parse_query
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.interactions.read import version_asked_for

@@ -15,7 +15,7 @@ from conformance.r4.tables import load
 from conformance.search_parameters import parameters_of
 from fhir_store.authorization import Authorization
 from fhir_store.permits import any_of, within
-from fhir_store.search_query import QueryRules, SearchQuery, parse_query
+from fhir_store.search.query import QueryRules, SearchQuery, parse_query
 from routes.answer import Answer, nothing
 from routes.authorize import not_allowed
 from routes.bearer import Caller

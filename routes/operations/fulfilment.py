@@ -19,7 +19,7 @@ from conformance.problem import Issue, NotAllowed, NotFound
 from conformance.search_parameters import parameters_of
 from fhir_store.operations import Version
 from fhir_store.permits import conditions_of
-from fhir_store.search_query import IdTest, SearchQuery
+from fhir_store.search.query import IdTest, SearchQuery
 from fhir_store.service_tasks import Count, DuePlace, due_tasks, service_counts
 from fhir_store.transaction import Transaction
 from fhir_store.versions import RID

@@ -6,7 +6,7 @@ from typing import Any
 from care.reminder import CHANNEL
 from conformance.cphc import BASE
 from fhir_store.permits import conditions_of
-from fhir_store.search_query import SearchQuery
+from fhir_store.search.query import SearchQuery
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.operations.contract_parameters import Given

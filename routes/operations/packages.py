@@ -12,7 +12,7 @@ from care.periods import day_of
 from conformance import resource_json
 from conformance.cphc import BASE
 from fhir_store.authorization import Authorization
-from fhir_store.search_query import QueryRules, parse_query
+from fhir_store.search.query import QueryRules, parse_query
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
 from routes.hub import Hub

@@ -6,7 +6,7 @@ from care.identity.matching import GRADE, Match, Resource, best_first, identifie
 from conformance import resource_json
 from conformance.problem import InvalidContent, Issue
 from fhir_store.permits import conditions_of
-from fhir_store.search_query import AllOf, AnyOf, Condition, SearchQuery
+from fhir_store.search.query import AllOf, AnyOf, Condition, SearchQuery
 from routes.answer import Answer
 from routes.bodies import require_same_type
 from routes.hub import Hub

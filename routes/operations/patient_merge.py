@@ -20,7 +20,7 @@ from conformance.problem import Issue, to_operation_outcome
 from fhir_store.operations import Claim, Create, Operation, Release, Update
 from fhir_store.permits import conditions_of
 from fhir_store.referrers import claims_on, referrers_of
-from fhir_store.search_query import SearchQuery
+from fhir_store.search.query import SearchQuery
 from fhir_store.transaction import Transaction
 from fhir_store.versions import Key, reference_key, vread
 from routes.answer import Answer

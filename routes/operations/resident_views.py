@@ -11,7 +11,7 @@ from conformance import resource_json
 from conformance.cphc import BASE
 from conformance.problem import Issue, NotAllowed, TooCostly
 from fhir_store.operations import Version
-from fhir_store.search_query import parse_query
+from fhir_store.search.query import parse_query
 from routes.answer import Answer
 from routes.bundle_bytes import Link, bundle, search_entry
 from routes.hub import Hub

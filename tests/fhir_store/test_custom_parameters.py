@@ -8,7 +8,7 @@ import pytest
 from conformance.problem import UnknownParameter
 from fhir_store.custom_parameters import build_step, register_written
 from fhir_store.operations import Delete, Update, WriteContext
-from fhir_store.search_query import QueryRules, parse_query
+from fhir_store.search.query import QueryRules, parse_query
 from fhir_store.store import Store, make_pool
 
 URL = "urn:blood"

@@ -9,9 +9,9 @@ from conformance.problem import InvalidContent, NotSupported, TooCostly, Unknown
 from fhir_store.authorization import Authorization, Criterion
 from fhir_store.operations import Create, Delete, Update, WriteContext
 from fhir_store.page_token import PageTokens
-from fhir_store.search import Searcher
-from fhir_store.search_query import parse_query
-from fhir_store.search_text_index import index_words, words_behind
+from fhir_store.search.query import parse_query
+from fhir_store.search.searcher import Searcher
+from fhir_store.search.text_index import index_words, words_behind
 from fhir_store.store import Store, make_pool
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from fhir_store.authorization import EVERYTHING, NOTHING, Authorization, Compartment, Criterion
-from fhir_store.search_query import parse_query
+from fhir_store.search.query import parse_query
 
 _SPEC = importlib.util.spec_from_file_location(
     "search_library", pathlib.Path(__file__).with_name("test_search.py")

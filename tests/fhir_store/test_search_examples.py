@@ -11,7 +11,7 @@ from conformance.index_values import extract
 from conformance.problem import Problem
 from conformance.search_parameters import parameters_of
 from fhir_store.operations import Update, WriteContext
-from fhir_store.search_query import parse_query
+from fhir_store.search.query import parse_query
 from fhir_store.store import Store, make_pool
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

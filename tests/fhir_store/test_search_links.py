@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fhir_store import search_densities, search_links, search_plan
+from fhir_store.search import densities, links, plan
 
 _SPEC = importlib.util.spec_from_file_location(
     "search_library_for_links", pathlib.Path(__file__).with_name("test_search.py")
@@ -110,9 +110,9 @@ async def all_pages(lib, type_, *pairs):
     ids=["few", "many", "many from large sets", "many that lead nowhere"],
 )
 def test_links_give_each_match_once_on_any_page(database_url, monkeypatch, few, gathered, fruitful):
-    monkeypatch.setattr(search_links, "FEW", few)
-    monkeypatch.setattr(search_links, "GATHERED", gathered)
-    monkeypatch.setattr(search_densities, "FRUITFUL", fruitful)
+    monkeypatch.setattr(links, "FEW", few)
+    monkeypatch.setattr(links, "GATHERED", gathered)
+    monkeypatch.setattr(densities, "FRUITFUL", fruitful)
 
     async def scenario():
         async with library_module.Library(database_url) as lib:
@@ -133,7 +133,7 @@ def test_links_give_each_match_once_on_any_page(database_url, monkeypatch, few, 
 
 @pytest.mark.parametrize("most", [500, 3], ids=["few", "many"])
 def test_texts_that_contain_something_are_found_once_on_any_page(database_url, monkeypatch, most):
-    monkeypatch.setattr(search_plan, "SPARSE", most)
+    monkeypatch.setattr(plan, "SPARSE", most)
     chance = random.Random(3)
 
     def someone(number):

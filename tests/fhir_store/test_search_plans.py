@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fhir_store.search_query import parse_query
+from fhir_store.search.query import parse_query
 
 _SPEC = importlib.util.spec_from_file_location(
     "search_library_for_plans", pathlib.Path(__file__).with_name("test_search.py")

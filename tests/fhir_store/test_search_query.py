@@ -3,7 +3,7 @@
 import pytest
 
 from conformance.problem import InvalidContent, UnknownParameter
-from fhir_store.search_query import (
+from fhir_store.search.query import (
     MAX_DEPTH,
     ChainTest,
     HasTest,
@@ -13,8 +13,8 @@ from fhir_store.search_query import (
     conditions_in,
     parse_query,
 )
-from fhir_store.search_value_parser import split_escaped, unescape
-from fhir_store.search_values import QuantityValue, TokenValue
+from fhir_store.search.value_parser import split_escaped, unescape
+from fhir_store.search.values import QuantityValue, TokenValue
 
 WRONG = {
     "nonsense=1": (UnknownParameter, "search-unknown-parameter"),

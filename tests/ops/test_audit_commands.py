@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from fhir_store.operations import Update, WriteContext
 from fhir_store.retention import Retention
 from fhir_store.store import Store, make_pool
-from ops.commands_audit import app
+from ops.commands.audit import app
 from ops.upkeep import keep_up
 
 KEEP = Retention(message_days=0, row_days=0)

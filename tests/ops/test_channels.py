@@ -14,7 +14,7 @@ from adapters.port import Outgoing, Verdict
 from adapters.transport.mllp_client import MllpSender
 from mappings.engine.rows import FaultyMaps
 from ops.channels import read_channels
-from ops.commands_channels import app
+from ops.commands.channels import app
 from ops.settings import Settings
 from ops.wiring import Running, running_hub
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from conformance.problem import InvalidContent
-from ops.commands_fhirpath import app
+from ops.commands.fhirpath import app
 
 PATIENT = {"resourceType": "Patient", "active": True, "name": [{"given": ["甲", "乙"]}]}
 

@@ -4,7 +4,7 @@ import pathlib
 
 from typer.testing import CliRunner
 
-from ops.commands_hl7 import app, findings
+from ops.commands.hl7 import app, findings
 
 SOUND = (
     b"MSH|^~\\&|HIS|H1|HUB|Q|20260501083000||ADT^A01^ADT_A01|M1|P|2.5.1\r"

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mappings.engine.library import default_folder
-from ops.commands_map import app
+from ops.commands.map import app
 
 RUNNER = CliRunner()
 CASES = default_folder() / "maps" / "hl7v2.cases"

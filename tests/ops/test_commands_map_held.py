@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from conformance.problem import InvalidContent
 from fhir_store.inbox import NewEntry, keep
 from fhir_store.store import make_pool
-from ops.commands_inbox import app as inbox
-from ops.commands_map_held import app
+from ops.commands.inbox import app as inbox
+from ops.commands.map_held import app
 
 
 def _message(control_id: str, sex: str) -> bytes:

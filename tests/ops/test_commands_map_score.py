@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mappings.engine.library import default_folder
-from ops.commands_map_score import app
+from ops.commands.map_score import app
 
 CASES = default_folder() / "maps" / "hl7v2.cases"
 

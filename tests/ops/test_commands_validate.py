@@ -5,7 +5,7 @@ import pathlib
 
 from typer.testing import CliRunner
 
-from ops.commands_validate import app
+from ops.commands.validate import app
 
 GOOD = '{"resourceType": "Patient", "birthDate": "1990-02-28"}'
 BAD = """{

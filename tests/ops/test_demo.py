@@ -3,8 +3,8 @@
 import datetime
 
 from mappings.hl7.message import parse
-from ops.demo import FIRST_PERSON, admission
-from ops.synthetic_district import people
+from ops.demo.first_message import FIRST_PERSON, admission
+from ops.demo.synthetic_district import people
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 

@@ -17,9 +17,9 @@ from conformance import resource_json
 from conformance.identity_numbers import ID_CARD_SYSTEM, TEST_REGION, read_id_card
 from conformance.structure import require_valid
 from fhir_store.store import Store, make_pool
-from ops import seed
-from ops.demo_data import demo_data
-from ops.seed import seed_district
+from ops.demo import seed
+from ops.demo.data import demo_data
+from ops.demo.seed import seed_district
 
 QIAO = Path(sys.executable).with_name("qiao")
 TODAY = datetime.date(2026, 11, 21)

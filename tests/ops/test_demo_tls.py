@@ -11,7 +11,7 @@ from certificates import SERVER, Identity, issue
 from adapters.province.simulator import running as running_simulator
 from adapters.province.simulator import simulator_at
 from ops.certificates import demo_tls
-from ops.demo import DemoFailed, send_one
+from ops.demo.first_message import DemoFailed, send_one
 from ops.province import province_sender
 from ops.settings import Settings
 from ops.wiring import running_hub

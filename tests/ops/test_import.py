@@ -12,8 +12,8 @@ from collections import Counter
 import psycopg
 import pytest
 
+from ops.demo.synthetic_records import records
 from ops.importing import STRETCH_BYTES, stretches_of
-from ops.synthetic_records import records
 
 QIAO = pathlib.Path(sys.executable).with_name("qiao")
 

@@ -24,8 +24,8 @@ from care.identity.residents import COLUMNS, answer_sheet, read_rows, template
 from care.identity.sheets import CSV, XLSX, read_sheet, write_sheet
 from conformance.identity_numbers import ID_CARD_SYSTEM, check_character_of_id_card
 from conformance.problem import InvalidContent
+from ops.demo.synthetic_district import people
 from ops.settings import Settings
-from ops.synthetic_district import people
 from ops.wiring import running_hub
 
 QIAO = Path(sys.executable).with_name("qiao")

@@ -3,7 +3,7 @@
 import datetime
 
 from conformance.identity_numbers import TEST_REGION, read_id_card
-from ops.synthetic_district import district, people
+from ops.demo.synthetic_district import district, people
 
 
 def test_the_same_seed_gives_the_same_district() -> None:

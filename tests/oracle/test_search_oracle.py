@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from fhir_store import search_densities, search_links
 from fhir_store.operations import Update, WriteContext
 from fhir_store.page_token import PageTokens
-from fhir_store.search import Searcher
-from fhir_store.search_query import parse_query
+from fhir_store.search import densities, links
+from fhir_store.search.query import parse_query
+from fhir_store.search.searcher import Searcher
 from fhir_store.store import Store, make_pool
 
 HERE = pathlib.Path(__file__).parent
@@ -170,9 +170,9 @@ def test_a_few_hundred_questions_are_answered_as_the_naive_evaluator_answers(ben
 
 
 def test_links_of_which_there_are_many_are_answered_so_too(bench, monkeypatch):
-    monkeypatch.setattr(search_links, "FEW", 1)
-    monkeypatch.setattr(search_links, "GATHERED", 1)
-    monkeypatch.setattr(search_densities, "FRUITFUL", 0)
+    monkeypatch.setattr(links, "FEW", 1)
+    monkeypatch.setattr(links, "GATHERED", 1)
+    monkeypatch.setattr(densities, "FRUITFUL", 0)
 
     @settings(max_examples=8, deadline=None, suppress_health_check=SLOW, derandomize=True)
     @given(st.data())

@@ -10,7 +10,7 @@ import pytest
 
 from conformance.cphc import BASE
 from fhir_store.permits import conditions_of
-from fhir_store.search_query import Condition
+from fhir_store.search.query import Condition
 from fhir_store.store import Store, make_pool
 from routes import authorize
 from routes.authorize import Authorizer

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from fhir_store import search_include
 from fhir_store.authorization import EVERYTHING, Authorization, Compartment, Criterion
-from fhir_store.search import Searcher
-from fhir_store.search_compile import Compiler
+from fhir_store.search import include
+from fhir_store.search.compile import Compiler
+from fhir_store.search.searcher import Searcher
 from routes.bearer import Caller
 
 pytestmark = pytest.mark.anyio
@@ -130,7 +130,7 @@ def remove_filter(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(Searcher, "_right", no_right)
     elif place in ("_include", "_revinclude"):
-        follow = search_include._follow
+        follow = include._follow
 
         async def unfiltered(
             connection: Any, hop: Any, rids: Any, compiler: Any, limit: int
@@ -139,7 +139,7 @@ def remove_filter(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
                 compiler = replace(compiler, authorization=EVERYTHING)
             return await follow(connection, hop, rids, compiler, limit)
 
-        monkeypatch.setattr(search_include, "_follow", unfiltered)
+        monkeypatch.setattr(include, "_follow", unfiltered)
     else:
         name = {"chain": "_chain", "_has": "_has", "_list": "_list"}[place]
         compiled: Callable[..., Awaitable[Any]] = getattr(Compiler, name)

@@ -7,7 +7,7 @@ import pytest
 
 from conformance.problem import InvalidContent
 from fhir_store.operations import Update, WriteContext
-from fhir_store.search_query import parse_query
+from fhir_store.search.query import parse_query
 from fhir_store.store import Store, make_pool
 from routes import definitions as definitions_module
 from routes.definitions import Definitions

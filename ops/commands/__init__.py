@@ -1,0 +1,1 @@
+"""The commands of `qiao`: a module each, with an `app`."""

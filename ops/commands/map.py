@@ -1,0 +1,386 @@
+"""`qiao map`: the workbench of the mappings; needs no running hub and no database."""
+
+import json
+import pathlib
+import sys
+from collections import defaultdict
+from typing import Annotated, Any
+
+import typer
+
+from conformance import resource_json
+from conformance.problem import Problem
+from mappings import guide
+from mappings.bundles import differences, to_bundle
+from mappings.cases import Cases, case_folders
+from mappings.channels.loader import load_channels
+from mappings.channels.profile import ChannelProfile
+from mappings.coverage import Coverage, conditions_one_sided, cover, rows_never_fired
+from mappings.engine.library import Library, load
+from mappings.engine.rows import FaultyMaps
+from mappings.explain import explain as explain_rows
+from mappings.hl7.message import parse
+from mappings.put_back import PutBack
+from mappings.translate import Translator
+from mappings.translated import TranslatedMessage, Unmapped
+from ops.cli import CHECK_FAILED, USAGE
+from ops.workbench.documents import back_document, is_document, run_document
+from ops.workbench.messages import messages_of
+from ops.workbench.sheets import sheet_differences, write_rows
+from ops.workbench.tables import back_tables, is_table, run_tables
+
+app = typer.Typer(
+    help="Run, test, cover and explain the mappings.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Files = Annotated[list[pathlib.Path], typer.Argument(help="HL7 v2 files or folders of them.")]
+Maps = Annotated[
+    pathlib.Path | None, typer.Option("--maps", help="A folder with maps/ and tables/.")
+]
+Channels = Annotated[
+    pathlib.Path | None, typer.Option("--channel", help="A folder with one channel's YAML.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def run(
+    files: Files,
+    trace: Annotated[bool, typer.Option("--trace", help="Print each element's source.")] = False,
+    maps: Maps = None,
+    channel: Channels = None,
+) -> None:
+    """Print the Bundle of each message, document (.xml) or table row (.csv, .xlsx), a line each."""
+    library = _library(maps)
+    for file in files:
+        if is_document(file):
+            run_document(library, file, traced=trace)
+        elif is_table(file):
+            run_tables(library, file, traced=trace)
+    translator, profile = Translator(library), _channel(channel)
+    refused = False
+    rest = [file for file in files if not is_document(file) and not is_table(file)]
+    for name, data in messages_of(rest):
+        result = translator.translate(data, profile)
+        if isinstance(result, Unmapped):
+            typer.echo(f"{name}: no map covers {result.event}", err=True)
+            continue
+        typer.echo(resource_json.dump(to_bundle(result, traced=trace)).decode())
+        for note in result.notes:
+            typer.echo(f"{name}: {note.text_en}", err=True)
+        for held in result.held:
+            refused = True
+            where = f"{held.source}: table {held.table} has no such code (row {held.row})"
+            typer.echo(f"{name}: held: {where}", err=True)
+    if refused:
+        raise typer.Exit(CHECK_FAILED)
+
+
+@app.command()
+def back(
+    file: Annotated[
+        pathlib.Path, typer.Argument(help="The HL7 v2 original, a document or a table.")
+    ],
+    bundle: Annotated[
+        pathlib.Path | None,
+        typer.Option("--with", help="A Bundle from `map run`, edited; its changes are put back."),
+    ] = None,
+    out: Annotated[
+        pathlib.Path | None, typer.Option("--out", help="Where tables go: .xlsx or .csv.")
+    ] = None,
+    maps: Maps = None,
+    channel: Channels = None,
+) -> None:
+    """Put the changes of a Bundle into the original; without one, show what FHIR alone restores."""
+    library, profile = _library(maps), _channel(channel)
+    if is_table(file):
+        back_tables(library, file, bundle, out)
+        return
+    if is_document(file):
+        back_document(library, file, bundle)
+        return
+    message = parse(file.read_bytes(), profile.charset)
+    result = Translator(library).translate(message, profile)
+    if isinstance(result, Unmapped):
+        typer.echo(f"no map covers {result.event}", err=True)
+        raise typer.Exit(CHECK_FAILED)
+    put_back = PutBack(library)
+    if bundle is not None:
+        entries = resource_json.parse(bundle.read_bytes())["entry"]
+        after = {entry["fullUrl"].removeprefix("urn:uuid:"): entry["resource"] for entry in entries}
+        data = put_back.update(message, result.resources, after, profile.sender)
+        sys.stdout.buffer.write(data)
+        return
+    for place, fields in put_back.rebuild(result.resources, profile.sender, message.separators):
+        for (name, number), raw in sorted(fields.items()):
+            typer.echo(f"{place} {name}-{number} {raw}")
+
+
+@app.command(name="test")
+def run_cases(
+    folder: Annotated[
+        pathlib.Path | None, typer.Argument(help="Cases; default: the hub's.")
+    ] = None,
+    maps: Maps = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the golden cases; each difference names the path and the row that wrote it."""
+    cases = Cases(_library(maps))
+    failed = count = 0
+    for case in case_folders(folder):
+        count += 1
+        differing = cases.check(case)
+        failed += bool(differing)
+        if as_json:
+            found = [[d.path, d.expected, d.found, d.row] for d in differing]
+            typer.echo(json.dumps({"case": case.as_posix(), "differences": found}))
+            continue
+        for one in differing:
+            typer.echo(f"{case.name}: {one.path}: {one.expected} -> {one.found} (row {one.row})")
+    typer.echo(f"{count} cases, {failed} differ", err=True)
+    if failed or not count:
+        raise typer.Exit(CHECK_FAILED)
+
+
+@app.command()
+def accept(
+    case: Annotated[pathlib.Path, typer.Argument(help="The case's folder, with its in.hl7.")],
+    maps: Maps = None,
+) -> None:
+    """Write what a case's message becomes now as what it shall become."""
+    Cases(_library(maps)).accept(case)
+    typer.echo(f"wrote {case / 'out.fhir.json'}", err=True)
+
+
+@app.command(name="cover")
+def show_coverage(
+    files: Files,
+    maps: Maps = None,
+    channel: Channels = None,
+    as_json: AsJson = False,
+    full: Annotated[bool, typer.Option("--full", help="List rows and conditions too.")] = False,
+) -> None:
+    """Show populated fields that nothing reads, rows that never fired, unknown codes; a gate.
+
+    Ends with 1 where a populated field is neither mapped nor declared.
+    """
+    library = _library(maps)
+    translator = Translator(library, watched=True)
+    coverage = cover((data for _, data in messages_of(files)), translator, _channel(channel))
+    report = _report(library, coverage)
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False))
+    else:
+        _print_coverage(report, full=full)
+    if coverage.unread:
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _report(library: Library, coverage: Coverage) -> dict[str, Any]:
+    return {
+        "messages": coverage.messages,
+        "unmapped": dict(coverage.unmapped),
+        "populated": coverage.populated,
+        "read": coverage.read,
+        "ignored": coverage.ignored.total(),
+        "ignored_share": round(coverage.ignored_share, 4),
+        "unread": dict(coverage.unread.most_common()),
+        "codes": dict(coverage.codes.most_common()),
+        "rows_never_fired": rows_never_fired(library, coverage),
+        "conditions_one_sided": conditions_one_sided(coverage),
+    }
+
+
+def _print_coverage(report: dict[str, Any], *, full: bool) -> None:
+    typer.echo(
+        f"{report['messages']} messages, {report['populated']} populated fields: "
+        f"{report['read']} read, {report['ignored']} ignored with a reason "
+        f"({report['ignored_share']:.1%}), {sum(report['unread'].values())} neither"
+    )
+    for event, count in report["unmapped"].items():
+        typer.echo(f"no map covers {event}: {count}")
+    for name, count in report["unread"].items():
+        typer.echo(f"unread {name}: {count}")
+    for name, count in report["codes"].items():
+        typer.echo(f"code {name}: {count}")
+    typer.echo(
+        f"{len(report['rows_never_fired'])} rows never fired, "
+        f"{len(report['conditions_one_sided'])} conditions never both ways"
+    )
+    if full:
+        for name in report["rows_never_fired"]:
+            typer.echo(f"never fired {name}")
+        for name, truth in report["conditions_one_sided"]:
+            typer.echo(f"always {str(truth).lower()} {name}")
+
+
+@app.command()
+def lint(maps: Maps = None) -> None:
+    """Load the maps and list every fault with file, line, row and the fix."""
+    library = _library(maps)
+    kinds: dict[str, int] = defaultdict(int)
+    for kind in library.classes.values():
+        kinds[kind] += 1
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    typer.echo(f"{len(library.maps)} maps, {len(library.tables)} tables; rows: {counts}")
+
+
+@app.command()
+def explain(
+    row: Annotated[str, typer.Argument(help="A row such as PID-8 or PID-Patient/PID-8.")],
+    maps: Maps = None,
+) -> None:
+    """Say in words what a row does, where it stands and what it loses."""
+    found = 0
+    for one in explain_rows(_library(maps), row):
+        found += 1
+        typer.echo(f"{one.map}/{one.row} ({one.file}:{one.line})")
+        typer.echo(f"  {one.kind}: {one.text}")
+    if not found:
+        typer.echo(f"no row {row}; ids look like PID-8", err=True)
+        raise typer.Exit(USAGE)
+
+
+@app.command()
+def shadow(
+    old: Annotated[pathlib.Path, typer.Argument(help="The other folder with maps/ and tables/.")],
+    files: Files,
+    maps: Maps = None,
+    channel: Channels = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run messages through two versions of the maps and group the differences by row."""
+    before, after = Translator(load(old)), Translator(_library(maps))
+    profile = _channel(channel)
+    by_row: dict[str, list[str]] = defaultdict(list)
+    count = 0
+    for name, data in messages_of(files):
+        count += 1
+        one, two = (translator.translate(data, profile) for translator in (before, after))
+        rows = {**_rows(one), **_rows(two)}
+        for path, was, now in differences(_content(one), _content(two)):
+            by_row[rows.get(path, "-")].append(f"{name}: {path}: {was} -> {now}")
+    if as_json:
+        typer.echo(json.dumps(by_row, ensure_ascii=False))
+    else:
+        for row, lines in sorted(by_row.items(), key=lambda item: -len(item[1])):
+            typer.echo(f"{row}: {len(lines)} differences, such as {lines[0]}")
+    typer.echo(f"{count} messages, {sum(map(len, by_row.values()))} differences", err=True)
+    if by_row:
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _content(result: TranslatedMessage | Unmapped) -> dict[str, Any]:
+    if isinstance(result, Unmapped):
+        return {"unmapped": result.event}
+    found: dict[str, Any] = {}
+    for number, one in enumerate(result.resources):
+        found[f"{one.map_name} {one.origin or number}"] = one.resource
+    return found
+
+
+def _rows(result: TranslatedMessage | Unmapped) -> dict[str, str]:
+    if isinstance(result, Unmapped):
+        return {}
+    return {
+        f"{one.map_name} {one.origin or number}.{target.partition('.')[2]}": f"{one.map_name}/{row}"
+        for number, one in enumerate(result.resources)
+        for target, _, row in one.trace
+    }
+
+
+@app.command(name="import")
+def import_guide(
+    folder: Annotated[
+        pathlib.Path,
+        typer.Argument(help="The guide's `mappings` folder, or an edited sheet of `map export`."),
+    ],
+    out: Annotated[pathlib.Path | None, typer.Option("--out", help="Write drafts here.")] = None,
+    maps: Maps = None,
+) -> None:
+    """Read the v2-to-FHIR guide's CSVs: draft maps, ConceptMaps and a lint report.
+
+    Of a sheet that `map export` wrote, list what was changed in it, with file and line of the row
+    to change; ends with 1 where it differs.
+    """
+    if is_table(folder):
+        _compare_sheet(_library(maps), folder)
+        return
+    findings: list[guide.Finding] = []
+    tables = drafts = 0
+    for file in sorted((folder / "codesystems").glob("*.csv")):
+        concept_map, found = guide.read_concept_map(_text(file), file.stem)
+        findings += found
+        tables += 1
+        if out is not None:
+            target = out / "tables" / f"{guide.name_of(file.stem)}.json"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(json.dumps(concept_map, ensure_ascii=False, indent=1) + "\n")
+    for kind in ("segments", "datatypes"):
+        for file in sorted((folder / kind).glob("*.csv")):
+            rows, found = guide.read_rows(_text(file), file.stem)
+            findings += found
+            drafts += bool(rows)
+            if out is not None and rows:
+                name = guide.name_of(file.stem)
+                target = out / "drafts" / f"{name}.yaml"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(guide.to_yaml(rows, name, name.partition("-")[2]))
+    for one in findings:
+        typer.echo(f"{one.file}:{one.line}: {one.text}: {one.cell[:120]}")
+    typer.echo(f"{tables} tables, {drafts} drafts, {len(findings)} findings", err=True)
+
+
+def _compare_sheet(library: Library, sheet: pathlib.Path) -> None:
+    if not sheet.exists():
+        typer.echo(f"{sheet} does not exist", err=True)
+        raise typer.Exit(USAGE)
+    try:
+        found = list(sheet_differences(library, sheet))
+    except Problem as problem:
+        for issue in problem.issues:
+            typer.echo(f"{sheet.name}: {issue.text_en}. {issue.fix_en}", err=True)
+        raise typer.Exit(CHECK_FAILED) from None
+    for one in found:
+        typer.echo(one)
+    typer.echo(f"{len(found)} differences", err=True)
+    if found:
+        raise typer.Exit(CHECK_FAILED)
+
+
+@app.command()
+def export(
+    out: Annotated[pathlib.Path, typer.Argument(help="A .csv or .xlsx file to write.")],
+    maps: Maps = None,
+) -> None:
+    """Write every row in the guide's column order, as CSV or Excel."""
+    count = write_rows(_library(maps), out)
+    typer.echo(f"wrote {count} rows to {out}", err=True)
+
+
+def _library(folder: pathlib.Path | None) -> Library:
+    try:
+        return load(folder)
+    except FaultyMaps as faulty:
+        for fault in faulty.faults:
+            typer.echo(str(fault))
+        typer.echo(f"{len(faulty.faults)} faults", err=True)
+        raise typer.Exit(CHECK_FAILED) from None
+
+
+def _channel(folder: pathlib.Path | None) -> ChannelProfile:
+    if folder is None:
+        return ChannelProfile()
+    try:
+        channels = load_channels(folder)
+    except FaultyMaps as faulty:
+        typer.echo(str(faulty))
+        raise typer.Exit(CHECK_FAILED) from None
+    if not channels:
+        typer.echo(f"{folder} holds no channel", err=True)
+        raise typer.Exit(USAGE)
+    return next(iter(channels.values()))
+
+
+def _text(file: pathlib.Path) -> str:
+    return file.read_text(encoding="utf-8-sig")

@@ -1,0 +1,160 @@
+"""`qiao up`: everything on one machine, with a simulated province where none is configured.
+
+Two processes: one listens, one works. A hub with one process on two cores leaves half a core idle.
+"""
+
+import asyncio
+import contextlib
+import pathlib
+import signal
+import sys
+import time
+from typing import Annotated
+
+import typer
+import uvloop
+
+from adapters.province.simulator import running as running_simulator
+from adapters.province.simulator import simulator_at
+from conformance.identity_numbers import TEST_REGION
+from mappings.engine.rows import FaultyMaps
+from ops.certificates import demo_tls
+from ops.channel_reload import reload_soon
+from ops.cli import CHECK_FAILED
+from ops.command_database import reached_database
+from ops.data_folder import require_data_folder
+from ops.demo.first_message import DemoFailed, send_one
+from ops.demo.seed import seed_district
+from ops.garbage import collect_less_often
+from ops.logs import configure_logs
+from ops.ports_file import province_key, show_ports, write_port
+from ops.repeating import alongside
+from ops.settings import Settings, read_settings
+from ops.wiring import Running, running_hub
+from ops.worker_beside import LISTENING, WorkerBeside, worker_beside
+
+app = typer.Typer(rich_markup_mode=None)
+RESIDENTS = 1000
+_WORKERS_ENDED = "the process of the workers ended by itself (log: {}). Next: make run"
+
+
+@app.command()
+def up(
+    demo: Annotated[bool, typer.Option(help="Send one real message and show its way.")] = False,
+    residents: Annotated[int, typer.Option(help="Synthetic residents of a new database.")] = (
+        RESIDENTS
+    ),
+) -> None:
+    """Start everything on this machine and stay up until Ctrl-C; access control is off."""
+    began = time.perf_counter()
+    # One person's machine: nobody else can reach it, and there is no identity provider on it.
+    settings = read_settings(auth="off", test_regions=TEST_REGION)
+    require_data_folder(settings.home)
+    try:
+        with (settings.home / "hub.log").open("ab", buffering=0) as log:
+            configure_logs(log)
+            with reached_database(settings, failures=(OSError,)) as url:
+                _say(
+                    began,
+                    "PostgreSQL is up" if settings.database_url else "embedded PostgreSQL is up",
+                )
+                collect_less_often()
+                with worker_beside(settings, url) as worker:
+                    uvloop.run(_run(settings, url, worker, began, demo, residents))
+    except FaultyMaps as faulty:
+        typer.echo(f"{faulty}\nNext: correct the files, then qiao channels check", err=True)
+        raise typer.Exit(CHECK_FAILED) from None
+    except (DemoFailed, WorkersEnded) as failure:
+        typer.echo(str(failure), err=True)
+        raise typer.Exit(CHECK_FAILED) from None
+
+
+class WorkersEnded(Exception):
+    """The process of the workers ended, although nobody told it to."""
+
+
+async def _run(
+    settings: Settings, url: str, worker: WorkerBeside, began: float, demo: bool, residents: int
+) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with contextlib.AsyncExitStack() as stack:
+        endpoint = settings.province_url or await _simulated_province(stack, settings)
+        await stack.enter_async_context(worker.working("" if settings.province_url else endpoint))
+        hub = await stack.enter_async_context(running_hub(settings, url, roles=LISTENING))
+        base = f"http://{settings.host}:{hub.http_port}"
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, hub, worker)
+        show_ports(stack, settings.home, settings.host, hub)
+        if not await worker.is_ready():
+            raise WorkersEnded(_WORKERS_ENDED.format(settings.home / "hub.log"))
+        await stack.enter_async_context(alongside(_heard(worker, hub, stopped)))
+        _say(began, "HTTP, MLLP and workers are up")
+        building = asyncio.create_task(hub.pages.build())
+        stack.callback(building.cancel)
+        written = await seed_district(hub.store, residents)
+        if written:
+            _say(began, f"a synthetic district was written: {written} resources")
+        if demo:
+            await _show_demo(url, settings, hub, base)
+        _show_links(settings, hub, base, endpoint)
+        _say(began, "ready; Ctrl-C stops everything")
+        await stopped.wait()
+        typer.echo("stopping …", err=True)
+        if worker.has_ended:
+            raise WorkersEnded(_WORKERS_ENDED.format(settings.home / "hub.log"))
+
+
+async def _heard(worker: WorkerBeside, hub: Running, stopped: asyncio.Event) -> None:
+    """Show what the workers count; without them the hub would keep messages and do no more."""
+    await worker.heard_by(hub.metrics)
+    stopped.set()
+
+
+def _reload(hub: Running, worker: WorkerBeside) -> None:
+    reload_soon(hub)
+    worker.reload()
+
+
+async def _simulated_province(stack: contextlib.AsyncExitStack, settings: Settings) -> str:
+    """Stand in for the province that nobody configured; return the address it listens on."""
+    key = province_key(settings.home)
+    simulator = simulator_at(pathlib.Path(settings.home), key=key)
+    endpoint = await stack.enter_async_context(running_simulator(simulator))
+    write_port(settings.home, "province", endpoint)
+    stack.callback(write_port, settings.home, "province", None)
+    return endpoint
+
+
+async def _show_demo(url: str, settings: Settings, hub: Running, base: str) -> None:
+    assert hub.mllp_port is not None
+    typer.echo("")
+    if settings.mllp_client_authorities is not None:
+        typer.echo("MLLP asks for a client certificate. Next: qiao demo --certificate --key")
+        return
+    tls = demo_tls(settings, None, None)
+    rooms = send_one(url, host=settings.host, port=hub.mllp_port, base=f"{base}/fhir", tls=tls)
+    async for room in rooms:
+        typer.echo("\n".join(room.lines()))
+    typer.echo("")
+
+
+def _show_links(settings: Settings, hub: Running, base: str, endpoint: str) -> None:
+    rows = [
+        ("console", f"{base}/console"),
+        ("FHIR", f"{base}/fhir/metadata"),
+        ("residents", f"{base}/fhir/Patient?_count=10&_pretty=true"),
+        ("MLLP", f"{settings.host}:{hub.mllp_port}"),
+        ("province", f"{endpoint}?wsdl"),
+        ("metrics", f"{base}/metrics"),
+        ("log", str(settings.home / "hub.log")),
+        ("next", ".venv/bin/qiao inbox list; .venv/bin/qiao outbox list; .venv/bin/qiao demo"),
+    ]
+    for name, text in rows:
+        typer.echo(f"  {name:<10} {text}")
+    typer.echo("  access     off: whoever reaches this machine's loopback may do everything")
+
+
+def _say(began: float, text: str) -> None:
+    sys.stderr.write(f"{time.perf_counter() - began:6.1f} s  {text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,1 @@
+"""The demonstration: a synthetic district, and one message on its way."""
