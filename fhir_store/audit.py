@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 
+from msgspec import Struct
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
@@ -78,8 +79,7 @@ SELECT s.number, s.from_txid, s.to_txid, s.rows, s.previous, s.hash, d.rows,
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class Access(Struct, frozen=True, kw_only=True):
     """One read, search or refused request; `outcome` is AuditEvent's (0, 4, 8, 12)."""
 
     actor: str

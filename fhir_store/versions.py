@@ -98,13 +98,16 @@ class HistoryPage:
     next: Place | None
 
 
+_Reader = asyncio.Future[Version | None]
+
+
 class PointReads:
     """Reads of single resources; those that arrive in one tick of the loop share a statement."""
 
     def __init__(self, pool: AsyncConnectionPool[Connection], *, at_once: int = 2) -> None:
         self._pool = pool
         self._at_once = at_once
-        self._waiting: dict[Key, asyncio.Future[Version | None]] = {}
+        self._waiting: dict[Key, list[_Reader]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._is_due = False
 
@@ -113,13 +116,13 @@ class PointReads:
         if type_ not in TYPE_IDS:
             raise not_found(type_, id_)
         loop = asyncio.get_running_loop()
-        future = self._waiting.get((type_, id_))
-        if future is None:
-            future = self._waiting[type_, id_] = loop.create_future()
-            if not self._is_due and len(self._running) < self._at_once:
-                self._is_due = True
-                loop.call_soon(self._send)
-        found = await asyncio.shield(future)
+        # A future of one's own: who goes away takes nothing from the others.
+        reader: _Reader = loop.create_future()
+        self._waiting.setdefault((type_, id_), []).append(reader)
+        if not self._is_due and len(self._running) < self._at_once:
+            self._is_due = True
+            loop.call_soon(self._send)
+        found = await reader
         if found is None:
             raise not_found(type_, id_)
         if found.deleted:
@@ -139,22 +142,25 @@ class PointReads:
         if self._waiting and not self._is_due:
             self._send()
 
-    async def _fetch(self, waiting: dict[Key, asyncio.Future[Version | None]]) -> None:
+    async def _fetch(self, waiting: dict[Key, list[_Reader]]) -> None:
         try:
             with translated_failures():
                 async with self._pool.connection() as connection:
                     found = await read_current(connection, list(waiting))
         except BaseException as failure:
-            for future in waiting.values():
-                if not future.done():
-                    future.set_exception(failure)
-                    future.exception()  # nobody may be waiting any more
+            for readers in waiting.values():
+                for reader in readers:
+                    if not reader.done():
+                        reader.set_exception(failure)
+                        reader.exception()  # nobody may be waiting any more
             if not isinstance(failure, Exception):
                 raise
             return
-        for key, future in waiting.items():
-            if not future.done():
-                future.set_result(found.get(key))
+        for key, readers in waiting.items():
+            version = found.get(key)
+            for reader in readers:
+                if not reader.done():
+                    reader.set_result(version)
 
 
 async def read_current(connection: Connection, wanted: Sequence[Key]) -> dict[Key, Version]:

@@ -1,8 +1,9 @@
 """An answer before it is rendered, and the few ways to make one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from conformance import resource_json
 from conformance.problem import Issue, to_operation_outcome
@@ -13,8 +14,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 Kind = Literal["resource", "whole", "none", "file"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """Status, headers and a body of FHIR JSON that is ready to be sent."""
 
     status: int

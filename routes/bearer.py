@@ -56,6 +56,10 @@ class Caller:
     is_unrestricted: bool = False
     emergency: Emergency | None = None
 
+    def __hash__(self) -> int:
+        # Rights are looked up by caller with every request; hashing the scopes would cost more.
+        return hash((self.subject, self.client, self.patient, self.fhir_user))
+
 
 # What everybody is while access control is switched off, on loopback only.
 ANYBODY = Caller(subject="anybody", client="auth-off", is_unrestricted=True)
@@ -75,13 +79,12 @@ class TokenVerifier:
 
     async def caller_of(self, authorization: str | None) -> Caller:
         """Return who sent this Authorization header; raise NotAuthenticated (401)."""
-        token = _token_of(authorization)
-        key = hashlib.sha256(token.encode()).digest()
+        key = hashlib.sha256((authorization or "").encode()).digest()
         known = self._seen.get(key)
         if known is not None and known[0] > time.time():
             self._seen.move_to_end(key)
             return known[1]
-        claims = await self._claims_of(token)
+        claims = await self._claims_of(_token_of(authorization))
         caller = _caller_of(claims)
         self._seen[key] = (float(claims["exp"]), caller)
         if len(self._seen) > _REMEMBERED:

@@ -51,14 +51,13 @@ def with_purpose(caller: Caller, headers: Mapping[bytes, bytes]) -> Caller:
     return replace(caller, emergency=Emergency(patient=patient, reason=reason))
 
 
-async def require_emergency_kept(hub: Hub, caller: Caller, request_id: str) -> None:
+async def require_emergency_kept(
+    hub: Hub, caller: Caller, emergency: Emergency, request_id: str
+) -> None:
     """Keep the claim in the audit, committed, before anything is answered; and say it aloud.
 
     Raises NotAllowed, kept too, for those who are no clinicians in an active role.
     """
-    emergency = caller.emergency
-    if emergency is None:
-        return
     try:
         await hub.authorize(caller, "r", "Patient")
     except NotAllowed:

@@ -32,6 +32,7 @@ from routes.request import (
     take_shape,
 )
 from routes.statuses import headers_of, status_of, unexpected
+from routes.whole_answer import EXTENSION
 
 _HOST = re.compile(rb"[A-Za-z0-9.\-]{1,253}(?::[0-9]{1,5})?|\[[0-9a-fA-F:]{2,45}\](?::[0-9]{1,5})?")
 # Whoever may not come in may still learn how to.
@@ -70,7 +71,7 @@ class FhirApplication:
         except Exception as error:  # noqa: BLE001  the last place where a fault can get an answer
             _log_fault(error, request_id)
             rendered = self._render(outcome(500, [unexpected()]), Shape(), scope, headers)
-        await _send(rendered, request_id, send)
+        await send_rendered(rendered, request_id, scope, send)
         self.hub.observe(name, rendered.status, time.perf_counter() - started)
 
     async def _read(
@@ -87,7 +88,8 @@ class FhirApplication:
                 note_stranger(self.hub, name, address, request_id)
                 raise
         caller = with_purpose(caller, headers)
-        await require_emergency_kept(self.hub, caller, request_id)
+        if caller.emergency is not None:
+            await require_emergency_kept(self.hub, caller, caller.emergency, request_id)
         prefer = preferences_of(headers)
         asked = parse_query(scope["query_string"], self.hub.limits)
         shape, query = take_shape(
@@ -162,8 +164,19 @@ def _log_fault(error: Exception, request_id: str) -> None:
     _log.error("request %s failed: %s at %s", request_id, type(error).__name__, places)
 
 
-async def _send(rendered: Rendered, request_id: str, send: Send) -> None:
+async def send_rendered(rendered: Rendered, request_id: str, scope: Scope, send: Send) -> None:
+    """Send the answer: in one message where the server takes that, else in ASGI's two."""
     rendered.headers.append((b"x-request-id", request_id.encode()))
+    if EXTENSION in scope.get("extensions", ()):
+        await send(
+            {
+                "type": EXTENSION,
+                "status": rendered.status,
+                "headers": rendered.headers,
+                "body": rendered.body,
+            }
+        )
+        return
     await send(
         {
             "type": "http.response.start",

@@ -26,6 +26,11 @@ class JoinedWrites:
             self._held = data
             self._loop.call_soon(self._flush)
 
+    def write_now(self, data: bytes) -> None:
+        """Send the bytes, which are an answer's last, together with those held."""
+        held, self._held = self._held, b""
+        self._transport.write(held + data if held else data)
+
     def close(self) -> None:
         """Send what is held and close."""
         self._flush()

@@ -78,6 +78,19 @@ def is_unmodified_since(header: str, last_updated: datetime) -> bool:
     return last_updated.replace(microsecond=0) <= since
 
 
+_DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
+_MONTHS = (b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec").split()
+
+
 def http_date(moment: datetime) -> bytes:
-    """Return the moment as the Last-Modified header writes it."""
-    return email.utils.format_datetime(moment.astimezone(UTC), usegmt=True).encode()
+    """Return the moment as the Last-Modified header writes it (IMF-fixdate, RFC 9110 5.6.7)."""
+    at = moment.astimezone(UTC)
+    return b"%b, %02d %b %04d %02d:%02d:%02d GMT" % (
+        _DAYS[at.weekday()],
+        at.day,
+        _MONTHS[at.month - 1],
+        at.year,
+        at.hour,
+        at.minute,
+        at.second,
+    )

@@ -7,11 +7,12 @@ import asyncio
 from typing import Any
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from conformance.problem import Issue, to_operation_outcome
 from routes.joined_writes import JoinedWrites
 from routes.limits import Limits
+from routes.whole_answer import OFFER, WholeAnswerCycle
 
 
 def _issue(code: str, key: str, texts: tuple[str, str], fixes: tuple[str, str]) -> Issue:
@@ -58,10 +59,12 @@ class _DeadlineProtocol(HttpToolsProtocol):
     _started_at = 0.0
     _received = 0
     _is_in_head = True
+    _is_receiving = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
         self._begin()
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
@@ -74,6 +77,8 @@ class _DeadlineProtocol(HttpToolsProtocol):
             self._refuse(b"431 Request Header Fields Too Large", _HEAD_TOO_LONG)
         elif self._received > self.limits.discarded_bytes and self._is_answered():
             self.transport.close()
+        if self._is_receiving and self._timer is None:
+            self._watch()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -87,17 +92,25 @@ class _DeadlineProtocol(HttpToolsProtocol):
         self._end()
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.__class__ = WholeAnswerCycle  # uvicorn names its class where it makes one
+        cycle.scope["extensions"] = OFFER
+        super()._start_asgi_task(cycle, app)
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(b"400 Bad Request", _NOT_HTTP)
 
     def _begin(self) -> None:
-        self._end()
         self._started_at, self._received = self.loop.time(), 0
-        self._is_in_head = True
+        self._is_in_head = self._is_receiving = True
+
+    def _watch(self) -> None:
+        """Look again later; most requests are whole before this is needed."""
         self._timer = self.loop.call_later(self.limits.receive_seconds, self._look)
 
     def _end(self) -> None:
-        self._is_in_head, self._received = False, 0
+        self._is_in_head = self._is_receiving = False
+        self._received = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

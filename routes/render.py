@@ -1,7 +1,6 @@
 """An answer as HTTP: JSON or XML, whole or in part, plain or compressed."""
 
 import zlib
-from dataclasses import dataclass
 
 import msgspec
 
@@ -14,8 +13,7 @@ from routes.request import Shape
 _LENGTHS = tuple(str(number).encode() for number in range(16_384))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rendered:
+class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     """What goes on the wire."""
 
     status: int

@@ -4,8 +4,9 @@ import functools
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from conformance.problem import InvalidStructure, Issue, UnknownParameter
 from conformance.summary import is_element_of
@@ -22,8 +23,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9\-._]{1,64}")
 _SUMMARY_MODES = frozenset({"true", "text", "data", "count", "false"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class Address(Struct, frozen=True, kw_only=True):
     """What a path below the base names; `shape` is the pattern, such as `type/id/_history`."""
 
     shape: str
@@ -34,8 +34,7 @@ class Address:
     member: str = ""  # the type searched in a compartment, or `*`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(Struct, frozen=True, kw_only=True):
     """How the client wants the resource written: representation, spaces, and which part of it."""
 
     format: Format = Format.JSON
@@ -49,9 +48,11 @@ class Shape:
         return self.summary in {"true", "text", "data"} or bool(self.elements)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One request below the FHIR base.
+_NO_PREFERENCES = Preferences()
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """One request below the FHIR base; a Struct, because every request makes one.
 
     `asked` holds the pairs of the URL, `query` those that `shape` has not taken; `headers` are in
     lower case; `base` is the address of the FHIR base without a slash at the end. An entry of a
@@ -62,12 +63,12 @@ class Request:
     address: Address
     query: Pairs = ()
     asked: Pairs = ()
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    headers: Mapping[bytes, bytes] = {}
     body: bytes = b""
     resource: dict[str, Any] | None = None
     patch: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None
     shape: Shape = Shape()
-    prefer: Preferences = field(default_factory=Preferences)
+    prefer: Preferences = _NO_PREFERENCES
     caller: Caller = ANYBODY
     base: str = ""
     request_id: str = ""
@@ -194,7 +195,7 @@ def _bad_value(parameter: str, fix_en: str, fix_zh: str) -> UnknownParameter:
 def preferences_of(headers: Mapping[bytes, bytes]) -> Preferences:
     """Return what the Prefer header says."""
     header = headers.get(b"prefer")
-    return Preferences() if header is None else parse_prefer(header.decode("latin-1"))
+    return _NO_PREFERENCES if header is None else parse_prefer(header.decode("latin-1"))
 
 
 def request_id_of(headers: Mapping[bytes, bytes], made: str) -> str:

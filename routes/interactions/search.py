@@ -4,6 +4,8 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import replace
 
+import msgspec
+
 from conformance import resource_json
 from conformance.problem import Issue, NotFound, to_operation_outcome
 from conformance.r4.tables import load
@@ -109,7 +111,9 @@ def with_form(hub: Hub, request: Request) -> Request:
         request.address.type,
         is_lenient=request.prefer.is_lenient,
     )
-    return _with_usual_total(replace(request, asked=asked, query=query, shape=shape))
+    return _with_usual_total(
+        msgspec.structs.replace(request, asked=asked, query=query, shape=shape)
+    )
 
 
 def _with_usual_total(request: Request) -> Request:
@@ -120,7 +124,7 @@ def _with_usual_total(request: Request) -> Request:
         ("_total", "accurate") if name == "_totalMethod" else (name, value)
         for name, value in request.asked
     )
-    return replace(request, asked=asked)
+    return msgspec.structs.replace(request, asked=asked)
 
 
 def page_answer(request: Request, query: SearchQuery, page: Page, url: str) -> Answer:

@@ -1,6 +1,7 @@
 """Formats, preferences and conditions of a request."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
 
 import pytest
 
@@ -91,6 +92,14 @@ def test_if_match_names_a_version(header: str, version: int | None) -> None:
 def test_if_match_that_names_no_version_is_refused(header: str) -> None:
     with pytest.raises(InvalidContent):
         parse_if_match(header)
+
+
+def test_dates_are_those_of_http_in_every_month_and_zone() -> None:
+    shanghai = timezone(timedelta(hours=8))
+    for days in range(0, 800, 13):
+        moment = datetime(2026, 1, 1, 3, 4, 5, 999_999, tzinfo=shanghai) + timedelta(days=days)
+        expected = format_datetime(moment.astimezone(UTC), usegmt=True)
+        assert http_date(moment).decode() == expected
 
 
 def test_conditions_of_a_read() -> None:
