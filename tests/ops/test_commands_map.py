@@ -69,6 +69,14 @@ def test_cover_is_a_gate(tmp_path: pathlib.Path) -> None:
     assert json.loads(out)["unread"] == {"ZZZ-1": 1, "ZZZ-2": 1}
 
 
+def test_cover_takes_a_case_without_what_it_lists_for_the_way_back() -> None:
+    case = CASES / "007-supply-and-diet"
+    assert (case / "back.hl7").exists()
+    code, out = _run("cover", case)
+    assert code == 0
+    assert out.startswith("1 messages, ")
+
+
 def test_lint_and_explain_speak_of_rows() -> None:
     code, out = _run("lint")
     assert code == 0
