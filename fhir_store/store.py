@@ -9,6 +9,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from fhir_store import arrays
 from fhir_store.authorization import EVERYTHING, Authorization
+from fhir_store.borrowed import Borrowed
 from fhir_store.changes import Index
 from fhir_store.conditional import Match
 from fhir_store.door import NO_LAWS, ChooseDestinations, Door, Judge, choose_none
@@ -29,6 +30,9 @@ SELECT set_config('statement_timeout', %s, false), set_config('application_name'
        set_config('max_parallel_workers_per_gather', '0', false),
        set_config('plan_cache_mode', 'force_generic_plan', false)"""
 
+# Of the same text: what is asked again gets a plan that is kept.
+_ASKED_BEFORE_PREPARED = 1
+
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
 
@@ -44,6 +48,7 @@ def make_pool(
 
     async def configure(connection: AsyncConnection[Any]) -> None:
         await connection.set_autocommit(True)
+        connection.prepare_threshold = _ASKED_BEFORE_PREPARED
         arrays.register(connection)
         await connection.execute(_SESSION, (str(int(statement_seconds * 1000)), name))
 
@@ -123,7 +128,7 @@ class Store:
         self, query: SearchQuery, *, authorization: Authorization = EVERYTHING
     ) -> Page:
         """Return a page of what matches and the caller may see, with what it includes."""
-        async with self.pool.connection() as connection:
+        async with Borrowed(self.pool) as connection:
             return await self.searcher.search(connection, query, authorization=authorization)
 
     async def history(

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from fhir_store.arrays import Int8s
+from fhir_store.borrowed import Borrowed
 from fhir_store.failures import gone, not_found, translated_failures
 from fhir_store.keys import resource_key
 from fhir_store.operations import METHODS, Version
@@ -145,7 +146,7 @@ class PointReads:
     async def _fetch(self, waiting: dict[Key, list[_Reader]]) -> None:
         try:
             with translated_failures():
-                async with self._pool.connection() as connection:
+                async with Borrowed(self._pool) as connection:
                     found = await read_current(connection, list(waiting))
         except BaseException as failure:
             for readers in waiting.values():

@@ -3,7 +3,6 @@
 Writes that succeed bring their own audit row in the same commit, so they are not noted here.
 """
 
-import urllib.parse
 from datetime import UTC, datetime
 
 from conformance.problem import Problem
@@ -11,7 +10,7 @@ from fhir_store.audit import Access
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.registry import Handler
-from routes.request import Address, Request
+from routes.request import Address, Request, written_query
 
 # AuditEvent.outcome: http://terminology.hl7.org/CodeSystem/audit-event-outcome is 0, 4, 8, 12.
 _DONE, _REFUSED, _FAILED = 0, 4, 8
@@ -61,5 +60,5 @@ def _access_of(request: Request, name: str, outcome: int) -> Access:
         id=address.id or None,
         version=version,
         outcome=outcome,
-        detail=urllib.parse.urlencode(request.query)[:_LONGEST_DETAIL] if request.query else None,
+        detail=written_query(request.query)[:_LONGEST_DETAIL] if request.query else None,
     )

@@ -31,7 +31,7 @@ def bundle(
     total: int | None = None,
     at: datetime | None = None,
 ) -> bytes:
-    """Return a Bundle of entries that are JSON already."""
+    """Return a Bundle of entries that are JSON already, single ones or several with commas."""
     parts = [b'{"resourceType":"Bundle"']
     if at is not None:
         parts.append(b',"meta":{"lastUpdated":%b}' % orjson.dumps(instant(at)))
@@ -48,14 +48,22 @@ def bundle(
     return b"".join(parts)
 
 
-def search_entry(version: Version, mode: str, base: str, shape: Shape) -> bytes:
-    """Return one entry of a searchset: a match, something included, or an outcome."""
-    body = part_of(version.body, shape) if shape.is_partial else version.body
-    return b'{"fullUrl":%b,"resource":%b,"search":{"mode":"%b"}}' % (
-        _full_url(version, base),
-        body,
-        mode.encode(),
-    )
+def search_entries(versions: Sequence[Version], mode: str, base: str, shape: Shape) -> list[bytes]:
+    """Return the entries of a searchset for matches, or for what is included with them.
+
+    They come as one piece, or none, so that no body is copied more often than it must be.
+    """
+    if not versions:
+        return []
+    head = '{"fullUrl":' + orjson.dumps(base).decode()[:-1]
+    tail = b',"search":{"mode":"%b"}},' % mode.encode()
+    pieces: list[bytes] = []
+    for one in versions:
+        body = part_of(one.body, shape) if shape.is_partial else one.body
+        # Types and ids hold nothing that JSON would escape.
+        pieces += (f'{head}/{one.type}/{one.id}","resource":'.encode(), body, tail)
+    pieces[-1] = tail[:-1]
+    return [b"".join(pieces)]
 
 
 def outcome_entry(outcome: bytes) -> bytes:

@@ -108,6 +108,12 @@ def _parse_pairs(query: bytes, most: int) -> Pairs:
     return tuple(pairs)
 
 
+@functools.lru_cache(maxsize=512)  # links and audit write the same query
+def written_query(pairs: Pairs) -> str:
+    """Return the pairs as the query of a URL."""
+    return urllib.parse.urlencode(pairs)
+
+
 def _unreadable_query() -> InvalidStructure:
     return InvalidStructure(
         Issue(

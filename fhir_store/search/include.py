@@ -15,7 +15,7 @@ from fhir_store.operations import Version
 from fhir_store.search.compile import Compiler
 from fhir_store.search.parameter_rows import row_numbers
 from fhir_store.search.query import Include
-from fhir_store.search.rows import version_from_row
+from fhir_store.search.rows import versions_from_rows
 from fhir_store.search.sql import Sql, probe
 
 Connection = AsyncConnection[Any]
@@ -66,7 +66,7 @@ async def included_versions(
             break
         frontier = fresh
     warnings = (_cut_warning(limit),) if is_cut else ()
-    return tuple(version_from_row(row) for row in found), warnings
+    return versions_from_rows(found), warnings
 
 
 def _hop(include: Include, compiler: Compiler) -> _Hop:

@@ -37,7 +37,7 @@ from fhir_store.search.query import (
     SearchQuery,
     parse_query,
 )
-from fhir_store.search.rows import version_from_row
+from fhir_store.search.rows import versions_from_rows
 from fhir_store.search.sort import sort_column
 from fhir_store.search.sql import Sql, probe
 from fhir_store.search.value_nodes import Terminology, ValueCompiler
@@ -223,7 +223,7 @@ class Searcher:
             )
             warnings = (*warnings, *more)
         return Page(
-            matches=tuple(version_from_row(row) for row in shown),
+            matches=versions_from_rows(shown),
             included=included,
             total=total,
             next=token,

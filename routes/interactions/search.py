@@ -1,6 +1,5 @@
 """The search interaction: in a type, in everything, in a compartment; by GET and by POST."""
 
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,11 +13,11 @@ from fhir_store.permits import membership, within
 from fhir_store.search.query import QueryRules, SearchQuery, parse_query
 from fhir_store.search.searcher import Page
 from routes.answer import Answer
-from routes.bundle_bytes import Link, bundle, outcome_entry, search_entry
+from routes.bundle_bytes import Link, bundle, outcome_entry, search_entries
 from routes.hub import Hub
 from routes.interactions.audit_events import AUDIT_EVENT, audit_page
 from routes.negotiation import media_type_of, unsupported_media_type
-from routes.request import Pairs, Request, parse_form, take_shape
+from routes.request import Pairs, Request, parse_form, take_shape, written_query
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -130,8 +129,8 @@ def _with_usual_total(request: Request) -> Request:
 def page_answer(request: Request, query: SearchQuery, page: Page, url: str) -> Answer:
     """Return a searchset with its links; https://hl7.org/fhir/R4/search.html#conformance."""
     shape, base = request.shape, request.base
-    entries = [search_entry(version, "match", base, shape) for version in page.matches]
-    entries += [search_entry(version, "include", base, shape) for version in page.included]
+    entries = search_entries(page.matches, "match", base, shape)
+    entries += search_entries(page.included, "include", base, shape)
     issues = list(page.warnings)
     if page.explanation is not None:
         issues.append(_explained(page.explanation))
@@ -139,14 +138,16 @@ def page_answer(request: Request, query: SearchQuery, page: Page, url: str) -> A
         entries.append(outcome_entry(resource_json.dump(to_operation_outcome(issues))))
     links = [Link(relation="self", url=_with(url, query.pairs))]
     if page.next is not None:
-        kept = tuple(pair for pair in query.pairs if pair[0] != "_cursor")
-        links.append(Link(relation="next", url=_with(url, (*kept, ("_cursor", page.next)))))
+        kept = tuple([pair for pair in query.pairs if pair[0] != "_cursor"])
+        cursor = written_query((("_cursor", page.next),))
+        sign = "&" if kept else "?"
+        links.append(Link(relation="next", url=f"{_with(url, kept)}{sign}{cursor}"))
     body = bundle("searchset", entries, links=links, total=page.total)
     return Answer(status=200, body=body)
 
 
 def _with(url: str, pairs: Pairs) -> str:
-    return f"{url}?{urllib.parse.urlencode(pairs)}" if pairs else url
+    return f"{url}?{written_query(pairs)}" if pairs else url
 
 
 def _explained(explanation: Mapping[str, object]) -> Issue:

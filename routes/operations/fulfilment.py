@@ -24,7 +24,7 @@ from fhir_store.service_tasks import Count, DuePlace, due_tasks, service_counts
 from fhir_store.transaction import Transaction
 from fhir_store.versions import RID
 from routes.answer import Answer
-from routes.bundle_bytes import Link, bundle, search_entry
+from routes.bundle_bytes import Link, bundle, search_entries
 from routes.hub import Hub
 from routes.operations.contract_parameters import Given
 from routes.operations.contract_writing import operations_of
@@ -136,9 +136,9 @@ async def due_worklist(hub: Hub, request: Request) -> Answer:
             permitted=permitted,
         )
     base = request.base
-    entries = [search_entry(one, "match", base, request.shape) for one in found]
+    entries = search_entries(found, "match", base, request.shape)
     residents = await _residents(hub, request, found)
-    entries += [search_entry(one, "include", base, request.shape) for one in residents]
+    entries += search_entries(residents, "include", base, request.shape)
     asked = {"team": team, "date": str(day), "_count": str(count)}
     url = f"{base}/Task/$due-worklist?"
     links = [Link(relation="self", url=url + urllib.parse.urlencode(asked))]

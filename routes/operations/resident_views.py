@@ -13,7 +13,7 @@ from conformance.problem import Issue, NotAllowed, TooCostly
 from fhir_store.operations import Version
 from fhir_store.search.query import parse_query
 from routes.answer import Answer
-from routes.bundle_bytes import Link, bundle, search_entry
+from routes.bundle_bytes import Link, bundle, search_entries
 from routes.hub import Hub
 from routes.interactions.read import version_asked_for
 from routes.operations.contract_parameters import Given
@@ -138,7 +138,8 @@ async def timeline(hub: Hub, request: Request) -> Answer:
             if type_ != "Task" or element in resource
         ]
     found.sort(key=lambda pair: pair[0], reverse=True)
-    entries = [search_entry(one, "match", request.base, request.shape) for _, one in found]
+    matches = [one for _, one in found]
+    entries = search_entries(matches, "match", request.base, request.shape)
     link = Link(relation="self", url=f"{request.base}/Patient/{request.address.id}/$timeline")
     return Answer(status=200, body=bundle("searchset", entries, total=len(found), links=[link]))
 
