@@ -16,6 +16,9 @@ OK, CHECK_FAILED, USAGE, CANNOT_REACH, REFUSED, PARTIAL = range(6)
 """Exit codes, the same for every command."""
 
 
+_COMPLETION = ("install_completion", "show_completion")
+
+
 class CommandsOnDemand(typer.core.TyperGroup):
     """Imports a command's module when the command is asked for, so that each starts quickly."""
 
@@ -28,7 +31,10 @@ class CommandsOnDemand(typer.core.TyperGroup):
         known = super().get_command(ctx, cmd_name)
         if known or cmd_name not in (modules := _modules()):
             return known
-        return typer.main.get_command(importlib.import_module(modules[cmd_name]).app)
+        command = typer.main.get_command(importlib.import_module(modules[cmd_name]).app)
+        # Completion belongs to `qiao` as a whole; typer offers it with each command made apart.
+        command.params = [one for one in command.params if one.name not in _COMPLETION]
+        return command
 
 
 def _modules() -> dict[str, str]:

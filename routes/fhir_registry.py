@@ -42,6 +42,7 @@ _ALSO: tuple[_Row, ...] = (
 )
 _INSTANCE: frozenset[Level] = frozenset({"instance"})
 _TYPE_AND_INSTANCE: frozenset[Level] = frozenset({"type", "instance"})
+_EVERYWHERE: frozenset[Level] = frozenset({"system", "type", "instance"})
 _DEFINITION = "http://hl7.org/fhir/OperationDefinition/"
 
 _OPERATIONS: tuple[Operation, ...] = (
@@ -66,7 +67,7 @@ _OPERATIONS: tuple[Operation, ...] = (
         handler=validate,
     ),
     Operation(
-        code="meta", definition=_DEFINITION + "Resource-meta", levels=_INSTANCE, handler=meta
+        code="meta", definition=_DEFINITION + "Resource-meta", levels=_EVERYWHERE, handler=meta
     ),
     Operation(
         code="meta-add",

@@ -64,7 +64,8 @@ async def search_compartment(hub: Hub, request: Request) -> Answer:
     query = parse_query(type_, request.asked, rules_of(hub, request))
     query = replace(query, types=tuple(one for one in query.types if one in members))
     authorization = await hub.authorize(request.caller, "s", type_ or "")
-    narrowed = in_compartment(authorization, address.type, address.id, query.types)
+    asked = {one: members[one] for one in query.types}
+    narrowed = in_compartment(authorization, address.type, address.id, asked)
     page = await hub.store.search(query, authorization=narrowed)
     url = f"{request.base}/{address.type}/{address.id}/{address.member}"
     return page_answer(request, query, page, url)
@@ -79,11 +80,13 @@ def members_of(kind: str) -> Mapping[str, tuple[str, ...]]:
 
 
 def in_compartment(
-    authorization: Authorization, kind: str, id_: str, types: tuple[str, ...]
+    authorization: Authorization, kind: str, id_: str, members: Mapping[str, tuple[str, ...]]
 ) -> Authorization:
-    """Return the rights narrowed to what is in the compartment of one resource."""
-    members = members_of(kind)
-    also = {type_: membership(kind, id_, type_, members.get(type_, ())) for type_ in types}
+    """Return the rights narrowed to one resource's compartment, for the types of `members`.
+
+    `members` are type → reference parameters; other types stay as they were.
+    """
+    also = {type_: membership(kind, id_, type_, codes) for type_, codes in members.items()}
     return within(authorization, also)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from conformance.search_parameters import parameters_of
-from fhir_store.authorization import Authorization
-from fhir_store.permits import conditions_of, within
+from fhir_store.authorization import MORE_MEMBERS, Authorization
+from fhir_store.permits import any_of, conditions_of, within
 from fhir_store.search.query import AllOf, Condition, Include, parse_query
 from routes.answer import Answer
 from routes.hub import Hub
@@ -14,11 +14,22 @@ from routes.interactions.search import in_compartment, members_of, page_answer, 
 from routes.operations.parameters import bad_parameter, parameters_in, text_of, value_of
 from routes.request import Request
 
+_OTHERS: Mapping[str, Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "Patient": {
+        "Device": (("patient", "Patient/{id}"), ("patient:missing", "true")),
+        "GuidanceResponse": (("patient", "Patient/{id}"),),
+    }
+}
+"""Types outside the compartment that can be another person's: what shows that they are not."""
+
 _KNOWN = frozenset({"start", "end", "_since", "_type", "_count", "_cursor"})
 
 
 async def everything(hub: Hub, request: Request) -> Answer:
     """Return the resource, its compartment, and what these refer to, page by page.
+
+    What belongs to another resource of the kind is left out, also where a Provenance or a Group of
+    many refers to it.
 
     https://hl7.org/fhir/R4/patient-operation-everything.html
     """
@@ -29,17 +40,25 @@ async def everything(hub: Hub, request: Request) -> Answer:
     if "_since" in asked:
         pairs.append(("_lastUpdated", f"ge{asked['_since']}"))
     query = parse_query(None, pairs, rules_of(hub, request))
-    members = members_of(address.type)
+    members = {**members_of(address.type), **MORE_MEMBERS.get(address.type, {})}
     types = tuple(one for one in query.types if one in members or one == address.type)
     query = replace(query, types=types, includes=(Include(source="*", code="*"),))
     authorization = await hub.authorize(request.caller, "s", "")
-    narrowed = in_compartment(authorization, address.type, address.id, tuple(members))
+    narrowed = in_compartment(authorization, address.type, address.id, members)
+    narrowed = within(narrowed, _nobody_elses(address.type, address.id))
     narrowed = _in_period(narrowed, asked, tuple(members))
     page = await hub.store.search(query, authorization=narrowed)
     kept = tuple((name, value) for name, value in asked.items() if name != "_cursor")
     shown = replace(query, pairs=kept)
     url = f"{request.base}/{address.type}/{address.id}/$everything"
     return page_answer(request, shown, page, url)
+
+
+def _nobody_elses(kind: str, id_: str) -> dict[str, Condition]:
+    return {
+        type_: any_of(type_, [(name, value.format(id=id_)) for name, value in ways])
+        for type_, ways in _OTHERS.get(kind, {}).items()
+    }
 
 
 def _asked(hub: Hub, request: Request) -> Mapping[str, str]:

@@ -1,11 +1,17 @@
 """`$meta`, `$meta-add`, `$meta-delete`: the labels of a resource."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from conformance import resource_json
+from conformance.problem import Issue, TooCostly
+from conformance.search_parameters import resource_types
 from conformance.structure import require_valid
+from fhir_store.authorization import Authorization
+from fhir_store.labels import PARAMETERS, Label, labels_in_use
 from fhir_store.operations import Patch, Version, Written
+from fhir_store.search.query import parse_query
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.interactions.read import version_asked_for
@@ -16,15 +22,56 @@ from routes.writing import require_no_parameters, write
 Json = dict[str, Any]
 Merge = Callable[[list[Any], list[Any]], list[Any]]
 _LABELS = ("profile", "security", "tag")
+_SPECIAL = re.compile(r"[\\|,$]")
+_MOST_LABELS = 500
+"""How many labels of a type, or of all types, are looked at in one request."""
 
 
 async def meta(hub: Hub, request: Request) -> Answer:
-    """Return the meta of a resource or of one version.
+    """Return the meta of a resource or version; of a type, or of all, the labels in use there.
 
     https://hl7.org/fhir/R4/resource-operation-meta.html
     """
     require_no_parameters(request)
+    if not request.address.id:
+        return await _labels(hub, request)
     return _meta_answer(await version_asked_for(hub, request))
+
+
+async def _labels(hub: Hub, request: Request) -> Answer:
+    """Return the profiles, tags and security labels of what the caller may see."""
+    type_ = request.address.type
+    types = (type_,) if type_ else resource_types()
+    authorization = await hub.authorize(request.caller, "s", type_ or "")
+    async with hub.store.pool.connection() as connection:
+        written = await labels_in_use(connection, types, limit=_MOST_LABELS + 1)
+    if len(written) > _MOST_LABELS:
+        raise TooCostly(_too_many_labels())
+    found: Json = {}
+    for same in _by_word(written).values():
+        label = await _seen(hub, same, authorization)
+        if label is not None:
+            found.setdefault(same[0].element, []).append(label)
+    return parameters_answer([{"name": "return", "valueMeta": found}])
+
+
+def _by_word(written: Iterable[Label]) -> dict[tuple[str, str, str], list[Label]]:
+    found: dict[tuple[str, str, str], list[Label]] = {}
+    for one in written:
+        found.setdefault((one.element, one.system, one.code), []).append(one)
+    return found
+
+
+async def _seen(hub: Hub, same: Sequence[Label], authorization: Authorization) -> Any:
+    """Return the label as a resource that the caller may see bears it; None where none is left."""
+    label = same[0]
+    system, code = (_SPECIAL.sub(r"\\\g<0>", text) for text in (label.system, label.code))
+    value = code if label.element == "profile" else f"{system}|{code}"
+    types = ",".join(one.type for one in same)
+    pairs = [("_type", types), (PARAMETERS[label.element], value), ("_count", "1")]
+    page = await hub.store.search(parse_query(None, pairs), authorization=authorization)
+    borne = (resource_json.parse(one.body)["meta"][label.element] for one in page.matches)
+    return next((one for own in borne for one in own if label.is_written_as(one)), None)
 
 
 async def meta_add(hub: Hub, request: Request) -> Answer:
@@ -83,6 +130,17 @@ def _key(label: Any) -> tuple[Any, ...]:
 
 def _written_answer(written: Written, _request: Request) -> Answer:
     return _meta_answer(written.version)
+
+
+def _too_many_labels() -> Issue:
+    return Issue(
+        code="too-costly",
+        key="meta-too-many-labels",
+        text_en=f"More than {_MOST_LABELS} labels are in use",
+        text_zh=f"使用中的标签超过 {_MOST_LABELS} 个",
+        fix_en="Ask for the labels of one type, or of one resource.",
+        fix_zh="请按资源类型或单个资源查询。",
+    )
 
 
 def _meta_answer(version: Version) -> Answer:

@@ -427,6 +427,33 @@ async def test_each_path_leaks_without_its_filter(serve: Any) -> None:
             assert [cell for cell in wrong if not cell[3]], name
 
 
+async def test_labels_of_a_type_are_those_of_what_the_caller_may_see(serve: Any) -> None:
+    async with serve(identify=identify) as client:
+        await filled(client)
+        for whose in ("own", "other"):
+            meta = {"tag": [{"system": "urn:t", "code": whose}]}
+            body = {
+                "resourceType": "Parameters",
+                "parameter": [{"name": "meta", "valueMeta": meta}],
+            }
+            path = f"/Observation/{id_of('Observation', whose)}/$meta-add"
+            added = await client.post(path, json=body, headers=bearer("setup"))
+            assert added.status_code == 200, added.text
+        for path in ("/$meta", "/Observation/$meta"):
+            seen = [
+                {one["code"] for one in labels_in(answer)}
+                for answer in (
+                    await client.get(path, headers=bearer("setup")),
+                    await client.get(path, headers=bearer("patient")),
+                )
+            ]
+            assert seen == [{"own", "other"}, {"own"}], path
+
+
+def labels_in(answer: httpx.Response) -> Any:
+    return answer.json()["parameter"][0]["valueMeta"].get("tag", [])
+
+
 async def test_what_is_hidden_is_answered_like_what_never_was(serve: Any) -> None:
     async with serve(identify=identify) as client:
         await filled(client)

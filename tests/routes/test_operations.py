@@ -151,3 +151,33 @@ async def test_labels_are_read_added_and_removed(serve: Any) -> None:
         assert (
             await client.post("/Patient/p1/$meta-add", json=bad, headers=JSON)
         ).status_code == 400
+
+
+async def test_labels_of_a_type_and_of_all(serve: Any) -> None:
+    async with serve() as client:
+        tag = {"system": "urn:a|b", "code": "x,$", "display": "An odd one"}
+        security = {"code": "R"}
+        meta = {"tag": [tag], "security": [security], "profile": ["http://x/p"]}
+        for id_ in ("p1", "p2"):
+            labelled = {**PATIENT, "id": id_, "meta": meta}
+            await client.put(f"/Patient/{id_}", json=labelled, headers=JSON)
+        await client.put("/Patient/p2", json={**PATIENT, "id": "p2"}, headers=JSON)
+        await client.put(
+            "/Group/g1",
+            json={
+                "resourceType": "Group",
+                "id": "g1",
+                "meta": {"tag": [{"code": "gone"}]},
+                "type": "person",
+                "actual": True,
+            },
+            headers=JSON,
+        )
+        await client.delete("/Group/g1")
+        for path in ("/Patient/$meta", "/$meta"):
+            found = (await client.get(path)).json()["parameter"][0]["valueMeta"]
+            assert found == meta, path
+        assert (await client.get("/Group/$meta")).json()["parameter"] == [
+            {"name": "return", "valueMeta": {}}
+        ]
+        assert (await client.get("/Patient/$meta?x=1")).status_code == 400

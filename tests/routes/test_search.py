@@ -5,6 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from routes.operations import everything
+
 pytestmark = pytest.mark.anyio
 
 JSON = {"content-type": "application/fhir+json"}
@@ -153,12 +155,12 @@ async def test_compartments_hold_what_belongs_to_their_owner(serve: Any) -> None
         assert ids(narrowed) == ["a"]
         posted = await client.post("/Patient/p1/Observation/_search", data={"code": "y"})
         assert ids(posted.json()) == ["b"]
-        everything = (await client.get("/Patient/p1/*")).json()
-        assert sorted(ids(everything)) == ["a", "b", "e1", "p1"]
+        of_all_types = (await client.get("/Patient/p1/*")).json()
+        assert sorted(ids(of_all_types)) == ["a", "b", "e1", "p1"]
         assert ids((await client.get("/Practitioner/d1/Observation")).json()) == ["b"]
         assert (await client.get("/Patient/p1/Organization")).status_code == 404
         assert (await client.get("/Organization/o1/Patient")).status_code == 404
-        links = everything["link"]
+        links = of_all_types["link"]
         assert links[0]["url"].endswith("/Patient/p1/*")
 
 
@@ -190,6 +192,61 @@ async def test_everything_brings_the_compartment_and_what_it_refers_to(serve: An
         assert ids((await client.get("/Encounter/e1/$everything")).json()) == ["e1"]
         assert (await client.get("/Patient/none/$everything")).status_code == 404
         assert (await client.get("/Patient/p1/$everything?x=1")).status_code == 400
+
+
+async def everything_beside_others(client: httpx.AsyncClient) -> Any:
+    """Return what `$everything` brings where a Provenance and a Group name two people's things."""
+    contracts = [
+        {
+            "resourceType": "Contract",
+            "id": f"k{number}",
+            "status": "executable",
+            "subject": [{"reference": f"Patient/p{number}"}],
+        }
+        for number in (1, 2)
+    ]
+    devices = [
+        {"resourceType": "Device", "id": "scale"},
+        {"resourceType": "Device", "id": "pump", "patient": {"reference": "Patient/p2"}},
+    ]
+    named = [*contracts, *devices]
+    told = {
+        "resourceType": "Provenance",
+        "id": "told",
+        "target": [{"reference": f"{one['resourceType']}/{one['id']}"} for one in named]
+        + [{"reference": "Patient/p1"}, {"reference": "Observation/c"}],
+        "recorded": "2020-01-01T00:00:00Z",
+        "agent": [{"who": {"display": "x"}}],
+    }
+    family = {
+        "resourceType": "Group",
+        "id": "family",
+        "type": "person",
+        "actual": True,
+        "member": [{"entity": {"reference": f"Patient/p{number}"}} for number in (1, 2)],
+    }
+    await filled(client)
+    for resource in (*named, told, family):
+        path = f"/{resource['resourceType']}/{resource['id']}"
+        assert (await client.put(path, json=resource, headers=JSON)).status_code == 201
+    return (await client.get("/Patient/p1/$everything")).json()
+
+
+async def test_everything_of_one_is_nothing_of_others(serve: Any) -> None:
+    async with serve() as client:
+        page = await everything_beside_others(client)
+        assert sorted(ids(page)) == ["a", "b", "e1", "family", "k1", "p1", "told"]
+        assert sorted(ids(page, "include")) == ["d1", "o1", "scale"]
+
+
+async def test_what_is_another_persons_would_come_without_its_rule(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(everything, "MORE_MEMBERS", {})
+    monkeypatch.setattr(everything, "_OTHERS", {})
+    async with serve() as client:
+        page = await everything_beside_others(client)
+        assert {"k2", "pump"} <= set(ids(page, "include"))
 
 
 async def test_conditional_writes_take_any_search(serve: Any) -> None:
