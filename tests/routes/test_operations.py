@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from routes.operations import meta
+
 pytestmark = pytest.mark.anyio
 
 JSON = {"content-type": "application/fhir+json"}
@@ -181,3 +183,19 @@ async def test_labels_of_a_type_and_of_all(serve: Any) -> None:
             {"name": "return", "valueMeta": {}}
         ]
         assert (await client.get("/Patient/$meta?x=1")).status_code == 400
+
+
+async def test_too_many_labels_are_refused_with_advice(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meta, "_MOST_LABELS", 1)
+    async with serve() as client:
+        for id_, code in (("p1", "a"), ("p2", "b")):
+            labelled = {**PATIENT, "id": id_, "meta": {"tag": [{"code": code}]}}
+            await client.put(f"/Patient/{id_}", json=labelled, headers=JSON)
+        refused = await client.get("/$meta")
+        assert refused.status_code == 422, refused.text
+        issue = refused.json()["issue"][0]
+        assert issue["code"] == "too-costly"
+        assert "one type, or of one resource" in issue["diagnostics"]
+        assert (await client.get("/Patient/p1/$meta")).status_code == 200
