@@ -1,10 +1,11 @@
 """What holds for certain resources whoever writes them: REST, transactions, imports, messages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from care.contract.claims import claims_of_change
-from care.package.publishing import require_kept
+from care.effects import Effect, Resource
+from care.package.publishing import claims_of_item, pins_of, require_kept
 from fhir_store.door import Judge
 from fhir_store.operations import Claim, Release, Written
 from fhir_store.store import Pool, Store
@@ -18,16 +19,34 @@ def lawful_store(pool: Pool, **choices: Any) -> Store:
 
 def _contract(written: Written) -> Sequence[Claim | Release]:
     """Claim the term of an active contract: one at a time for each resident."""
-    id_ = written.version.id  # a resource that is posted has none of its own
-    before, after = (one and {**one, "id": id_} for one in (written.previous, written.resource))
-    found = map(operation_of, claims_of_change(before, after))
-    return [one for one in found if isinstance(one, Claim | Release)]
+    return _asked(claims_of_change(*_named(written)))
 
 
 def _package(written: Written) -> Sequence[Claim | Release]:
-    """Keep a published package as contracts have pinned it."""
+    """Keep a published package, and with it its items, as contracts have pinned them."""
     require_kept(written.previous, written.resource)
-    return ()
+    return _asked(pins_of(written.previous, written.resource))
 
 
-LAWS: Mapping[str, Judge] = {"Contract": _contract, "PlanDefinition": _package}
+def _item(written: Written) -> Sequence[Claim | Release]:
+    """Keep the items of published packages, and one item for each version."""
+    return _asked(claims_of_item(*_named(written)))
+
+
+def _named(written: Written) -> tuple[Resource | None, Resource | None]:
+    """Return what was and what is; a resource that is posted has no id of its own."""
+    id_ = written.version.id
+    before, after = (one and {**one, "id": id_} for one in (written.previous, written.resource))
+    return before, after
+
+
+def _asked(effects: Iterable[Effect]) -> list[Claim | Release]:
+    found = map(operation_of, effects)
+    return [one for one in found if isinstance(one, Claim | Release)]
+
+
+LAWS: Mapping[str, Judge] = {
+    "ActivityDefinition": _item,
+    "Contract": _contract,
+    "PlanDefinition": _package,
+}

@@ -259,11 +259,7 @@ class Lives(RuleBasedStateMachine):
             contract = self.store[f"Contract/{name}"]
             granted = self.model.review(name, "approve")
             self.compare(granted, lambda: applying.review(self.around(name), contract, "approve"))
-            approved = self.store[f"Contract/{name}"]
-            signer = "guardian" if self.model.minor else "self"
-            granted = self.model.sign(name, signer, True, True)
-            signed = self.signing(signer, True)
-            self.compare(granted, lambda: signing.sign(self.around(name), approved, signed))
+            self.sign_this(name, "guardian" if self.model.minor else "self", proof=True)
 
     @precondition(has_contracts)
     @rule(
@@ -293,7 +289,10 @@ class Lives(RuleBasedStateMachine):
         read_the_same=st.sampled_from([True, True, True, False]),
     )
     def sign(self, number: int, signer: str, proof: bool, read_the_same: bool) -> None:
-        name, contract = self.pick(number)
+        self.sign_this(self.pick(number)[0], signer, proof, read_the_same)
+
+    def sign_this(self, name: str, signer: str, proof: bool, read_the_same: bool = True) -> None:
+        contract = self.store[f"Contract/{name}"]
         granted = self.model.sign(name, signer, proof, read_the_same)
         signed = self.signing(signer, proof, HASH if read_the_same else "b" * 64)
         self.compare(granted, lambda: signing.sign(self.around(name), contract, signed))
@@ -301,7 +300,10 @@ class Lives(RuleBasedStateMachine):
     @precondition(has_contracts)
     @rule(number=st.integers(0, 50), is_right=st.sampled_from([True, True, False]))
     def pay(self, number: int, is_right: bool) -> None:
-        name, contract = self.pick(number)
+        self.pay_this(self.pick(number)[0], is_right)
+
+    def pay_this(self, name: str, is_right: bool) -> None:
+        contract = self.store[f"Contract/{name}"]
         owed = sum(content.prices_of(contract).values())
         if self.model.contracts[name].state == "amendment-unpaid":
             owed = self.model.contracts[name].owed
@@ -320,11 +322,28 @@ class Lives(RuleBasedStateMachine):
     @precondition(has_contracts)
     @rule(number=st.integers(0, 50), packages=PACKAGES)
     def amend(self, number: int, packages: frozenset[str]) -> None:
-        name, contract = self.pick(number)
-        around = self.around(name)
+        self.amend_this(self.pick(number)[0], packages)
+
+    def amend_this(self, name: str, packages: frozenset[str]) -> str:
+        contract, around = self.store[f"Contract/{name}"], self.around(name)
         draft = f"n{self.count + 1}"
         granted = self.model.amend(name, draft, packages)
         self.compare(granted, lambda: changes.amend(around, contract, prices(packages), HASH))
+        return draft if granted else ""
+
+    @rule(is_right=st.sampled_from([True, False]))
+    def pay_the_difference(self, is_right: bool) -> None:
+        """Sign, pay, and amend to a dearer version, as it should be: so that lives get there."""
+        basic = frozenset({"basic"})
+        self.sign_up(start=0, length=364, packages=basic, mode="consulting-room", pay_first=True)
+        name = next(reversed(self.model.contracts), "")
+        if not name or self.model.contracts[name].state != "signed":
+            return
+        self.pay_this(name, is_right=True)
+        signer = "guardian" if self.model.minor else "self"
+        if draft := self.amend_this(name, frozenset(PRICES)):
+            self.sign_this(draft, signer, proof=True)
+            self.pay_this(draft, is_right)
 
     @precondition(has_contracts)
     @rule(number=st.integers(0, 50), team=st.sampled_from(["t1", "t2"]))

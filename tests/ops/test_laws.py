@@ -14,9 +14,11 @@ import pytest
 from contracting import NEXT_YEAR, SIGNING, TODAY, WORLD, asked, to_be_signed, world
 
 import ops.laws
+from conformance.problem import Problem
 from fhir_store.operations import Update, WriteContext
 from fhir_store.store import Store, make_pool
 from ops.importing import import_stretches, stretches_of
+from ops.laws import lawful_store
 
 DAY = datetime.timedelta(days=1)
 PRICE = {**WORLD[-1]["extension"][0], "valueMoney": {"value": 1, "currency": "CNY"}}
@@ -192,6 +194,88 @@ async def test_a_published_package_stays_as_contracts_pinned_it(
         assert (await client.post(f"{path}/$retire-package", json=asked())).is_success
         back = await client.put(path, json=WORLD[-1])
         assert code_of(back) == (422, "package-published"), "retired is for good"
+
+
+def item(id_: str, version: str = "1", **more: Any) -> dict[str, Any]:
+    kind = "ActivityDefinition"
+    return {"resourceType": kind, "id": id_, "url": "urn:item:bp", "version": version,
+            "status": "active", "title": "测血压", **more}  # fmt: skip
+
+
+def plan(id_: str, status: str = "active") -> dict[str, Any]:
+    named = {"url": f"urn:package:{id_}", "version": "1", "status": status}
+    return {**WORLD[-1], "id": id_, **named, "action": [{"definitionCanonical": "urn:item:bp|1"}]}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "change",
+    [{"title": "别的"}, {"version": "2"}, {"url": "urn:item:x"}, {"status": "draft"}, None],
+)
+async def test_an_item_of_a_published_package_stays_as_contracts_pinned_it(
+    change: dict[str, Any] | None, database_url: str
+) -> None:
+    async with world(database_url) as client:
+        path = "/ActivityDefinition/bp"
+
+        async def write(one: dict[str, Any]) -> httpx.Response:
+            return await client.put(f"/{one['resourceType']}/{one['id']}", json=one)
+
+        async def changed() -> httpx.Response:
+            return await (
+                client.delete(path) if change is None else write({**item("bp"), **change})
+            )
+
+        assert (await write(item("bp"))).status_code == 201
+        assert (await write(plan("a", "draft"))).status_code == 201
+        assert (await write({**item("bp"), "title": "血压"})).status_code == 200, (
+            "not yet published"
+        )
+        assert (await write(item("bp"))).status_code == 200
+        for one in ("a", "b"):  # two packages may name one item, by either way of publishing
+            assert (await write(plan(one))).is_success
+        assert code_of(await changed()) == (409, "package-item-published")
+        assert (await client.get(path)).json()["meta"]["versionId"] == "3"
+        assert code_of(await write(item("copy"))) == (409, "item-version-exists"), "no second one"
+        # The advice: another id with a higher version, named in a new draft; the old one retires.
+        assert (await write(item("bp-2", "2", title="别的"))).status_code == 201
+        assert (await write({**plan("c", "draft"), "action": [
+            {"definitionCanonical": "urn:item:bp|2"}]})).status_code == 201  # fmt: skip
+        assert (await client.post("/PlanDefinition/c/$publish-package", json=asked())).is_success
+        assert (await client.post("/PlanDefinition/a/$retire-package", json=asked())).is_success
+        assert code_of(await changed()) == (409, "package-item-published"), "contracts go on"
+        assert (await write(item("bp", status="retired"))).status_code == 200
+
+
+@pytest.mark.anyio
+async def test_a_package_and_its_items_come_in_any_order(database_url: str) -> None:
+    """Contents are free until a package is in force; a transaction has them the wrong way round."""
+    async with world(database_url) as client:
+        entry = [
+            {
+                "resource": one,
+                "request": {"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"},
+            }
+            for one in (plan("a"), item("bp"))
+        ]
+        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entry}
+        assert (await client.post("/", json=bundle)).status_code == 200
+        again = await client.put("/ActivityDefinition/bp", json=item("bp", title="别的"))
+        assert code_of(again) == (409, "package-item-published")
+
+
+@pytest.mark.anyio
+async def test_without_the_law_an_item_changes_under_its_contracts(database_url: str) -> None:
+    """The twin: a store that was given no laws writes it."""
+    async with make_pool(database_url, size=2) as pool:
+        context = WriteContext(actor="t", at=datetime.datetime.now(datetime.UTC))
+        for store, title in ((lawful_store(pool), "测血压"), (Store(pool), "别的")):
+            both = [Update(resource=item("bp", title=title)), Update(resource=plan("a"))]
+            await store.write(both, context=context)
+        assert b"\xe5\x88\xab" in (await store.read("ActivityDefinition", "bp")).body
+        third = [Update(resource=item("bp", title="第三"))]
+        with pytest.raises(Problem):
+            await lawful_store(pool).write(third, context=context)
 
 
 def test_every_writing_process_is_given_the_laws() -> None:
