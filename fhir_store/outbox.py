@@ -3,7 +3,8 @@
 A row is written in the commit that owes it. `claimed` has certainly not been sent, `inflight` may
 have been: a worker that dies leaves the first to be taken again and the second to be asked about.
 
-No statement here is prepared: a plan made while the queue is short is ruinous when it is long.
+No statement here that looks for rows is prepared: a plan made while the queue is short is ruinous
+when it is long.
 """
 
 import json
@@ -14,6 +15,8 @@ from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
+
+from fhir_store.arrays import Byteas, Int4s, Texts
 
 Connection = AsyncConnection[Any]
 
@@ -111,20 +114,20 @@ async def insert_rows(connection: Connection, rows: Sequence[OutboxRow]) -> None
     await connection.execute(
         _INSERT,
         (
-            [row.source_type for row in rows],
-            [row.source_id for row in rows],
-            [row.source_version for row in rows],
-            [one.destination for one in owed],
-            [one.part for one in owed],
-            [row.delivery.order_key or f"{row.source_type}/{row.source_id}" for row in rows],
-            [one.depends_on for one in owed],
+            Texts(row.source_type for row in rows),
+            Texts(row.source_id for row in rows),
+            Int4s(row.source_version for row in rows),
+            Texts(one.destination for one in owed),
+            Texts(one.part for one in owed),
+            Texts(row.delivery.order_key or f"{row.source_type}/{row.source_id}" for row in rows),
+            Texts(one.depends_on for one in owed),
             [one.is_latest_only for one in owed],
-            [row.trace_id for row in rows],
-            [one.content_type for one in owed],
-            [one.payload for one in owed],
-            [json.dumps(dict(one.facts)) if one.facts else "{}" for one in owed],
+            Texts(row.trace_id for row in rows),
+            Texts(one.content_type for one in owed),
+            Byteas(one.payload for one in owed),
+            Texts(json.dumps(dict(one.facts)) if one.facts else "{}" for one in owed),
         ),
-        prepare=False,
+        prepare=True,
     )
 
 

@@ -158,15 +158,3 @@ SELECT x.h, x.sid, r.fid
   JOIN resource r ON r.rid = x.rid AND r.tid = w.tid
  WHERE NOT r.del
  ORDER BY r.rid"""
-
-# take_claim: hold a key during a period unless somebody does
-TAKE_CLAIM = """
-INSERT INTO claim (k, kind, key, period, holder)
-VALUES (%(k)s, %(kind)s, %(key)s, %(period)s, %(holder)s)
-    ON CONFLICT ON CONSTRAINT claim_once DO NOTHING
-RETURNING k"""
-
-# release_claims: what a holder gives up
-RELEASE_CLAIMS = """
-DELETE FROM claim
- WHERE holder = %(holder)s AND kind = %(kind)s AND (%(key)s::text IS NULL OR key = %(key)s)"""

@@ -5,16 +5,16 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Any, LiteralString
 
 from psycopg import AsyncConnection
-from psycopg.types.range import TimestamptzRange
 
 from conformance.problem import Problem
 from fhir_store import statements, targets
 from fhir_store.arrays import Int8s
 from fhir_store.changes import Changes, Key, State
+from fhir_store.claims import carry_out, may_stop_half_way
 from fhir_store.conditional import identifier_criteria
 from fhir_store.digests import lock_number
 from fhir_store.door import Door
-from fhir_store.failures import claim_taken, collided, translated_failures
+from fhir_store.failures import collided, translated_failures
 from fhir_store.flush import flush
 from fhir_store.keys import resource_key
 from fhir_store.operations import (
@@ -237,9 +237,9 @@ class Transaction:
                 lawful = self._judged(written) if target.type in self._door.laws else ()
                 claims += [one for one in lawful if (one.kind, one.holder) not in named]
             # One claim that is refused has left nothing; several are undone together.
-            async with self.connection.transaction() if len(claims) > 1 else nullcontext():
-                for claim in claims:
-                    await self._claim(claim)
+            is_half = may_stop_half_way(claims)
+            async with self.connection.transaction() if is_half else nullcontext():
+                await carry_out(self.connection, claims)
         except Problem as problem:
             changes.undo()
             plan.failure = problem
@@ -252,27 +252,6 @@ class Transaction:
             if one.changed and one.version.version
             for claim in self._door.laws[one.version.type](one)
         ]
-
-    async def _claim(self, operation: Claim | Release) -> None:
-        kind, key, holder = operation.kind, operation.key, operation.holder
-        if isinstance(operation, Release):
-            await self.connection.execute(
-                statements.RELEASE_CLAIMS, {"kind": kind, "holder": holder, "key": key}
-            )
-            return
-        start, end = operation.period or (None, None)
-        cursor = await self.connection.execute(
-            statements.TAKE_CLAIM,
-            {
-                "k": lock_number("claim", kind, operation.key),
-                "kind": kind,
-                "key": key,
-                "period": TimestamptzRange(start, end, "[)"),
-                "holder": holder,
-            },
-        )
-        if await cursor.fetchone() is None:
-            raise claim_taken(kind, operation.taken)
 
     async def _write(self, changes: Changes, owed: Sequence[OutboxRow]) -> None:
         for key in changes.after:

@@ -82,7 +82,7 @@ class Notices:
                 operations.append(Release(kind=kind, holder=own))
                 operations += _timer(kind, own, _due(resource, now))
             if operations:
-                await transaction.apply(operations, context=_context(now))
+                await transaction.apply(_in_order(operations), context=_context(now))
             return looked
 
     async def remind_of_renewal(self, transaction: Transaction, now: datetime.datetime) -> int:
@@ -109,7 +109,7 @@ class Notices:
             following = [r for r in reminders if r.on > today]
             operations += _timer(RENEWAL, one.holder, _morning(following[0]) if following else None)
         if operations:
-            await transaction.apply(operations, context=_context(now))
+            await transaction.apply(_in_order(operations), context=_context(now))
         return len(due)
 
     async def send_due(self, transaction: Transaction, now: datetime.datetime) -> int:
@@ -134,7 +134,7 @@ class Notices:
                     if request.get("status") == "active":
                         operations.append(_update(reminder.stopped(request, stop)))
         if operations:
-            await transaction.apply(operations, context=_context(now))
+            await transaction.apply(_in_order(operations), context=_context(now))
         return len(due)
 
     async def take_outcomes(self, transaction: Transaction, now: datetime.datetime) -> int:
@@ -145,6 +145,7 @@ class Notices:
         keys = [("Communication", one.holder.partition("/")[2]) for one in outcomes]
         attempts = await transaction.read_for_update(keys) if keys else {}
         operations: list[Operation] = []
+        asked: dict[str, None] = {}
         for one, key in zip(outcomes, keys, strict=True):
             operations.append(Release(kind=ATTEMPT, holder=one.holder))
             attempt = attempts.get(key)
@@ -156,10 +157,13 @@ class Notices:
             detail = one.detail or one.state
             settled = reminder.settled_attempt(attempt, status, one.code, detail)
             request = str(attempt["basedOn"][0]["reference"])
-            operations += [_update(settled), Release(kind=NOTICE, holder=request)]
+            operations.append(_update(settled))
+            asked[request] = None
+        for request in asked:
+            operations.append(Release(kind=NOTICE, holder=request))
             operations += _timer(NOTICE, request, now)
         if operations:
-            await transaction.apply(operations, context=_context(now))
+            await transaction.apply(_in_order(operations), context=_context(now))
         return len(outcomes)
 
     async def _circumstances(
@@ -270,6 +274,11 @@ def _timer(kind: str, holder: str, at: datetime.datetime | None) -> list[Operati
     if at is None:
         return []
     return [Claim(kind=kind, key=holder, holder=holder, period=(at, None))]
+
+
+def _in_order(operations: Sequence[Operation]) -> list[Operation]:
+    """Put what is given up first: what stands together is given up and claimed in one statement."""
+    return sorted(operations, key=lambda one: not isinstance(one, Release))
 
 
 def _update(resource: Resource) -> Update:

@@ -4,6 +4,7 @@ import calendar
 import datetime
 import uuid
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from care.contract import content
@@ -17,6 +18,8 @@ _NAMES = uuid.UUID("6b0f7c0e-95a6-5d53-8a0b-1f3f3c1c6f11")
 _MOST = 1_000  # services of one item in one term; a package that asks for more is a mistake
 
 Period = tuple[datetime.date, datetime.date]
+Rhythm = tuple[int | None, tuple[int, str] | None, int]
+"""Quota, every and frequency of a ServiceItem."""
 
 
 def tasks_for(
@@ -58,27 +61,34 @@ def tasks_for(
     ]
 
 
-def windows_of(item: ServiceItem, first: datetime.date, last: datetime.date) -> list[Period]:
+def windows_of(item: ServiceItem, first: datetime.date, last: datetime.date) -> tuple[Period, ...]:
     """Return the periods in which each service of an item is due, first and last day included.
 
     Quota and timing begin anew with each year of the term. A last period that is cut to less than
     half its length by the end of the year or term is left out.
     """
+    return _windows((item.quota, item.every, item.frequency), first, last)
+
+
+@lru_cache(maxsize=1_024)  # contracts of a day have the same term and items
+def _windows(rhythm: Rhythm, first: datetime.date, last: datetime.date) -> tuple[Period, ...]:
+    quota = rhythm[0]
     windows: list[Period] = []
     for year in _spans(first, last, (1, "a")):
         limit = min(year[1], last)
         found = [
             (begin, min(end, limit))
-            for begin, end in _windows_of_year(item, year)
+            for begin, end in _windows_of_year(rhythm, year)
             if begin <= limit and (limit >= end or (limit - begin).days * 2 >= (end - begin).days)
         ]
-        windows += found if item.quota is None else found[: item.quota]
-    return windows[:_MOST]
+        windows += found if quota is None else found[:quota]
+    return tuple(windows[:_MOST])
 
 
-def _windows_of_year(item: ServiceItem, year: Period) -> Iterator[Period]:
-    number, unit = item.every or (1, "a")
-    frequency = item.frequency if item.every is not None else item.quota or 0
+def _windows_of_year(rhythm: Rhythm, year: Period) -> Iterator[Period]:
+    quota, every, frequency = rhythm
+    number, unit = every or (1, "a")
+    frequency = frequency if every is not None else quota or 0
     months = {"mo": number, "a": 12 * number}.get(unit, 0)
     if months > 12:  # the quota counts by years, so an item is promised once a year at least
         number, unit, months = 1, "a", 12

@@ -169,3 +169,28 @@ def test_a_claim_is_held_once_until_it_is_released(open_store, context):
             await store.write([release, claim("Contract/3", 5, 6)], context=context)
 
     asyncio.run(run())
+
+
+def test_claims_of_one_call_are_all_held_or_none(open_store, context):
+    def claim(key, holder, open_=False):
+        since = datetime(2026, 1, 1, tzinfo=UTC)
+        period = (since, None) if open_ else (since, datetime(2026, 2, 1, tzinfo=UTC))
+        return Claim(kind="contract", key=key, holder=holder, period=period)
+
+    async def run():
+        async with open_store() as store:
+            await store.write([claim("r1", "C/1"), claim("r2", "C/2", True)], context=context)
+            for many in (
+                [claim("r3", "C/3"), claim("r2", "C/3")],  # held by another
+                [claim("r3", "C/3"), claim("r3", "C/4")],  # twice in this call
+                [Release(kind="contract", holder="C/1"), claim("r2", "C/3")],
+            ):
+                with pytest.raises(EditConflict):
+                    await store.write(many, context=context)
+            with pytest.raises(EditConflict):  # nothing was given up half-way
+                await store.write([claim("r1", "C/9")], context=context)
+            both = [Release(kind="contract", holder=one) for one in ("C/1", "C/2")]
+            free = [claim(one, "C/5") for one in ("r1", "r2", "r3")]
+            await store.write([*both, *free], context=context)
+
+    asyncio.run(run())
