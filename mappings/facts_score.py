@@ -9,6 +9,7 @@ import json
 import pathlib
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,10 @@ from mappings.hl7.message import parse
 from mappings.translate import Translator
 from mappings.translated import DERIVED_KEY, TranslatedMessage, Unmapped
 
+_VERDICTS = ("convention", "guide", "ours", "theirs")
+_WHOLE_TYPE = re.compile(r"\^\(?[A-Z][A-Za-z|]*\)?\s?")
+_SIDES = ("surplus", "missing", "both")
+_KEYS = frozenset({"match", "side", "verdict", "why", "fields", "values", "events", "messages"})
 _DROPPED = frozenset({"Provenance"})  # who converted it and when
 
 
@@ -31,7 +36,8 @@ class Entry:
     """One line of the ledger: facts `Type path` (and value) that match, on one side or both.
 
     It excuses a fact whose value stands in one of `fields` of the message (`ACC`, `PID-10`), of
-    ours in the field that the trace names, or is one of `values`: no other value, no other field.
+    ours in the field that the trace names, or is one of `values`: no other value, no other field,
+    and where it names `events` (MSH-9.2) or `messages`, in no other message.
     """
 
     match: re.Pattern[str]
@@ -40,6 +46,14 @@ class Entry:
     why: str
     fields: frozenset[str] = frozenset()
     values: re.Pattern[str] | None = None
+    events: frozenset[str] = frozenset()
+    messages: frozenset[str] = frozenset()
+
+    def is_about(self, message: str, event: str) -> bool:
+        """Whether the line holds for a message of a name and a trigger event (`A40`)."""
+        return (not self.events or event in self.events) and (
+            not self.messages or message in self.messages
+        )
 
     def names(self, field_name: str) -> bool:
         """Whether the line is about a field; `*` is every field that the trace names."""
@@ -50,9 +64,28 @@ class Entry:
         )
 
 
+class FaultyLedger(Exception):
+    """What is wrong in a ledger, one sentence for each line of it."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
 def read_ledger(path: pathlib.Path | None = None) -> list[Entry]:
-    """Return the ledger's lines in their order; the first that matches a fact counts."""
+    """Return the ledger's lines in their order; the first that matches a fact counts.
+
+    Raises `FaultyLedger` for a line that is none or excuses whatever matches it.
+    """
     file = path or default_folder() / "facts_ledger.yaml"
+    lines = yaml.safe_load(file.read_text(encoding="utf-8"))
+    faults = [
+        f"{file.name}: line {number} ({given.get('match', '?')}): {fault}"
+        for number, given in enumerate(lines, 1)
+        for fault in _faults(given)
+    ]
+    if faults:
+        raise FaultyLedger(faults)
     return [
         Entry(
             match=re.compile(given["match"]),
@@ -61,14 +94,37 @@ def read_ledger(path: pathlib.Path | None = None) -> list[Entry]:
             why=given["why"],
             fields=frozenset(given.get("fields", "").split()),
             values=re.compile(given["values"]) if "values" in given else None,
+            events=frozenset(given.get("events", "").split()),
+            messages=frozenset(given.get("messages", "").split()),
         )
-        for given in yaml.safe_load(file.read_text(encoding="utf-8"))
+        for given in lines
     ]
+
+
+def _faults(given: dict[str, str]) -> Iterator[str]:
+    for name in ("match", "verdict", "why"):
+        if not given.get(name):
+            yield f"has no {name}; write one"
+    if given.get("verdict", "ours") not in _VERDICTS:
+        yield f"has the verdict {given['verdict']}; use one of {', '.join(_VERDICTS)}"
+    if given.get("side", "both") not in _SIDES:
+        yield f"has the side {given['side']}; use one of {', '.join(_SIDES)}"
+    if not given.get("fields") and not given.get("values"):
+        yield "excuses nothing; name the fields or values that it is about"
+    if _WHOLE_TYPE.fullmatch(given.get("match", "")):
+        yield "is about all that a type says; name the elements"
+    unknown = given.keys() - _KEYS
+    if unknown:
+        yield f"has the unknown key {min(unknown)}; use one of {', '.join(sorted(_KEYS))}"
 
 
 @dataclass(slots=True, kw_only=True)
 class Score:
-    """Counts of facts by resource type; `apart` are differences that the ledger explains."""
+    """Counts of facts by resource type; `apart` are differences that the ledger explains.
+
+    `unlined` are the disagreements without a line in it, as `surplus Patient gender = male`, each
+    with the messages it stands in; `used` counts what each line excuses.
+    """
 
     ours: Counter[str] = field(default_factory=Counter)
     theirs: Counter[str] = field(default_factory=Counter)
@@ -78,6 +134,8 @@ class Score:
     apart_ours: Counter[str] = field(default_factory=Counter)
     apart_theirs: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
+    unlined: dict[str, list[str]] = field(default_factory=dict)
+    used: Counter[Entry] = field(default_factory=Counter)
 
     def report(self) -> dict[str, Any]:
         """Return precision and recall, raw and without what the ledger sets apart."""
@@ -100,6 +158,7 @@ class Score:
                 for kind, count in self.theirs.most_common()
             },
             "verdicts": dict(self.verdicts.most_common()),
+            "unlined": self.unlined,
             "missing": {" ".join(fact): count for fact, count in self.missing.most_common(60)},
             "surplus": {" ".join(fact): count for fact, count in self.surplus.most_common(60)},
         }
@@ -135,7 +194,7 @@ def score(
     for file in sorted((folder / "expected").rglob("*-expected.json")):
         name = file.name.removesuffix("-expected.json")
         data = (folder / "messages" / f"{name}.hl7").read_bytes()
-        ours = Ours.of(translator, data, channel)
+        ours = Ours.of(translator, data, channel, name)
         bundle = json.loads(file.read_text(encoding="utf-8"))
         theirs = set(facts_of([entry["resource"] for entry in bundle["entry"]]))
         theirs = {fact for fact in theirs if fact[0] not in _DROPPED}
@@ -143,9 +202,9 @@ def score(
         found.theirs.update(kind for kind, _, _ in theirs)
         found.both.update(kind for kind, _, _ in ours.facts.keys() & theirs)
         for fact in ours.facts.keys() - theirs:
-            _count(fact, "surplus", ours.excuse_of_ours(fact, lines), found)
+            _count(fact, ("surplus", name), ours.excuse_of_ours(fact, lines), found)
         for fact in theirs - ours.facts.keys():
-            _count(fact, "missing", ours.excuse_of_theirs(fact, lines), found)
+            _count(fact, ("missing", name), ours.excuse_of_theirs(fact, lines), found)
     return found
 
 
@@ -153,11 +212,15 @@ def score(
 class Ours:
     """What we say of one message, each fact with where it came from."""
 
+    name: str
+    event: str
     sources: Sources
     facts: dict[Fact, set[Origin]]
 
     @classmethod
-    def of(cls, translator: Translator, data: bytes, channel: ChannelProfile) -> "Ours":
+    def of(
+        cls, translator: Translator, data: bytes, channel: ChannelProfile, name: str = ""
+    ) -> "Ours":
         """Translate a message and trace its facts."""
         message = parse(data, channel.charset)
         result = translator.translate(message, channel)
@@ -177,12 +240,16 @@ class Ours:
                 origins = sources.origins(one, resource)
                 for fact in facts_of([resource]):
                     facts.setdefault(fact, set()).update(origins_of(fact, origins))
-        return cls(sources=sources, facts=facts)
+        header = message.segments[0].field(9).split(message.separators.component)
+        event = header[1] if len(header) > 1 else ""
+        return cls(name=name, event=event, sources=sources, facts=facts)
 
     def excuse_of_ours(self, fact: Fact, ledger: Ledger) -> Entry | None:
         """Return the line that excuses a fact which only we say."""
         _, path, value = fact
         for line in ledger.about(fact, "surplus"):
+            if not line.is_about(self.name, self.event):
+                continue
             if line.values is not None and line.values.fullmatch(value):
                 return line
             for origin in self.facts[fact]:
@@ -194,6 +261,8 @@ class Ours:
         """Return the line that excuses a fact which only they say."""
         _, path, value = fact
         for line in ledger.about(fact, "missing"):
+            if not line.is_about(self.name, self.event):
+                continue
             if line.values is not None and line.values.fullmatch(value):
                 return line
             if self.sources.is_in_fields(value, path, line.fields):
@@ -201,10 +270,14 @@ class Ours:
         return None
 
 
-def _count(fact: Fact, side: str, entry: Entry | None, found: Score) -> None:
-    kind, path, _ = fact
-    if entry is not None:
+def _count(fact: Fact, where: tuple[str, str], entry: Entry | None, found: Score) -> None:
+    kind, path, value = fact
+    side, message = where
+    if entry is None:
+        found.unlined.setdefault(f"{side} {kind} {path} = {value}", []).append(message)
+    else:
         found.verdicts[f"{entry.verdict} {side}"] += 1
+        found.used[entry] += 1
     if entry is None or entry.verdict == "theirs":
         (found.surplus if side == "surplus" else found.missing)[(kind, path)] += 1
     elif side == "surplus":

@@ -10,7 +10,7 @@ import typer
 from mappings.channels.profile import ChannelProfile
 from mappings.engine.context import Sender
 from mappings.engine.library import load
-from mappings.facts_score import score
+from mappings.facts_score import FaultyLedger, read_ledger, score
 from mappings.hl7.batch import split_batch
 from mappings.round_trip import round_trip
 from mappings.translate import Translator
@@ -70,14 +70,32 @@ def facts(
         str, typer.Option(help="The zone of times without one, as the expected Bundles took it.")
     ] = "Asia/Kolkata",
     as_json: AsJson = False,
-    full: Annotated[bool, typer.Option("--full", help="List what no ledger explains.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="List what counts against us.")] = False,
+    ledger: Annotated[
+        pathlib.Path | None, typer.Option("--ledger", help="Another ledger than the hub's.")
+    ] = None,
 ) -> None:
-    """Compare facts (type, path, value) with another converter's Bundles of the same messages."""
+    """Compare facts (type, path, value) with another converter's Bundles of the same messages.
+
+    Ends with 1 where they disagree and the ledger has no line for it.
+    """
     channel = ChannelProfile(sender=Sender(zone=zoneinfo.ZoneInfo(zone)))
-    report = score(folder, Translator(load()), channel).report()
+    try:
+        lines = read_ledger(ledger)
+    except FaultyLedger as faulty:
+        for fault in faulty.faults:
+            typer.echo(fault, err=True)
+        raise typer.Exit(CHECK_FAILED) from None
+    report = score(folder, Translator(load()), channel, lines).report()
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))
-        return
+    else:
+        _print_facts(report, full=full)
+    if report["unlined"]:
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _print_facts(report: dict[str, Any], *, full: bool) -> None:
     for name in ("precision", "recall", "raw_precision", "raw_recall"):
         typer.echo(f"{name.replace('_', ' ')}: {report[name]:.2%}")
     for kind, counts in report["by_resource"].items():
@@ -91,3 +109,5 @@ def facts(
         for side in ("missing", "surplus"):
             for name, count in report[side].items():
                 typer.echo(f"{side} {name}: {count}")
+    for fact, messages in report["unlined"].items():
+        typer.echo(f"no line in the ledger: {fact} ({', '.join(messages[:3])})")
