@@ -79,7 +79,7 @@ class _Int4sDumper(Dumper):
     oid = 1007
 
     def dump(self, obj: Int4s) -> bytes:
-        return _pack_fixed(obj, "i", 23)
+        return pack_int4s(obj)
 
 
 class _Float8sDumper(Dumper):
@@ -95,7 +95,7 @@ class _TextsDumper(Dumper):
     oid = 1009
 
     def dump(self, obj: Texts) -> bytes:
-        return _pack_strings(obj, 25)
+        return pack_texts(obj)
 
 
 class _ByteasDumper(Dumper):
@@ -103,7 +103,22 @@ class _ByteasDumper(Dumper):
     oid = 1001
 
     def dump(self, obj: Byteas) -> bytes:
-        return _pack_strings(obj, 17)
+        return pack_byteas(obj)
+
+
+def pack_texts(values: Sequence[str | bytes | None]) -> bytes:
+    """Return the binary form of a text[]."""
+    return _pack_strings(values, 25)
+
+
+def pack_byteas(values: Sequence[bytes | None]) -> bytes:
+    """Return the binary form of a bytea[]."""
+    return _pack_strings(values, 17)
+
+
+def pack_int4s(values: Sequence[int]) -> bytes:
+    """Return the binary form of an int4[]."""
+    return _pack_fixed(values, "i", 23)
 
 
 def _pack_strings(values: Sequence[str | bytes | None], element_oid: int) -> bytes:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 
 from adapters.port import Received
 from conformance.problem import InvalidStructure, Issue
-from fhir_store.inbox import InboxWriter, Kept, NewEntry
+from fhir_store.inbox import Kept, NewEntry
+from fhir_store.inbox_writer import InboxWriter
 from mappings.hl7.acknowledgement import Answer, Code, acknowledge
 from mappings.hl7.charset import decode
 from mappings.hl7.header import Header, read_header

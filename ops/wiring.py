@@ -15,7 +15,7 @@ from adapters.port import Sender
 from care.fulfilment.schedule import tasks_for
 from conformance.problem import NotAuthenticated
 from fhir_store.audit import AccessLog
-from fhir_store.inbox import InboxWriter
+from fhir_store.inbox_writer import InboxWriter
 from fhir_store.operations import Written
 from fhir_store.outbox import Delivery
 from fhir_store.page_token import PageTokens

@@ -22,7 +22,7 @@ import psycopg
 import uvloop
 
 from adapters.transport.mllp_server import MllpServer
-from fhir_store.inbox import InboxWriter
+from fhir_store.inbox_writer import InboxWriter
 from fhir_store.store import Store, make_pool
 from mappings.engine.library import load
 from mappings.translate import Translator

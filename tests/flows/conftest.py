@@ -8,7 +8,7 @@ import pytest
 
 from adapters.port import Received
 from conformance.problem import InvalidContent, Issue, Unavailable
-from fhir_store.inbox import InboxWriter
+from fhir_store.inbox_writer import InboxWriter
 from fhir_store.lanes import Finished
 from fhir_store.store import Store, make_pool
 from mappings.channels.profile import ChannelProfile

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from conformance.problem import InvalidContent, Issue
-from fhir_store.inbox import InboxWriter
+from fhir_store.inbox_writer import InboxWriter
 from fhir_store.outbox import Delivery
 from fhir_store.store import Store, make_pool
 from mappings.hl7.message import parse

@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from conformance.problem import InvalidContent
-from fhir_store.inbox import NewEntry, keep
+from fhir_store.inbox import NewEntry
+from fhir_store.inbox_writer import InboxWriter
 from fhir_store.store import make_pool
 from ops.commands.inbox import app as inbox
 from ops.commands.map_held import app
@@ -33,8 +34,11 @@ def _fill(url: str, *sexes: str) -> None:
     ]  # fmt: skip
 
     async def run() -> None:
-        async with make_pool(url, size=1) as pool, pool.connection() as connection:
-            await keep(connection, entries)
+        async with make_pool(url, size=1) as pool:
+            writer = InboxWriter(pool)
+            for one in entries:
+                await writer.keep(one)
+            await writer.close()
 
     asyncio.run(run())
 

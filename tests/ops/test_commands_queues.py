@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from fhir_store.inbox import NewEntry, keep
+from fhir_store.inbox import NewEntry
+from fhir_store.inbox_writer import InboxWriter
 from fhir_store.operations import Update, WriteContext
 from fhir_store.outbox import Delivery
 from fhir_store.store import Store, make_pool
@@ -43,8 +44,11 @@ def entry(number, **more):
 
 def fill(url, *entries):
     async def run():
-        async with make_pool(url, size=1) as pool, pool.connection() as connection:
-            await keep(connection, entries)
+        async with make_pool(url, size=1) as pool:
+            writer = InboxWriter(pool)
+            for one in entries:
+                await writer.keep(one)
+            await writer.close()
 
     asyncio.run(run())
 

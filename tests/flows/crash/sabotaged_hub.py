@@ -3,7 +3,8 @@
 import asyncio
 import sys
 
-from fhir_store.inbox import InboxWriter, Kept
+from fhir_store.inbox import Kept
+from fhir_store.inbox_writer import InboxWriter
 from ops.cli import main
 
 keep = InboxWriter.keep
