@@ -7,9 +7,9 @@ the same control id with another body is a second entry, flagged.
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from psycopg import AsyncConnection
 
 from conformance.problem import Issue, Unavailable
@@ -24,8 +24,7 @@ LANES = 16
 STATES = ("received", "claimed", "translated", "unmapped", "held", "parked", "skipped")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEntry:
+class NewEntry(Struct, frozen=True, kw_only=True):
     """A message as it shall be kept, with the acknowledgement it shall get.
 
     `content_hash` is taken with MSH-7 blanked. `also_keys` are further order keys of a merge.
@@ -50,8 +49,7 @@ class NewEntry:
     issues: Sequence[Issue] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(Struct, frozen=True, kw_only=True):
     """What the database holds of a message: its entry, its acknowledgement, and how it came."""
 
     id: int

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from msgspec import Struct
+
 from adapters.port import Received
 from conformance.problem import InvalidStructure, Issue
 from fhir_store.inbox import Kept, NewEntry
@@ -30,8 +32,7 @@ LONGEST_ID = 250
 """Characters of MSH-3, MSH-4 and MSH-10 (HL7 allows 227 and 199): they stand in an index."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filed:
+class Filed(Struct, frozen=True, kw_only=True):
     """What is known of a message before it is kept."""
 
     header: Header
@@ -211,8 +212,9 @@ def content_hash_of(payload: bytes, header: Header) -> bytes:
     end = min((found for mark in (b"\r", b"\n") if (found := payload.find(mark)) >= 0), default=-1)
     rest = payload[end:] if end >= 0 else b""
     fields = [text for number, text in enumerate(header.fields) if number != 7]
-    digest = hashlib.sha256("\x1f".join(fields).encode("utf-8", "surrogatepass"))
-    if any("\ufffd" in text for text in fields):
+    head_text = "\x1f".join(fields)
+    digest = hashlib.sha256(head_text.encode("utf-8", "surrogatepass"))
+    if "\ufffd" in head_text:
         # Different bytes that cannot be decoded look the same once decoded.
         stamp = header.field(7).encode(header.codec, "replace")
         head = payload if end < 0 else payload[:end]

@@ -7,12 +7,13 @@ they came and the reader of the content says what is wrong with them.
 
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 START = b"\x0b"
 END = b"\x1c\r"
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """One whole block, without its framing bytes."""
 
     payload: bytes
@@ -75,6 +76,10 @@ class FrameReader:
         events: list[Event] = []
         if self._overflowed:
             return events
+        if not self._buffer and data[:1] == START and not self._in_frame:
+            end = data.find(END)
+            if 0 < end == len(data) - len(END) and end <= self._frame_bytes:
+                return [Frame(data[1:end])]  # one whole block, as most reads are
         self._buffer += data
         position = 0
         while not self._overflowed:

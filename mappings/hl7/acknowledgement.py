@@ -1,12 +1,14 @@
 """Acknowledgements: MSH, MSA and ERR in the sender's own charset and separators (chapter 2.9)."""
 
 import datetime
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec import Struct
+
 from conformance.problem import Issue
-from mappings.hl7.escape import escape
+from mappings.hl7.escape import Separators, escape
 from mappings.hl7.header import Header
 from mappings.hl7.message import parse_location
 
@@ -22,8 +24,7 @@ class Code(StrEnum):
     CR = "CR"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What an acknowledgement says; `control_id` is the answer's own MSH-10.
 
     `trace_id` goes into MSA-3 and lets both sides find the message; `at` is aware. `accept` is
@@ -74,7 +75,7 @@ def acknowledge(header: Header, answer: Answer) -> bytes:
         header.field(6),
         header.field(3),
         header.field(4),
-        answer.at.strftime("%Y%m%d%H%M%S%z"),
+        _stamp(answer.at),
         "",
         kind,
         escape(answer.control_id, separators),
@@ -89,12 +90,22 @@ def acknowledge(header: Header, answer: Answer) -> bytes:
     ]
     msa = ["MSA", answer.code.value, header.field(10)]
     if answer.trace_id:
-        msa.append(escape(f"trace={answer.trace_id}", separators))
+        msa.append(_trace_label(separators) + escape(answer.trace_id, separators))
     segments = [mark.join(msh).rstrip(mark), mark.join(msa)]
     is_old = version < "2.5"
     segments.extend(_err(issue, header, is_old=is_old) for issue in answer.issues)
     text = "\r".join(segments) + "\r"
     return text.encode(codec, errors="replace")
+
+
+@functools.lru_cache(maxsize=16)
+def _stamp(at: datetime.datetime) -> str:
+    return at.strftime("%Y%m%d%H%M%S%z")
+
+
+@functools.lru_cache(maxsize=64)
+def _trace_label(separators: Separators) -> str:
+    return escape("trace=", separators)
 
 
 def _err(issue: Issue, header: Header, *, is_old: bool) -> str:

@@ -38,17 +38,21 @@ _CODECS = {
     "ISO IR87": "iso2022_jp",
 }
 
+OVER_ASCII = frozenset(_CODECS.values()) - {"", "iso2022_jp"}
+"""Codecs in which ASCII bytes are ASCII letters wherever a character may begin."""
+
 _HEADERS = (b"MSH", b"FHS", b"BHS")
 
 
 def codec_of(declared: str) -> str | None:
     """Return the Python codec of a MSH-18 value, "" where it is empty, None where unknown."""
-    return _CODECS.get(" ".join(declared.upper().split()))
+    codec = _CODECS.get(declared)
+    return _CODECS.get(" ".join(declared.upper().split())) if codec is None else codec
 
 
 def declared_charset(data: bytes) -> str:
     """Return the first repetition of MSH-18 (FHS and BHS have none), "" where absent."""
-    line = _first_line(data)
+    line = first_line(data)
     if line[:3] not in _HEADERS or len(line) < 4:
         return ""
     if line.isascii():
@@ -64,7 +68,7 @@ def declared_charset(data: bytes) -> str:
     return _field_18(line.decode("iso8859-1"))
 
 
-def _first_line(data: bytes) -> bytes:
+def first_line(data: bytes) -> bytes:
     """Return the header segment without a byte-order mark."""
     if data.startswith(codecs.BOM_UTF8):
         data = data[3:]

@@ -75,6 +75,8 @@ def _read(sequence: str, separators: Separators, codec: str) -> str | None:
 
 def escape(text: str, separators: Separators) -> str:
     r"""Return the text so that it survives as one subcomponent; line breaks become `\.br\`."""
+    if text.isalnum():  # nothing that separates is a letter or a digit
+        return text
     mark = separators.escape
     special = (
         separators.field + separators.component + separators.repetition + separators.subcomponent

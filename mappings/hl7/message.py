@@ -210,6 +210,8 @@ def parse(data: bytes, default_charset: str = "utf-8") -> Message:
 
 def separators_of(text: str) -> Separators:
     """Return the delimiters that the text's MSH (or FHS, BHS) declares."""
+    if text.startswith("MSH|^~\\&|"):
+        return _USUAL
     if text[:3] not in _HEADERS:
         raise InvalidStructure(_no_header())
     field = text[3:4]
