@@ -110,8 +110,9 @@ async def _writes(pool: Pool, store: Store, group_size: int, clients: int) -> di
 
     rates = []
     for _ in range(ROUNDS):
-        prepared[:] = await statements_for(groups * _repeats(group_size, clients), rids)
-        rates.append((await _rate_until_empty(raw, prepared, clients), await _rate(ours, clients)))
+        if len(prepared) < len(groups):
+            prepared[:] = await statements_for(groups * _repeats(group_size, clients), rids)
+        rates.append((await _rate_of_stock(raw, prepared, clients), await _rate(ours, clients)))
     raw_rate, our_rate = (statistics.median(column) for column in zip(*rates, strict=True))
     return {
         "raw": round(raw_rate),
@@ -121,16 +122,18 @@ async def _writes(pool: Pool, store: Store, group_size: int, clients: int) -> di
 
 
 def _repeats(group_size: int, clients: int) -> int:
-    """Return how often to take all groups, for about two seconds of work."""
+    """Return how often to take all groups, for at least two seconds of work."""
     return 1 if clients == 1 and group_size == 1 else 3
 
 
-async def _rate_until_empty(step: Step, stock: list[Any], clients: int) -> float:
+async def _rate_of_stock(step: Step, stock: list[Any], clients: int) -> float:
+    """Return the rate while there is stock, for `SECONDS` at most: a slow disk takes ever longer."""
     done = 0
+    end = time.perf_counter() + SECONDS
 
     async def client() -> None:
         nonlocal done
-        while stock:
+        while stock and time.perf_counter() < end:
             achieved = await step()  # awaited first: `done` may change meanwhile
             done += achieved
 
