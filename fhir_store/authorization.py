@@ -42,11 +42,13 @@ class Authorization:
     """The rules by resource type.
 
     None allows every resource of the type, a tuple those that meet one of its criteria, an empty
-    tuple none. `default` rules the types that `by_type` does not name.
+    tuple none. `default` rules the types that `by_type` does not name. Statements with criteria
+    fail once resources that rights hang on are of another `generation`; None hangs on none.
     """
 
     by_type: Mapping[str, tuple[Criterion, ...] | None] = field(default_factory=dict)
     default: tuple[Criterion, ...] | None = ()
+    generation: int | None = None
 
     def criteria_of(self, type_: str) -> tuple[Criterion, ...] | None:
         """Return the criteria of a type; None is everything."""

@@ -78,4 +78,4 @@ def within(authorization: Authorization, also: Mapping[str, Condition]) -> Autho
                 replace(criterion, conditions=(*criterion.conditions, condition))
                 for criterion in criteria
             )
-    return Authorization(by_type=narrowed, default=authorization.default)
+    return replace(authorization, by_type=narrowed)

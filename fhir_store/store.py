@@ -1,10 +1,11 @@
 """The store of one process: where transactions begin and versions are read."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, DatabaseError
 from psycopg_pool import AsyncConnectionPool
 
 from fhir_store import arrays
@@ -17,6 +18,7 @@ from fhir_store.failures import not_found, translated_failures
 from fhir_store.grouped_writes import GroupedWrites
 from fhir_store.operations import Operation, Version, WriteContext, WriteRequest, Written
 from fhir_store.resource_types import TYPE_IDS, TYPES
+from fhir_store.rights_changes import have_rights_moved, rights_moved
 from fhir_store.search.query import SearchQuery
 from fhir_store.search.searcher import Page, Searcher
 from fhir_store.transaction import Transaction
@@ -33,6 +35,13 @@ SELECT set_config('statement_timeout', %s, false), set_config('application_name'
 # Of the same text: what is asked again gets a plan that is kept.
 _ASKED_BEFORE_PREPARED = 1
 
+# Rights that change faster than they are worked out are an attack or a mistake.
+_ATTEMPTS = 5
+
+# What the present task has committed: it is not to be done again.
+_commits: ContextVar[int] = ContextVar("commits", default=0)
+
+_Result = TypeVar("_Result")
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
 
@@ -88,6 +97,7 @@ class Store:
         )
         self._reads = PointReads(pool)
         self._writes = GroupedWrites(pool, self._door)
+        self._forget_rights: list[Callable[[], None]] = []
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
@@ -98,6 +108,7 @@ class Store:
                 async with connection.transaction():
                     yield transaction
             transaction.note_committed()
+            _commits.set(_commits.get() + 1)
 
     async def write(
         self,
@@ -113,7 +124,31 @@ class Store:
         `WriteRequest`.
         """
         request = WriteRequest(operations=operations, context=context, link=link, distinct=distinct)
-        return await self._writes.write(request)
+        written = await self._writes.write(request)
+        _commits.set(_commits.get() + 1)
+        return written
+
+    def when_rights_move(self, forget: Callable[[], None]) -> None:
+        """Have remembered rights forgotten as soon as a statement finds them outdated."""
+        self._forget_rights.append(forget)
+
+    async def at_present_rights(self, work: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Do work that asks for rights itself; again where those it got were outdated.
+
+        Work that has committed something by then is not done twice, but raises Unavailable.
+        """
+        before = _commits.get()
+        for _ in range(_ATTEMPTS):
+            try:
+                return await work()
+            except DatabaseError as failure:
+                if not have_rights_moved(failure):
+                    raise
+                for forget in self._forget_rights:
+                    forget()
+                if _commits.get() != before:
+                    break
+        raise rights_moved()
 
     async def read(self, type_: str, id_: str) -> Version:
         """Return the current version; NotFound, or Gone when it was deleted."""

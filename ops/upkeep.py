@@ -15,6 +15,7 @@ from fhir_store.cancellation import end_if_cancelled
 from fhir_store.custom_parameters import build_step, register_written
 from fhir_store.idempotency import prune_replies
 from fhir_store.retention import LetGo, Retention, let_go
+from fhir_store.rights_changes import prune_rights_changes
 from fhir_store.search.text_index import index_words
 from fhir_store.store import Store
 from fhir_store.subscriptions import prune_events
@@ -51,6 +52,7 @@ async def keep_up(
                 if time.monotonic() >= due:
                     due = time.monotonic() + hourly_seconds
                     await prune_replies(connection)
+                    await prune_rights_changes(connection)
                     await prune_events(connection, older=EVENTS_KEPT)
                     gone = await let_go(connection, retention)
                     if gone is not None and gone != LetGo():

@@ -4,6 +4,7 @@ Writes that succeed bring their own audit row in the same commit, so they are no
 """
 
 from datetime import UTC, datetime
+from functools import partial
 
 from conformance.problem import Problem
 from fhir_store.audit import Access
@@ -22,7 +23,7 @@ _LONGEST_DETAIL = 2_000
 async def answer_audited(hub: Hub, request: Request, name: str, handler: Handler) -> Answer:
     """Answer a request and note the access, whether it was answered or refused."""
     try:
-        answer = await handler(hub, request)
+        answer = await hub.store.at_present_rights(partial(handler, hub, request))
     except Exception as failure:
         outcome = _REFUSED if isinstance(failure, Problem) else _FAILED
         hub.note(_access_of(request, name, outcome))

@@ -20,6 +20,7 @@ from fhir_store.authorization import (
     Criterion,
 )
 from fhir_store.permits import conditions_of
+from fhir_store.rights_changes import rights_generation
 from fhir_store.search.query import AllOf, IdTest, NotOf
 from fhir_store.store import Store
 from routes.bearer import Caller
@@ -54,8 +55,11 @@ OPEN_TYPES = frozenset(
         *("TerminologyCapabilities", "ValueSet"),
     }
 )
-# How long a change of role or team may stay unnoticed.
+# How long rights are remembered while nothing is written that they hang on: roles and consents
+# also end by the clock.
 _SECONDS = 3.0
+# Whose rights hang on resources that others write.
+_RELATED = frozenset({"Practitioner", "RelatedPerson"})
 _REMEMBERED = 2_000
 
 Criteria = tuple[Criterion, ...]
@@ -67,6 +71,7 @@ class Authorizer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[tuple[Caller, str], tuple[float, Authorization]] = {}
+        store.when_rights_move(self._known.clear)
 
     async def authorize(self, caller: Caller, letter: str, type_: str = "") -> Authorization:
         """Return which resources the caller may c(reate), r(ead), u(pdate), d(elete) or s(earch).
@@ -96,6 +101,9 @@ class Authorizer:
     async def _rights(self, caller: Caller, letter: str) -> tuple[Authorization, datetime | None]:
         """Return the rights, and the instant at which a delegation changes them by itself."""
         scopes = [scope for scope in caller.scopes if letter in scope.letters]
+        generation: int | None = None
+        if (caller.fhir_user or "").partition("/")[0] in _RELATED:
+            generation = await rights_generation(self._store.pool)
         person = await self._person(caller, scopes)
         if caller.emergency is not None and person.emergency is None:
             raise not_allowed()
@@ -105,7 +113,8 @@ class Authorizer:
             if person.denied is not None and criteria != ():
                 criteria = _without_denied(type_, criteria, person.denied)
             by_type[type_] = criteria
-        return Authorization(by_type=by_type, default=()), person.until
+        rights = Authorization(by_type=by_type, default=(), generation=generation)
+        return rights, person.until
 
     async def _person(self, caller: Caller, scopes: list[Scope]) -> "_Person":
         """Return whose data the caller may see at the patient and user levels."""

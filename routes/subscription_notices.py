@@ -9,6 +9,7 @@ import datetime
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -127,14 +128,18 @@ class Notices:
             by_type.setdefault(event.type, set()).add(event.id)
         permitted: set[tuple[str, str]] = set()
         for type_, ids in by_type.items():
-            try:
-                rights = await self.authorize(caller, "r", type_)
-            except NotAllowed:
-                continue
-            async with self.store.pool.connection() as connection:
-                found = await permitted_ids(connection, self.store.searcher, type_, ids, rights)
+            look = partial(self._permitted, caller, type_, ids)
+            found = await self.store.at_present_rights(look)
             permitted |= {(type_, id_) for id_ in found}
         return frozenset(event for event in events if (event.type, event.id) in permitted)
+
+    async def _permitted(self, caller: Caller, type_: str, ids: set[str]) -> frozenset[str]:
+        try:
+            rights = await self.authorize(caller, "r", type_)
+        except NotAllowed:
+            return frozenset()
+        async with self.store.pool.connection() as connection:
+            return await permitted_ids(connection, self.store.searcher, type_, ids, rights)
 
     async def _entry(self, event: Event, base: str, *, is_full: bool) -> bytes:
         version = await self._version(event) if is_full else None

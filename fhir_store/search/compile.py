@@ -70,7 +70,11 @@ class Compiler:
         criteria = self.authorization.criteria_of(type_)
         if criteria is None:
             return None
-        return n.some(*[await self._criterion(criterion, type_) for criterion in criteria])
+        found = n.some(*[await self._criterion(criterion, type_) for criterion in criteria])
+        generation = self.authorization.generation
+        if generation is None or found == n.NOTHING:
+            return found
+        return n.every(found, n.Unmoved(generation))
 
     async def _criterion(self, criterion: Criterion, type_: str) -> n.Node:
         # The rights themselves look at everything: a care team is found by who may not see it.

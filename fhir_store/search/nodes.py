@@ -132,6 +132,13 @@ class Worded:
 
 
 @dataclass(frozen=True, slots=True)
+class Unmoved:
+    """Any resource, while the rights of this generation hold; else the statement fails."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Every:
     """All parts hold."""
 
@@ -165,6 +172,7 @@ Node = (
     | Pointed
     | Near
     | Worded
+    | Unmoved
     | Every
     | Some
     | Not

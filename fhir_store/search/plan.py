@@ -220,7 +220,7 @@ def _says_type(parts: Sequence[n.Node]) -> bool:
 
 
 def _is_typed(node: n.Node) -> bool:
-    if isinstance(node, n.Not | n.Worded):
+    if isinstance(node, n.Not | n.Worded | n.Unmoved):
         return False
     if isinstance(node, n.Every):
         return any(_is_typed(part) for part in node.parts)

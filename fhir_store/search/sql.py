@@ -308,6 +308,11 @@ def word_test(node: n.Worded, w: str, sql: Sql) -> str:
     return f"({tests})"
 
 
+def _probe_unmoved(node: n.Unmoved, _rid: str, sql: Sql) -> str:
+    # Of no row, so a select of its own is looked at once, before all rows.
+    return f"(SELECT require_rights({sql.int8(node.generation)}))"
+
+
 def _probe_every(node: n.Every, rid: str, sql: Sql) -> str:
     return "(" + " AND ".join(probe(part, rid, sql) for part in node.parts) + ")"
 
@@ -333,6 +338,7 @@ _PROBES: dict[type, Callable[..., str]] = {
     n.Pointed: _probe_pointed,
     n.Near: _probe_near,
     n.Worded: _probe_worded,
+    n.Unmoved: _probe_unmoved,
     n.Every: _probe_every,
     n.Some: _probe_some,
     n.Not: _probe_not,

@@ -127,7 +127,7 @@ def _repeats(group_size: int, clients: int) -> int:
 
 
 async def _rate_of_stock(step: Step, stock: list[Any], clients: int) -> float:
-    """Return the rate while there is stock, for `SECONDS` at most: a slow disk takes ever longer."""
+    """Return the rate while there is stock, for `SECONDS` at most: a disk may be slow."""
     done = 0
     end = time.perf_counter() + SECONDS
 
