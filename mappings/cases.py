@@ -1,6 +1,7 @@
 """Golden cases: a folder with `in.hl7`, `out.fhir.json`, `back.hl7` and `why.md`.
 
-A case of a partner's document has `in.xml` and `back.xml` instead.
+A case of a partner's document has `in.xml` and `back.xml` instead, one of tables what
+`mappings.flat_cases` says.
 """
 
 import json
@@ -15,10 +16,13 @@ from mappings.channels.loader import load_channels
 from mappings.channels.profile import ChannelProfile
 from mappings.document_cases import DocumentCases, is_document
 from mappings.engine.library import Library, default_folder
+from mappings.flat_cases import FlatCases, ReadTables, is_flat
 from mappings.hl7.message import parse
 from mappings.put_back import PutBack
 from mappings.translate import Translator
 from mappings.translated import TranslatedMessage, Unmapped
+
+_BEGINNINGS = frozenset({"in.hl7", "in.xml", "in.csv", "in.xlsx"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,22 +36,25 @@ class Difference:
 
 
 def case_folders(root: pathlib.Path | None = None) -> Iterator[pathlib.Path]:
-    """Yield every folder below `*.cases` that holds an `in.hl7` or an `in.xml`."""
+    """Yield every folder below `*.cases` that holds what a case begins with."""
     for file in sorted((root or default_folder() / "maps").rglob("in.*")):
-        if file.suffix in (".hl7", ".xml"):
+        if file.name in _BEGINNINGS:
             yield file.parent
 
 
 class Cases:
-    """Runs cases with one library."""
+    """Runs cases with one library; `tables` reads those of a case about tables."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, tables: ReadTables | None = None) -> None:
         self._translator = Translator(library)
         self._put_back = PutBack(library)
         self._documents = DocumentCases(library)
+        self._flat = FlatCases(library, tables) if tables else None
 
-    def out(self, folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, str]]:
+    def out(self, folder: pathlib.Path) -> tuple[Any, dict[str, str]]:
         """Return what the case's input becomes now, as plain JSON, and the row of each path."""
+        if self._flat and is_flat(folder):
+            return self._flat.out(folder)
         if is_document(folder):
             return self._documents.out((folder / "in.xml").read_bytes())
         result = self._translator.translate((folder / "in.hl7").read_bytes(), _channel(folder))
@@ -65,17 +72,26 @@ class Cases:
             Difference(path=path, expected=was, found=now, row=rows.get(path, "-"))
             for path, was, now in differences(expected, found)
         ]
-        back = _back_file(folder)
-        if back.exists() and self.back(folder) != back.read_text(encoding="utf-8"):
-            differing.append(
-                Difference(path=back.name, expected="the file", found="another text", row="-")
-            )
+        for name, text in self.back(folder).items():
+            back = folder / name
+            if back.exists() and text != back.read_bytes().decode():
+                differing.append(
+                    Difference(path=name, expected="the file", found="another text", row="-")
+                )
         return differing
 
-    def back(self, folder: pathlib.Path) -> str:
-        """Return the segments (one a line) or the document that the case's resources alone make."""
+    def back(self, folder: pathlib.Path) -> dict[str, str]:
+        """Return what the case's resources alone make, by file name.
+
+        Of a message its segments, one a line; of a document the document; of tables each of them.
+        """
+        if self._flat and is_flat(folder):
+            return self._flat.back(folder)
         if is_document(folder):
-            return self._documents.back((folder / "in.xml").read_bytes())
+            return {"back.xml": self._documents.back((folder / "in.xml").read_bytes())}
+        return {"back.hl7": self._segments(folder)}
+
+    def _segments(self, folder: pathlib.Path) -> str:
         channel = _channel(folder)
         message = parse((folder / "in.hl7").read_bytes(), channel.charset)
         result = self._translator.translate(message, channel)
@@ -96,11 +112,8 @@ class Cases:
         found, _ = self.out(folder)
         text = json.dumps(found, ensure_ascii=False, indent=1)
         (folder / "out.fhir.json").write_text(text + "\n", encoding="utf-8")
-        _back_file(folder).write_text(self.back(folder), encoding="utf-8")
-
-
-def _back_file(folder: pathlib.Path) -> pathlib.Path:
-    return folder / ("back.xml" if is_document(folder) else "back.hl7")
+        for name, text in self.back(folder).items():
+            (folder / name).write_text(text, encoding="utf-8", newline="")
 
 
 def _channel(folder: pathlib.Path) -> ChannelProfile:

@@ -53,6 +53,20 @@ def document_bundle(row_map: RowMap, read: ReadDocument, *, traced: bool = False
     return {"resourceType": "Bundle", "type": "collection", "entry": entries}
 
 
+def taken_trace(row_map: RowMap, bundle: dict[str, Any]) -> dict[str, str]:
+    """Take the trace out of a traced Bundle; returns the row (`MAP/ROW`) of each path in it."""
+    rows: dict[str, str] = {}
+    for number, entry in enumerate(bundle["entry"]):
+        for extension in entry.pop("extension"):
+            target, _, source = str(extension["valueString"]).partition(" <- ")
+            path = target.lstrip(".")
+            for prefix in row_map.document.get("resources", {}):
+                path = path.removeprefix(f"{prefix}.")
+            row = source.rpartition("(")[2].rstrip(")")
+            rows[f"entry[{number}].resource.{path}"] = f"{row_map.name}/{row}"
+    return rows
+
+
 def content_of(row_map: RowMap, bundle: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what `Documents.compose` takes of such a Bundle: content, resources by reference."""
     resources = {str(one["fullUrl"]): one["resource"] for one in bundle.get("entry", ())}

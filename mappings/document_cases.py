@@ -6,7 +6,7 @@ from typing import Any
 
 from conformance import resource_json
 from conformance.problem import InvalidContent, Issue
-from mappings.document_bundles import content_of, document_bundle
+from mappings.document_bundles import content_of, document_bundle, taken_trace
 from mappings.documents import Documents
 from mappings.engine.library import Library
 
@@ -24,15 +24,7 @@ class DocumentCases:
         row_map = self._library.maps[name]
         read = self._documents.read(name, data)
         bundle = document_bundle(row_map, read, traced=True)
-        rows: dict[str, str] = {}
-        for number, entry in enumerate(bundle["entry"]):
-            for extension in entry.pop("extension"):
-                target, _, source = str(extension["valueString"]).partition(" <- ")
-                path = target.lstrip(".")
-                for prefix in row_map.document.get("resources", {}):
-                    path = path.removeprefix(f"{prefix}.")
-                row = source.rpartition("(")[2].rstrip(")")
-                rows[f"entry[{number}].resource.{path}"] = f"{name}/{row}"
+        rows = taken_trace(row_map, bundle)
         return json.loads(resource_json.dump(bundle), parse_float=str), rows
 
     def back(self, data: bytes) -> str:

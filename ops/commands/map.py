@@ -27,7 +27,7 @@ from ops.cli import CHECK_FAILED, USAGE
 from ops.workbench.documents import back_document, is_document, run_document
 from ops.workbench.messages import messages_of
 from ops.workbench.sheets import sheet_differences, write_rows
-from ops.workbench.tables import back_tables, is_table, run_tables
+from ops.workbench.tables import back_tables, is_table, run_tables, tables_of
 
 app = typer.Typer(
     help="Run, test, cover and explain the mappings.", no_args_is_help=True, rich_markup_mode=None
@@ -125,7 +125,7 @@ def run_cases(
     as_json: AsJson = False,
 ) -> None:
     """Run the golden cases; each difference names the path and the row that wrote it."""
-    cases = Cases(_library(maps))
+    cases = Cases(_library(maps), tables_of)
     failed = count = 0
     for case in case_folders(folder):
         count += 1
@@ -144,11 +144,11 @@ def run_cases(
 
 @app.command()
 def accept(
-    case: Annotated[pathlib.Path, typer.Argument(help="The case's folder, with its in.hl7.")],
+    case: Annotated[pathlib.Path, typer.Argument(help="The case's folder, with its in.*.")],
     maps: Maps = None,
 ) -> None:
     """Write what a case's message becomes now as what it shall become."""
-    Cases(_library(maps)).accept(case)
+    Cases(_library(maps), tables_of).accept(case)
     typer.echo(f"wrote {case / 'out.fhir.json'}", err=True)
 
 

@@ -28,7 +28,7 @@ def run_tables(library: Library, file: pathlib.Path, *, traced: bool) -> None:
     """Print a Bundle for each row of the main table, one JSON line each."""
     flat = FlatDocuments(library)
     try:
-        headings, tables = _tables_of(file)
+        headings, tables = tables_of(file)
         name = flat.name_of(headings)
         row_map = library.maps[name]
         for read in flat.read(name, _named(library, name, tables)):
@@ -52,7 +52,7 @@ def back_tables(
         raise typer.Exit(USAGE)
     flat = FlatDocuments(library)
     try:
-        headings, tables = _tables_of(file)
+        headings, tables = tables_of(file)
         name = flat.name_of(headings)
         row_map = library.maps[name]
         if bundles is None:
@@ -68,7 +68,7 @@ def back_tables(
     typer.echo(f"wrote {', '.join(f'{len(rows)} rows {one}' for one, rows in made.items())}")
 
 
-def _tables_of(file: pathlib.Path) -> tuple[Sequence[str], Tables]:
+def tables_of(file: pathlib.Path) -> tuple[Sequence[str], Tables]:
     """Return the headings of the main table, and all tables; "" names the main one."""
     if not file.exists():
         typer.echo(f"{file} does not exist", err=True)

@@ -12,6 +12,7 @@ from ops.commands.map import app
 
 RUNNER = CliRunner()
 CASES = default_folder() / "maps" / "hl7v2.cases"
+REGISTRY = default_folder() / "maps" / "registry.cases" / "001-centre-and-station"
 ADMISSION = CASES / "001-admission-gb18030" / "in.hl7"
 
 
@@ -159,6 +160,30 @@ def test_a_table_with_its_child_table_is_run_and_written_back(
     assert resources[0]["name"] == "演示卫生服务中心"
     assert resources[2]["name"] == [{"text": "演示丙"}]
     assert resources[1]["practitioner"]["reference"] == json.loads(again)["entry"][2]["fullUrl"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_a_case_of_tables_is_accepted_and_names_the_row_that_differs(
+    tmp_path: pathlib.Path, kind: str
+) -> None:
+    case = tmp_path / "a.cases" / "1"
+    shutil.copytree(REGISTRY, case)
+    if kind == "xlsx":
+        assert _run("back", case / "in.csv", "--out", case / "in.xlsx")[0] == 0
+        (case / "in.csv").unlink()
+        (case / "in.医生.csv").unlink()
+    assert _run("test", tmp_path) == (0, "")
+    out = case / "out.fhir.json"
+    out.write_text(out.read_text("utf-8").replace("演示卫生服务站", "别的站"), encoding="utf-8")
+    back = case / "back.医生.csv"
+    back.write_text(back.read_text("utf-8").replace("D999001000001", ""), encoding="utf-8")
+    code, text = _run("test", tmp_path)
+    assert code == 1
+    wanted = "1: [1].entry[0].resource.name: 别的站 -> 演示卫生服务站 (row institution-list/name)"
+    assert text.splitlines() == [wanted, "1: back.医生.csv: the file -> another text (row -)"]
+    assert _run("accept", case)[0] == 0
+    assert _run("test", tmp_path)[0] == 0
+    assert back.read_text("utf-8") == (REGISTRY / "back.医生.csv").read_text("utf-8")
 
 
 def test_a_table_nobody_knows_is_refused_with_the_columns_to_name(tmp_path: pathlib.Path) -> None:
