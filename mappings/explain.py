@@ -1,15 +1,22 @@
-"""Rows in words, for people who talk about them with a sender."""
+"""Rows in words, English and Chinese, for people who talk about them with a sender."""
 
-from collections.abc import Iterator
+import functools
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mappings.engine.library import Library
+import yaml
+
+from mappings.engine.library import Library, default_folder
 from mappings.engine.rows import Row, RowMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """One row: its map, where it stands, its class (exact, lossy, forward …) and a sentence."""
+    """One row: its map, where it stands, its class (exact, lossy, forward …) and a sentence.
+
+    The sentence is in English (`text`) and Chinese (`text_zh`).
+    """
 
     map: str
     row: str
@@ -17,6 +24,7 @@ class Explained:
     line: int
     kind: str
     text: str
+    text_zh: str
 
 
 def explain(library: Library, row: str) -> Iterator[Explained]:
@@ -39,6 +47,7 @@ def explained(library: Library, row_map: RowMap, row: Row) -> Explained:
         line=row.line,
         kind=library.classes[f"{row_map.name}/{row.id}"],
         text=sentence(row),
+        text_zh=sentence_zh(row),
     )
 
 
@@ -61,3 +70,53 @@ def sentence(row: Row) -> str:
         if value:
             parts.append(f"{text} {value}")
     return ", ".join(parts)
+
+
+KINDS_ZH = {
+    "exact": "可逆",
+    "lossy": "有损",
+    "forward": "单向",
+    "backward": "仅回写",
+    "ignored": "不读取",
+}
+_ONLY_ZH = {"forward": "单向", "backward": "仅回写"}
+
+
+def sentence_zh(row: Row) -> str:
+    """Say in Chinese what a row does and what it loses."""
+    if row.ignore:
+        return f"不读取 {row.source}：{reason_zh(row.ignore)}"
+    origin = row.source or (f"常量 {row.value!r}" if row.value is not None else row.py)
+    parts = [f"{origin} 写入 {row.target or '、'.join(row.writes)}"]
+    for text, value in (
+        ("按数据类型 ", row.use),
+        ("作为另一资源，映射 ", row.refer),
+        ("按编解码 ", row.codec),
+        ("经代码表 ", row.table),
+        ("条件 ", row.when),
+        ("回写条件 ", row.when_fhir),
+        ("", _ONLY_ZH.get(row.only, row.only)),
+        ("丢失：", row.loses and reason_zh(row.loses)),
+    ):
+        if value:
+            parts.append(f"{text}{value}")
+    return "，".join(parts)
+
+
+def reason_zh(reason: str) -> str:
+    """Return a reason (`ignore:`, `loses:`) in Chinese; one that we do not know as it is."""
+    known = _reasons_zh()
+    if reason in known:
+        return known[reason]
+    field = re.search(r"\b(?:[A-Z][A-Z0-9]{2}-\d+(?:\.\d+)?|[a-z]+[A-Z]\w+)\b", reason)
+    if field is None:
+        return reason
+    general = known.get(reason.replace(field.group(0), "*", 1))
+    return reason if general is None else general.replace("*", field.group(0))
+
+
+@functools.cache
+def _reasons_zh() -> Mapping[str, str]:
+    file = default_folder() / "reasons_zh.yaml"
+    read: dict[str, str] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return read

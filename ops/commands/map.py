@@ -18,6 +18,7 @@ from mappings.channels.profile import ChannelProfile
 from mappings.coverage import Coverage, conditions_one_sided, cover, rows_never_fired
 from mappings.engine.library import Library, load
 from mappings.engine.rows import FaultyMaps
+from mappings.explain import KINDS_ZH
 from mappings.explain import explain as explain_rows
 from mappings.hl7.message import parse
 from mappings.put_back import PutBack
@@ -230,12 +231,13 @@ def explain(
     row: Annotated[str, typer.Argument(help="A row such as PID-8 or PID-Patient/PID-8.")],
     maps: Maps = None,
 ) -> None:
-    """Say in words what a row does, where it stands and what it loses."""
+    """Say in English and Chinese what a row does, where it stands and what it loses."""
     found = 0
     for one in explain_rows(_library(maps), row):
         found += 1
         typer.echo(f"{one.map}/{one.row} ({one.file}:{one.line})")
         typer.echo(f"  {one.kind}: {one.text}")
+        typer.echo(f"  {KINDS_ZH[one.kind]}：{one.text_zh}")
     if not found:
         typer.echo(f"no row {row}; ids look like PID-8", err=True)
         raise typer.Exit(USAGE)

@@ -112,7 +112,8 @@ def rows_in_words(translator: Translator, names: set[str]) -> dict[str, list[dic
 
 def to_json(row: Explained) -> dict[str, Any]:
     """Return a row in words as JSON."""
-    return {name: getattr(row, name) for name in ("map", "row", "file", "line", "kind", "text")}
+    names = ("map", "row", "file", "line", "kind", "text", "text_zh")
+    return {name: getattr(row, name) for name in names}
 
 
 def profile_of(desk: Desk, channel: str) -> ChannelProfile:

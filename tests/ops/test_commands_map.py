@@ -2,12 +2,14 @@
 
 import json
 import pathlib
+import re
 import shutil
 
 import pytest
 from typer.testing import CliRunner
 
-from mappings.engine.library import default_folder
+from mappings.engine.library import default_folder, load
+from mappings.explain import explained, reason_zh
 from ops.commands.map import app
 
 RUNNER = CliRunner()
@@ -86,7 +88,20 @@ def test_lint_and_explain_speak_of_rows() -> None:
     assert code == 0
     assert "patient.yaml:" in out
     assert "lossy: PID-8 becomes gender, through table AdministrativeSex" in out
+    assert "有损：PID-8 写入 gender，经代码表 AdministrativeSex" in out
     assert _run("explain", "PID-999")[0] == 2
+
+
+def test_every_row_is_explained_in_chinese_with_its_reason() -> None:
+    library = load()
+    for row_map in library.maps.values():
+        for row in row_map.rows:
+            for reason in filter(None, (row.ignore, row.loses)):
+                assert re.search("[\u4e00-\u9fff]", reason_zh(reason)), reason
+            assert explained(library, row_map, row).text_zh
+    assert reason_zh("that it came in PID-19") == "原在 PID-19"
+    assert reason_zh("nothing: recordedDate carries it back") == "无：由 recordedDate 带回"
+    assert reason_zh("by agreement") == "by agreement"  # a sender's own, as it is
 
 
 def test_a_faulty_folder_is_listed(tmp_path: pathlib.Path) -> None:

@@ -151,6 +151,7 @@ async def test_a_message_shows_where_each_value_went(
         words = shown["rows"]["PID-8"][0]
         assert words["file"].endswith("patient.yaml")
         assert words["kind"] == "lossy"
+        assert words["text_zh"].startswith("PID-8 写入 gender")
         assert shown["is_current_map"]
         (owed,) = [one for one in shown["sent"] if one["source_type"] == "Patient"]
         assert owed["destination"] == "province"

@@ -53,6 +53,7 @@ export interface RowInWords {
   line: number
   kind: string
   text: string
+  text_zh: string
 }
 export interface Sent {
   id: number
