@@ -9,8 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from conformance import resource_json
-from conformance.problem import Problem
-from mappings import guide
 from mappings.bundles import differences, to_bundle
 from mappings.cases import Cases, case_folders
 from mappings.channels.loader import load_channels
@@ -26,8 +24,9 @@ from mappings.translate import Translator
 from mappings.translated import TranslatedMessage, Unmapped
 from ops.cli import CHECK_FAILED, USAGE
 from ops.workbench.documents import back_document, is_document, run_document
+from ops.workbench.imports import compare_sheet, import_guide, import_sheet
 from ops.workbench.messages import messages_of
-from ops.workbench.sheets import sheet_differences, write_rows
+from ops.workbench.sheets import write_rows
 from ops.workbench.tables import back_tables, is_table, run_tables, tables_of
 
 app = typer.Typer(
@@ -292,62 +291,29 @@ def _rows(result: TranslatedMessage | Unmapped) -> dict[str, str]:
 
 
 @app.command(name="import")
-def import_guide(
+def import_rows(
     folder: Annotated[
         pathlib.Path,
         typer.Argument(help="The guide's `mappings` folder, or an edited sheet of `map export`."),
     ],
     out: Annotated[pathlib.Path | None, typer.Option("--out", help="Write drafts here.")] = None,
     maps: Maps = None,
+    is_written: Annotated[
+        bool, typer.Option("--write", help="Write a sheet's rows into the maps.")
+    ] = False,
 ) -> None:
     """Read the v2-to-FHIR guide's CSVs: draft maps, ConceptMaps and a lint report.
 
     Of a sheet that `map export` wrote, list what was changed in it, with file and line of the row
-    to change; ends with 1 where it differs.
+    to change; ends with 1 where it differs. With --write, change and add the rows in the maps:
+    nothing is written where the maps would then not load, and no row is taken out.
     """
     if is_table(folder):
-        _compare_sheet(_library(maps), folder)
+        if is_written:
+            import_sheet(_library(maps), folder, maps)
+        compare_sheet(_library(maps), folder)
         return
-    findings: list[guide.Finding] = []
-    tables = drafts = 0
-    for file in sorted((folder / "codesystems").glob("*.csv")):
-        concept_map, found = guide.read_concept_map(_text(file), file.stem)
-        findings += found
-        tables += 1
-        if out is not None:
-            target = out / "tables" / f"{guide.name_of(file.stem)}.json"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(json.dumps(concept_map, ensure_ascii=False, indent=1) + "\n")
-    for kind in ("segments", "datatypes"):
-        for file in sorted((folder / kind).glob("*.csv")):
-            rows, found = guide.read_rows(_text(file), file.stem)
-            findings += found
-            drafts += bool(rows)
-            if out is not None and rows:
-                name = guide.name_of(file.stem)
-                target = out / "drafts" / f"{name}.yaml"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(guide.to_yaml(rows, name, name.partition("-")[2]))
-    for one in findings:
-        typer.echo(f"{one.file}:{one.line}: {one.text}: {one.cell[:120]}")
-    typer.echo(f"{tables} tables, {drafts} drafts, {len(findings)} findings", err=True)
-
-
-def _compare_sheet(library: Library, sheet: pathlib.Path) -> None:
-    if not sheet.exists():
-        typer.echo(f"{sheet} does not exist", err=True)
-        raise typer.Exit(USAGE)
-    try:
-        found = list(sheet_differences(library, sheet))
-    except Problem as problem:
-        for issue in problem.issues:
-            typer.echo(f"{sheet.name}: {issue.text_en}. {issue.fix_en}", err=True)
-        raise typer.Exit(CHECK_FAILED) from None
-    for one in found:
-        typer.echo(one)
-    typer.echo(f"{len(found)} differences", err=True)
-    if found:
-        raise typer.Exit(CHECK_FAILED)
+    import_guide(folder, out)
 
 
 @app.command()
@@ -382,7 +348,3 @@ def _channel(folder: pathlib.Path | None) -> ChannelProfile:
         typer.echo(f"{folder} holds no channel", err=True)
         raise typer.Exit(USAGE)
     return next(iter(channels.values()))
-
-
-def _text(file: pathlib.Path) -> str:
-    return file.read_text(encoding="utf-8-sig")

@@ -1,5 +1,6 @@
 """`qiao map` shows, proves and explains the mappings."""
 
+import csv
 import json
 import pathlib
 import re
@@ -239,3 +240,93 @@ def test_a_sheet_that_is_none_is_refused_with_advice(tmp_path: pathlib.Path) -> 
     result = RUNNER.invoke(app, ["import", str(sheet)])
     assert result.exit_code == 1
     assert "x.xlsx: " in result.stderr
+
+
+MAP_TEXT = """# Agreed with the sender.
+map: PID-Patient
+to: Patient
+rows:
+  # The day of birth.
+  - {id: PID-7, v2: "PID-7", fhir: birthDate, as: dtm.date}  # a day
+  - {id: PID-11, v2: "PID-11.9", fhir: "address[0].district", when: "PID-11 VALUED"}
+"""
+
+
+@pytest.fixture
+def sheet(tmp_path: pathlib.Path) -> pathlib.Path:
+    """An exported sheet, beside its maps in `maps`."""
+    (tmp_path / "maps" / "maps").mkdir(parents=True)
+    (tmp_path / "maps" / "tables").mkdir()
+    (tmp_path / "maps" / "maps" / "a.yaml").write_text(MAP_TEXT, encoding="utf-8")
+    assert _run("export", tmp_path / "rows.csv", "--maps", tmp_path / "maps")[0] == 0
+    return tmp_path / "rows.csv"
+
+
+def _edit(sheet: pathlib.Path, *more: dict[str, str], **changed: str) -> None:
+    """Change PID-11 in a sheet, and add rows behind PID-7."""
+    with sheet.open(encoding="utf-8-sig", newline="") as stream:
+        first, last = csv.DictReader(stream)
+    rows = [first, *more, {**last, **{name.replace("_", " "): v for name, v in changed.items()}}]
+    with sheet.open("w", encoding="utf-8-sig", newline="") as stream:
+        writer = csv.DictWriter(stream, list(first), restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_sheet_is_written_into_the_maps_and_comments_stay(sheet: pathlib.Path) -> None:
+    maps = sheet.parent / "maps"
+    new = {"Map": "PID-Patient", "Identifier": "PID-24", "Source": "PID-24", "Type": "yn",
+           "FHIR Attribute": "multipleBirth:boolean"}  # fmt: skip
+    other = {"Map": "ZZP-Basic", "Identifier": "ZZP-1", "Source": "ZZP-1",
+             "FHIR Attribute": "code.text"}  # fmt: skip
+    _edit(sheet, new, other, FHIR_Attribute="address[0].city", Condition="")
+    result = RUNNER.invoke(app, ["import", str(sheet), "--maps", str(maps), "--write"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.split() == ["wrote", "maps/ZZP-Basic.yaml", "wrote", "maps/a.yaml"]
+    assert "1 rows changed, 2 added" in result.stderr
+    assert (maps / "maps" / "a.yaml").read_text("utf-8") == MAP_TEXT.replace(
+        "  # a day\n",
+        '  # a day\n  - {id: PID-24, v2: "PID-24", fhir: "multipleBirth:boolean", as: yn}\n',
+    ).replace('"address[0].district", when: "PID-11 VALUED"', '"address[0].city"')
+    assert load(maps).maps["ZZP-Basic"].to == "Basic"
+    # The sheet and the maps say the same now.
+    assert _run("import", sheet, "--maps", maps) == (0, "")
+
+
+def test_rows_that_would_not_load_are_not_written(sheet: pathlib.Path) -> None:
+    maps = sheet.parent / "maps"
+    _edit(sheet, Type="no-such-type")
+    code, out = _run("import", sheet, "--maps", maps, "--write")
+    assert code == 1
+    assert "maps/a.yaml:7: row PID-11:" in out
+    assert (maps / "maps" / "a.yaml").read_text("utf-8") == MAP_TEXT
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"Map": "../../etc/x"}, "Row 3 names no map (letters, digits, - _ .)"),
+        ({"Identifier": ""}, "or has no identifier"),
+        ({"Constants_beside": "{"}, "Row 3: Constants beside is no JSON object"),
+    ],
+)
+def test_a_sheet_that_cannot_be_written_is_refused_with_its_row(
+    sheet: pathlib.Path, changed: dict[str, str], words: str
+) -> None:
+    _edit(sheet, **changed)
+    maps = sheet.parent / "maps"
+    result = RUNNER.invoke(app, ["import", str(sheet), "--maps", str(maps), "--write"])
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert "Begin with a sheet that `qiao map export` wrote" in result.stderr
+    assert [one.name for one in (maps / "maps").iterdir()] == ["a.yaml"]
+
+
+def test_a_row_that_the_sheet_leaves_out_stays(sheet: pathlib.Path) -> None:
+    maps = sheet.parent / "maps"
+    lines = sheet.read_text("utf-8-sig").splitlines(keepends=True)
+    sheet.write_text("".join(lines[:-1]), encoding="utf-8-sig")
+    code, out = _run("import", sheet, "--maps", maps, "--write")
+    assert code == 1
+    assert out == "maps/a.yaml:7: PID-Patient/PID-11 is not in the sheet\n"
+    assert (maps / "maps" / "a.yaml").read_text("utf-8") == MAP_TEXT
