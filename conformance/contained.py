@@ -3,7 +3,7 @@
 https://hl7.org/fhir/R4/references.html#contained, constraints ref-1 and dom-2 to dom-5.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from conformance.findings import Found
@@ -14,6 +14,7 @@ def check_contained(value: Mapping[str, Any], local: list[str]) -> Iterator[Foun
     contained = value.get("contained")
     inner = [r for r in contained if type(r) is dict] if type(contained) is list else []
     ids = [r.get("id") for r in inner]
+    mentioned: Set[str] | None = None
     for target in dict.fromkeys(local):
         if target and target not in ids:
             yield _path_of_reference(value, "#" + target), "ref-1", ()
@@ -26,19 +27,17 @@ def check_contained(value: Mapping[str, Any], local: list[str]) -> Iterator[Foun
             yield path, "contained-id-missing", ()
         elif ids.index(identifier) != index:
             yield f"{path}.id", "contained-id-repeated", ()
-        elif not (identifier in local or _is_mentioned(value, resource, "#" + identifier)):
-            yield path, "dom-3", ()
+        elif identifier not in local:
+            # A canonical or uri, or a reference back to the container, meets dom-3 too.
+            mentioned = set(_strings_of(value)) if mentioned is None else mentioned
+            if "#" + identifier not in mentioned and "#" not in _strings_of(resource):
+                yield path, "dom-3", ()
         meta = resource.get("meta")
         if type(meta) is dict:
             if "versionId" in meta or "lastUpdated" in meta:
                 yield f"{path}.meta", "dom-4", ()
             if "security" in meta:
                 yield f"{path}.meta.security", "dom-5", ()
-
-
-def _is_mentioned(root: Any, contained: Any, target: str) -> bool:
-    """Say whether dom-3 is met by a canonical or uri, or by a reference back to the container."""
-    return target in set(_strings_of(root)) or "#" in set(_strings_of(contained))
 
 
 def _strings_of(node: Any) -> Iterable[str]:

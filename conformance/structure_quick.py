@@ -13,7 +13,7 @@ TypeError, AttributeError or KeyError, which `certainly` takes for a no.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence, Set
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from conformance import primitives
@@ -46,7 +46,8 @@ class Part(NamedTuple):
 
 TEXT, TOKEN, CODES, ID, BOOLEAN, COUNT, DECIMAL, TEST, TARGET = range(9)
 OBJECT, ANY, TESTS, OBJECTS, ANIES = range(9, 14)
-_LISTS = frozenset({TESTS, OBJECTS, ANIES})
+# What an object's check would take for a list, its inner checks stop.
+_LISTS = frozenset({TESTS, ANIES})
 # Functions we keep for one type and for all; objects with further sets of names are left to the
 # exact check, so that nobody can fill the memory with combinations of names.
 MOST_OF_TYPE = 256
@@ -221,6 +222,7 @@ _LINES = {
     for part in {v}:
         if {a}(part) is not None: return False""",
     OBJECTS: """
+    if not {v}: return False
     for part in {v}:
         if not {a}[tuple(part)](part, local): return False""",
     ANIES: """
@@ -233,35 +235,40 @@ _MOST_LINE = """
     if len({v}) > {a}_most: return False"""
 
 
+# What the written functions call; one for all, so that the look-ups Python remembers hold.
+_CALLED: dict[str, Any] = {"short": primitives.SHORT, "is_id": primitives.is_id}
+
+
 @functools.lru_cache(maxsize=_MOST)
 def _code_of(kinds: tuple[tuple[int, bool], ...]) -> CodeType:
-    """Return the check of members, compiled; their names are not in its text.
+    """Return the check of members, compiled; names and arguments are defaults of its parameters.
 
     Each is given by its kind and whether the number of items in the list is limited.
     """
-    values = [f"v{index}" for index in range(len(kinds))]
+    count = range(len(kinds))
     texts = [
         (_LIST_LINE if kind in _LISTS else "") + (_MOST_LINE if is_limited else "") + _LINES[kind]
         for kind, is_limited in kinds
     ]
     lines = [text.format(v=f"v{index}", a=f"a{index}") for index, text in enumerate(texts)]
-    if len(values) > 3:
-        head = f"    {', '.join(values)}, = value.values()"
+    if len(kinds) > 3:
+        lines.insert(0, "    " + "".join(f"v{index}, " for index in count) + "= value.values()")
     else:  # values of given names are quicker found than a few are unpacked
-        head = "\n".join(f"    v{index} = value[n{index}]" for index in range(len(values)))
-    head = f"def check(value, local):\n{head}"
-    return compile("".join([head, *lines, "\n    return True"]), "<quick check>", "exec")
+        lines[:0] = [f"    v{index} = value[n{index}]\n" for index in count]
+    given = "".join(f", n{index}, a{index}" for index in count)
+    given += "".join(f", a{index}_most" for index in count if kinds[index][1])
+    made: dict[str, Any] = {}
+    text = "".join([f"def check(value, local{given}):\n", *lines, "\n    return True"])
+    exec(text, made)  # noqa: S102 - our own words
+    code: CodeType = made["check"].__code__
+    return code
 
 
 def _written(members: Mapping[str, Member]) -> Fits:
     """Return the check of an object with these members in this order."""
-    names: dict[str, Any] = {"short": primitives.SHORT, "is_id": primitives.is_id}
-    for index, (name, member) in enumerate(members.items()):
-        argument = member.argument
-        names[f"n{index}"] = name
-        names[f"a{index}_most"] = member.most
-        names[f"a{index}"] = argument.of_names if isinstance(argument, QuickObject) else argument
+    given: list[Any] = []
+    for name, (_, argument, _) in members.items():
+        given += name, argument.of_names if isinstance(argument, QuickObject) else argument
+    given += (member.most for member in members.values() if member.most is not None)
     code = _code_of(tuple((member.kind, member.most is not None) for member in members.values()))
-    exec(code, names)  # noqa: S102 - our own words
-    check: Fits = names["check"]
-    return check
+    return FunctionType(code, _CALLED, "check", tuple(given))
