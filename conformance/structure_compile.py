@@ -129,7 +129,9 @@ class Compiler:
     def whole_fits(self, value: Any, _: list[str] | None = None) -> bool:
         """Say whether a resource that stands for itself is certainly sound."""
         local: list[str] = []
-        if not self.resource_fits(value, local):
+        of_names = self._of_names.get(value["resourceType"])
+        fits = self._fits_of_new_type if of_names is None else of_names[tuple(value)]
+        if not fits(value, local):
             return False
         return not (local or "contained" in value) or not any(check_contained(value, local))
 

@@ -67,10 +67,11 @@ class Validator:
         if self.requires_targets:
             check_targets(root, run)
         found += run.issues
-        for canonical in (*profiles, *self.implied.get(root.type, ())):
+        named = (*profiles, *self.implied.get(root.type, ()))
+        for canonical in named:
             found += self._named(root, canonical, ports)
         if self.claimed != OFF:
-            found += self._claims(root, ports)
+            found += self._claims(root, ports, named)
         return _once(found)
 
     def _run(self, root: Node, ports: Ports) -> CheckRun:
@@ -88,12 +89,13 @@ class Validator:
         self.profiles.check_node(root, canonical, run)
         return run.issues
 
-    def _claims(self, root: Node, ports: Ports) -> list[Issue]:
+    def _claims(self, root: Node, ports: Ports, judged: Sequence[str]) -> list[Issue]:
+        """Judge what is claimed, but for what the resource itself has been judged by."""
         run = self._run(root, ports)
         for node in _resources(root):
             meta = node.value.get("meta")
             for canonical in (meta or {}).get("profile") or ():
-                if isinstance(canonical, str):
+                if isinstance(canonical, str) and not (node is root and canonical in judged):
                     self.profiles.check_node(node, canonical, run)
         if self.claimed == WARN:
             return [_as_warning(one) for one in run.issues]

@@ -48,7 +48,7 @@ NO_PORTS = Ports()
 class Run:
     """One evaluation of one expression."""
 
-    __slots__ = ("context", "limits", "now", "ports", "resource", "root", "steps", "variables")
+    __slots__ = ("_now", "context", "limits", "ports", "resource", "root", "steps", "variables")
 
     def __init__(
         self,
@@ -67,8 +67,15 @@ class Run:
         self.variables = variables or {}
         self.ports = ports
         self.limits = limits
-        self.now = now or dt.datetime.now().astimezone()
+        self._now = now
         self.steps = limits.steps
+
+    @property
+    def now(self) -> dt.datetime:
+        """The moment of this evaluation, with its zone; the same each time it is asked."""
+        if self._now is None:
+            self._now = dt.datetime.now().astimezone()
+        return self._now
 
     def charge(self, steps: int) -> None:
         """Take steps from what is left; raises TooCostly when nothing is."""

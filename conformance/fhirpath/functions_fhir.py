@@ -72,7 +72,7 @@ def reference_of(item: Any) -> str | None:
     """Return the reference that an item holds as text."""
     if isinstance(item, Node):
         value = item.value
-        if isinstance(value, Mapping):
+        if type(value) is dict or isinstance(value, Mapping):
             value = value.get("reference")
         return value if isinstance(value, str) else None
     return item if isinstance(item, str) else None

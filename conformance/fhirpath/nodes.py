@@ -80,13 +80,20 @@ def children(node: Node, name: str) -> list[Node]:
         return _companion_children(node, name)
     found: list[Node] = []
     for slot in child.slots:
-        if slot.key not in value and not (slot.is_primitive and slot.companion in value):
-            continue
-        content = value.get(slot.key)
-        if type(content) is dict and not slot.is_resource and not slot.is_primitive:
-            found.append(Node(content, slot.type, None, node, slot.key))
-        else:
+        key, companion, type_name, is_primitive, is_resource = slot
+        content = value.get(key)
+        if is_primitive and companion in value:
             _collect(node, value, slot, found)
+        elif content is None:
+            continue
+        elif is_resource:
+            _collect(node, value, slot, found)
+        elif type(content) is list:
+            for index, item in enumerate(content):
+                if item is not None:
+                    found.append(Node(item, type_name, None, node, key, index))
+        else:
+            found.append(Node(content, type_name, None, node, key))
     return found
 
 

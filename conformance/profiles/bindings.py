@@ -42,6 +42,8 @@ def _is_text_only(node: Node) -> bool:
 def _coded(node: Node) -> Any:
     """Return what a terminology service is asked: a Quantity by its unit as a Coding."""
     value = node.value
+    if type(value) is str:
+        return value
     if isinstance(value, Mapping) and "value" in value and "coding" not in value:
         return {"system": value.get("system"), "code": value.get("code")}
     return value

@@ -3,6 +3,7 @@
 https://hl7.org/fhir/R4/defining-extensions.html#context
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,15 +37,19 @@ def check_extensions(root: Node, run: CheckRun) -> None:
             _check(parent, extension, url, run)
 
 
-def _has_any(value: Any) -> bool:
-    """Say whether an extension stands anywhere; most resources have none."""
-    open_ones: list[Any] = [value]
+def _has_any(resource: Mapping[str, Any]) -> bool:
+    """Say whether an extension stands anywhere in a sound resource; most have none."""
+    open_ones = [resource]
     for node in open_ones:
-        if type(node) is dict:
-            if "extension" in node or "modifierExtension" in node:
-                return True
-            node = node.values()
-        open_ones += [one for one in node if type(one) is dict or type(one) is list]
+        for name, one in node.items():
+            if type(one) is dict:
+                open_ones.append(one)
+            elif type(one) is list:
+                if name in _NAMES:
+                    return True
+                for item in one:
+                    if type(item) is dict:
+                        open_ones.append(item)
     return False
 
 
@@ -172,20 +177,28 @@ def _is_type(node: Node, expression: str) -> bool:
     return name == "Element" or (bool(name) and model.is_kind_of(node.type, name))
 
 
-def _names_of(node: Node) -> set[str]:
+def _names_of(node: Node) -> frozenset[str]:
     """Return the paths by which a context may name an element: `Patient.name`, `Address.line`."""
-    names = {node.type}
+    steps: list[tuple[str, str]] = []
+    found = node
+    while found.parent is not None:
+        steps.append((found.parent.type, found.key))
+        found = found.parent
+    return _names_along(node.type, tuple(steps))
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_along(type_name: str, steps: tuple[tuple[str, str], ...]) -> frozenset[str]:
+    """Return the same of an element's type and (type, key) of each step up to the resource."""
+    names = {type_name}
     tail = ""
-    found: Node | None = node
-    while found is not None and found.parent is not None:
-        parent = found.parent
-        known = model.slots_of(parent.type).get(found.key)
-        name = found.key if known is None else known[0].name
-        for written in {found.key, name, f"{name}[x]"}:
-            names |= {f"{kind}.{written}{tail}" for kind in _kinds_of(parent.type)}
+    for parent, key in steps:
+        known = model.slots_of(parent).get(key)
+        name = key if known is None else known[0].name
+        for written in {key, name, f"{name}[x]"}:
+            names |= {f"{kind}.{written}{tail}" for kind in _kinds_of(parent)}
         tail = f".{name}{tail}"
-        found = parent
-    return names
+    return frozenset(names)
 
 
 def _kinds_of(type_name: str) -> Iterator[str]:

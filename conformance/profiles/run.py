@@ -93,9 +93,11 @@ class Trial:
 def owner_of(node: Node) -> Node:
     """Return the resource in which a node stands."""
     found = node
-    while found.parent is not None and not (
-        isinstance(found.value, Mapping) and "resourceType" in found.value
-    ):
+    while found.parent is not None:
+        value = found.value
+        # An exact dict is told from others in a tenth of the time.
+        if (type(value) is dict or isinstance(value, Mapping)) and "resourceType" in value:
+            break
         found = found.parent
     return found
 

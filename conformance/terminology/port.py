@@ -12,6 +12,7 @@ from conformance.terminology.members import Reading, members_of
 def terminology_of(library: Library) -> Terminology:
     """Return the port over a library; each value set is read once."""
     sets: dict[str, frozenset[tuple[str, str]] | None] = {}
+    codes_of: dict[str, frozenset[str]] = {}
 
     def keys_of(canonical: str) -> frozenset[tuple[str, str]] | None:
         if canonical not in sets:
@@ -20,13 +21,15 @@ def terminology_of(library: Library) -> Terminology:
 
     def member_of(coded: Any, canonical: str) -> bool | None:
         keys = keys_of(canonical)
+        if keys is None:
+            return None
         if isinstance(coded, str):
-            return None if keys is None else any(code == coded for _, code in keys)
+            if canonical not in codes_of:
+                codes_of[canonical] = frozenset(code for _, code in keys)
+            return coded in codes_of[canonical]
         if not isinstance(coded, Mapping):
             return None
         codings = coded.get("coding", [coded])
-        if keys is None:
-            return None
         return any((one.get("system", ""), one.get("code")) in keys for one in codings)
 
     def subsumes(left: Any, right: Any) -> bool | None:

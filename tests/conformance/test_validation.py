@@ -8,7 +8,7 @@ import pytest
 
 from conformance import resource_json
 from conformance.profiles import Profiles
-from conformance.validation import OFF, WARN, Validator
+from conformance.validation import ENFORCE, OFF, WARN, Validator
 
 OWN = "http://example.com/StructureDefinition/"
 CORE = "http://hl7.org/fhir/StructureDefinition/"
@@ -72,6 +72,10 @@ def test_claimed_profiles_follow_the_policy() -> None:
     assert keys(Validator(profiles=profiles), claim) == [("error", "min")]
     assert keys(Validator(profiles=profiles, claimed=WARN), claim) == [("warning", "min")]
     assert keys(Validator(profiles=profiles, claimed=OFF), claim) == []
+    # What was asked for by name is not told again as a claim.
+    for policy in (ENFORCE, WARN):
+        validator = Validator(profiles=profiles, claimed=policy)
+        assert keys(validator, claim, profiles=[NAMED["url"]]) == [("error", "min")]
     unknown = patient(meta={"profile": [OWN + "nowhere"]})
     assert keys(Validator(profiles=profiles), unknown) == [("warning", "profile-unchecked")]
 
