@@ -60,12 +60,17 @@ def _notes(item: Mapping[str, Any]) -> Iterator[str]:
         yield f"{low[0] if low else ''}–{high[0] if high else ''}"
     for unit in extension_values(item, f"{_FHIR}questionnaire-unit"):
         yield unit["code"]
-    for condition in item.get("enableWhen", ()):
-        value = condition.get("answerCoding", {}).get("code", "")
-        operator = "is answered" if condition["operator"] == "exists" else condition["operator"]
-        yield f"when `{condition['question']}` {operator} {value}".rstrip()
+    if conditions := [_condition(one) for one in item.get("enableWhen", ())]:
+        joint = " or " if item.get("enableBehavior") == "any" else " and "
+        yield "when " + joint.join(conditions)
     if extension_values(item, CALCULATED):
         yield "calculated"
+
+
+def _condition(condition: Mapping[str, Any]) -> str:
+    value = condition.get("answerCoding", {}).get("code", "")
+    operator = "is answered" if condition["operator"] == "exists" else condition["operator"]
+    return f"`{condition['question']}` {operator} {value}".rstrip()
 
 
 def _score(coding: Mapping[str, Any]) -> str:

@@ -2,8 +2,9 @@
 
 A row is [linkId, type, Chinese text, English text, {more}]. Types: those of FHIR, `choices` for
 several, `!` required, `*` repeating. `options` is a list of options.yaml or such a list itself;
-`when` is another answer (`smoking=3`, `smoking!=1`, `death-on?`); `calculate` FHIRPath with
-`[linkId]` for an answer; `sum` adds the scores of answers; `observe` a LOINC code to extract.
+`when` is another answer (`smoking=3`, `age-month=6 8` for either, `smoking!=1`, `death-on?`);
+`calculate` FHIRPath with `[linkId]` for an answer; `sum` adds the scores of answers; `observe` a
+LOINC code to extract.
 """
 
 import functools
@@ -183,7 +184,9 @@ class _Form:
             "type": "choice" if plain == "choices" else plain,
         }
         if "when" in more:
-            item["enableWhen"] = [self._condition(name, more["when"])]
+            item["enableWhen"] = self._conditions(name, more["when"])
+            if len(item["enableWhen"]) > 1:
+                item["enableBehavior"] = "any"
         if "!" in kind:
             item["required"] = True
         if "*" in kind or plain == "choices":
@@ -244,6 +247,14 @@ class _Form:
         for code, score in reversed(scores[:-1]):
             chain = f"iif(code='{code}', {score}, {chain})"
         return f"%resource.repeat(item).where(linkId='{name}').answer.value.select({chain})"
+
+    def _conditions(self, name: str, text: str) -> list[dict[str, Any]]:
+        """Return a condition for each code of `age-month=6 8`, one of which has to hold."""
+        first, *others = str(text).split()
+        question = first.partition("=")[0]
+        return [self._condition(name, first)] + [
+            self._condition(name, f"{question}={code}") for code in others
+        ]
 
     def _condition(self, name: str, text: str) -> dict[str, Any]:
         match = _WHEN.match(text)

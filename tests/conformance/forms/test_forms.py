@@ -9,6 +9,7 @@ import pytest
 
 from conformance import fhirpath
 from conformance.forms.answers import check_response
+from conformance.forms.enabling import answers_of, is_enabled
 from conformance.forms.questionnaires import (
     CALCULATED,
     ORDINAL,
@@ -58,6 +59,14 @@ OPTIONS = {  # form, question → codes, as the paper forms have them
     ("phs3-newborn-visit", "disease-screening"): "1 2 3 4 5",
     ("phs3-newborn-visit", "jaundice"): "1 2 3 4 5",
     ("phs3-child-1-8m", "rickets-symptoms"): "1 2 3 4",
+    ("phs3-child-1-8m", "rickets-signs-3m"): "1 2",
+    ("phs3-child-1-8m", "rickets-signs"): "1 2 3 4 5 6 7",
+    ("phs3-child-1-8m", "weight-grade"): "1 2 3",
+    ("phs3-child-1-8m", "illness"): "1 2 3 4 5",
+    ("phs3-child-12-30m", "rickets-signs"): "1 2 3 4 5 6 7",
+    ("phs3-child-12-30m", "length-grade"): "1 2 3",
+    ("phs3-child-3-6y", "height-grade"): "1 2 3",
+    ("phs3-child-3-6y", "growth"): "1 2 3 4 5",
     ("phs3-postpartum-42d", "class"): "1 2",
     ("phs3-postpartum-42d", "handling"): "1 2",
     ("phs3-info-card", "chronic-illness"): "1 2 3 4 5 6 7 8",
@@ -172,6 +181,43 @@ def test_a_form_is_sound(form: str) -> None:
             if coding:
                 asked = question(form, condition["question"])["answerOption"]
                 assert coding["code"] in [option["valueCoding"]["code"] for option in asked]
+
+
+DEVELOPMENT = [
+    ("phs3-child-1-8m", "age-month", {"3": "3m", "6": "6m", "8": "8m"}),
+    ("phs3-child-12-30m", "age-month", {"12": "12m", "18": "18m", "24": "24m", "30": "30m"}),
+    ("phs3-child-3-6y", "age-year", {"3": "3y", "4": "4y", "5": "5y", "6": "6y"}),
+]
+
+
+@pytest.mark.parametrize(("form", "age", "questions"), DEVELOPMENT)
+def test_warning_signs_are_those_of_the_age(form: str, age: str, questions: dict[str, str]) -> None:
+    texts = set()
+    for code, name in questions.items():
+        asked = question(form, f"development-{name}")
+        assert [o["valueCoding"]["code"] for o in asked["answerOption"]] == list("01234")
+        texts |= {o["valueCoding"]["display"] for o in asked["answerOption"]}
+        for other in questions:
+            answers = answers_of(filled(form, {age: other})["item"])
+            assert is_enabled(asked, answers) == (other == code)
+    assert len(texts) == 1 + 4 * len(questions)
+
+
+def test_one_of_several_answers_opens_a_question() -> None:
+    asked = question("phs3-child-1-8m", "rickets-signs")
+    for age, is_asked in (("1", False), ("3", False), ("6", True), ("8", True)):
+        answers = answers_of(filled("phs3-child-1-8m", {"age-month": age})["item"])
+        assert is_enabled(asked, answers) == is_asked
+    assert asked["enableBehavior"] == "any"
+
+
+def test_illnesses_are_counted_each_by_itself() -> None:
+    answers = {"age-month": "6", "illness": "2", "pneumonia-times": 2}
+    response = filled("phs3-child-1-8m", answers)
+    assert check_response(response, FORMS["phs3-child-1-8m"], LIBRARY) == []
+    response = filled("phs3-child-1-8m", answers | {"diarrhoea-times": 1})
+    keys = [one.key for one in check_response(response, FORMS["phs3-child-1-8m"], LIBRARY)]
+    assert keys == ["form-not-enabled"]
 
 
 def filled(form: str, answers: dict[str, Any]) -> dict[str, Any]:
