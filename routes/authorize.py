@@ -40,6 +40,7 @@ from routes.consents import (
     wards_of,
 )
 from routes.scopes import Scope
+from routes.subscription_rights import SUBSCRIPTION, own_subscriptions
 from routes.team_relations import patients_of_teams, teams_of
 
 # Nobody's health is in them: whoever has a scope for the type may see them all.
@@ -211,10 +212,13 @@ def _criteria(type_: str, letter: str, scopes: list[Scope], person: _Person) -> 
         if not scope.covers(type_, letter):
             continue
         compartments = _compartments(type_, letter, scope, person)
+        narrowed = scope.parameters
+        if type_ == SUBSCRIPTION and scope.level == "user" and person.own is not None:
+            compartments, narrowed = None, (*narrowed, own_subscriptions(person.own))
         if compartments == ():
             continue
         try:
-            conditions = conditions_of(type_, scope.parameters)
+            conditions = conditions_of(type_, narrowed)
         except Problem:  # a narrowing that the type does not know leaves nothing of it
             continue
         if compartments is None and not conditions:

@@ -13,9 +13,9 @@ from routes.guard import guarded, may_write_freely, type_of
 from routes.hub import Hub
 from routes.own_records import is_lay, require_own_business
 from routes.request import Request
+from routes.subscription_rights import SUBSCRIPTION, require_contact
 
 _LONGEST_KEY = 255
-SUBSCRIPTION = "Subscription"
 Work = Callable[[Transaction], Awaitable[Answer]]
 
 
@@ -46,6 +46,8 @@ async def write_all(
     is_free = await may_write_freely(hub, request, operations)
     asks_for_events = any(type_of(one) == SUBSCRIPTION for one in operations)
     is_alone = request.header(b"idempotency-key") is None
+    if asks_for_events and not is_free:
+        require_contact(request.caller, operations)
     if is_free and is_alone and not asks_for_events:
         written = await hub.store.write(
             operations, context=context, link=is_transaction, distinct=is_transaction

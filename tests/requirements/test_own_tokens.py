@@ -8,6 +8,7 @@ from showings import invitation, paid_bill, token_in
 
 from care.subscription import wish_of
 from care.topics import TOPICS
+from conformance.cphc import BASE
 
 DOCTOR = "Practitioner/d1"
 
@@ -146,3 +147,78 @@ def test_an_app_finds_the_topics_it_can_subscribe_to(district: District) -> None
     for canonical in told:
         channel = {"type": "websocket"}
         assert wish_of({"criteria": canonical, "channel": channel}).topic.canonical == canonical
+
+
+def subscription(d: District, who: str | None, topic: str = "followup-result") -> dict[str, Any]:
+    named = {"contact": [{"system": "other", "value": who}]} if who else {}
+    return {
+        "resourceType": "Subscription",
+        "id": d.id("sub"),
+        "status": "requested",
+        "reason": "app",
+        "criteria": f"{BASE}/SubscriptionTopic/{topic}",
+        "channel": {"type": "websocket", "payload": "application/fhir+json"},
+        **named,
+    }
+
+
+def told(d: District, header: dict[str, str], id_: str) -> list[str]:
+    """Return what the events are about, as far as the caller is told."""
+    answer = d.get_with(header, f"/Subscription/{id_}/$events")
+    if answer.status_code != 200:
+        return []
+    return [one["fullUrl"].partition("/fhir/")[2] for one in answer.json()["entry"][1:]]
+
+
+def test_staff_hear_of_what_they_may_see_and_of_nothing_else(district: District) -> None:
+    d = district
+    outside = {"managingOrganization": {"reference": f"Organization/{d.id('elsewhere')}"}}
+    d.put({"resourceType": "Organization", "id": outside["managingOrganization"]["reference"][13:],
+           "name": "别处"})  # fmt: skip
+    mine, other = d.resident(), d.resident(**outside)
+    doctor, colleague = (
+        token("user/*.cruds", fhirUser=f"Practitioner/{one}") for one in ("d1", "d2")
+    )
+    system = token("system/*.cruds")
+
+    def write(header: dict[str, str], one: dict[str, Any]) -> httpx.Response:
+        return httpx.put(f"{d.guarded}/Subscription/{one['id']}", json=one, headers=header)
+
+    # Whoever names nobody, or somebody else, is told what to write; as advised it goes in.
+    own = subscription(d, DOCTOR)
+    for contact in (None, "Practitioner/d2"):
+        refused = write(doctor, {**subscription(d, contact), "id": own["id"]})
+        assert key_of(refused) == (403, "subscription-contact")
+    assert write(doctor, own).status_code == 201
+    patient = token("patient/*.cruds", patient=f"Patient/{mine}", fhirUser=f"Patient/{mine}")
+    assert write(patient, subscription(d, f"Patient/{mine}")).status_code == 403
+    whole = subscription(d, None)
+    assert write(system, whole).status_code == 201
+
+    # It is the doctor's alone.
+    path = f"/Subscription/{own['id']}"
+    assert d.get_with(doctor, path).status_code == 200
+    assert d.get_with(colleague, path).status_code == 404
+    assert "entry" not in d.get_with(colleague, "/Subscription").json()
+    assert write(colleague, {**own, "reason": "x"}).status_code == 403
+    d.until(lambda: d.get_with(doctor, f"{path}/$events").status_code == 200)
+    d.until(lambda: d.get_with(system, f"/Subscription/{whole['id']}/$events").status_code == 200)
+
+    forms = {}
+    for resident in (other, mine):
+        forms[resident] = d.id("form")
+        d.put(
+            {
+                "resourceType": "QuestionnaireResponse",
+                "id": forms[resident],
+                "status": "completed",
+                "subject": {"reference": f"Patient/{resident}"},
+            }
+        )
+    about = [f"QuestionnaireResponse/{forms[one]}" for one in (other, mine)]
+    d.until(lambda: told(d, system, whole["id"]) == about)  # the twin: who may see all hears all
+    d.until(lambda: told(d, doctor, own["id"]) == about[1:])
+    # What may no longer be seen is not told again, whatever was numbered.
+    d.deny(mine, DOCTOR)
+    d.until(lambda: told(d, doctor, own["id"]) == [])
+    assert told(d, system, whole["id"]) == about
