@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from care.contract import content, delegation, ending, signing
-from care.contract.states import FINAL, State, state_of
+from care.contract import by_calendar, content, delegation
 from care.contract.steps import SERVICE, START
-from care.contract.surroundings import Surroundings, is_deceased
+from care.contract.surroundings import Surroundings
 from care.effects import Decision, Effect, LetGo
 from conformance.problem import Problem
 from fhir_store.claims import Claimed, take_begun, take_over
@@ -32,7 +31,7 @@ PART = 200
 LOOK_SECONDS = 30.0
 
 Resource = Mapping[str, Any]
-Decide = Callable[[Resource, Surroundings], Decision | None]
+Decide = Callable[[Surroundings, Resource], Decision | None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,9 +105,7 @@ class ContractCalendar:
     ) -> list[Claimed]:
         found = await take_over(transaction.connection, SERVICE, now, self.part, after)
         contracts = await _contracts(transaction, found)
-        made = await self._decide(
-            transaction, found, contracts, now, lambda c, around: ending.expire(around, c), figures
-        )
+        made = await self._decide(transaction, found, contracts, now, by_calendar.expire, figures)
         figures.expired += made
         agreements = {k: one for k, one in contracts.items() if _is_agreement(one)}
         renewals = ConsentRenewals(following=self.following, may_sign=self.may_sign, actor=ACTOR)
@@ -127,7 +124,7 @@ class ContractCalendar:
     ) -> list[Claimed]:
         found = await take_begun(transaction.connection, START, now, self.part, after)
         contracts = await _contracts(transaction, found)
-        made = await self._decide(transaction, found, contracts, now, _begin, figures)
+        made = await self._decide(transaction, found, contracts, now, by_calendar.begin, figures)
         figures.started += made
         return found
 
@@ -168,12 +165,12 @@ class ContractCalendar:
             if contract is not None and not _is_agreement(contract):
                 _note_failure(figures, one.holder, ValueError("no agreement"))
                 continue
-            if contract is None or _is_over(contract):
-                left += [LetGo(kind=kind, holder=one.holder) for kind in (SERVICE, START)]
+            if contract is None or by_calendar.is_settled(contract):
+                left += by_calendar.given_up(one.holder)
                 continue
             around = around_by_resident[content.resident_of(contract)]
             try:
-                decision = decide(contract, around)
+                decision = decide(around, contract)
             except Problem as no:
                 _note_failure(figures, one.holder, no)
                 continue
@@ -197,7 +194,7 @@ class ContractCalendar:
         """Return what is known of each resident: alive or not, and the packages of all of them."""
         residents, packages = set[str](), set[str]()
         for contract in contracts:
-            if _is_agreement(contract) and not _is_over(contract):
+            if _is_agreement(contract) and not by_calendar.is_settled(contract):
                 residents.add(content.resident_of(contract))
                 packages.update(content.packages_of(contract))
         keys = [reference_key(reference) for reference in sorted(residents | packages)]
@@ -244,15 +241,6 @@ async def _write_each(
     return written
 
 
-def _begin(contract: Resource, around: Surroundings) -> Decision | None:
-    """Begin a contract whose first day has come; for the dead it ends."""
-    if state_of(contract) is not State.SIGNED:
-        return None
-    if is_deceased(around.resident):
-        return ending.terminate(around, contract, ending.DEATH)
-    return signing.start(around, contract)
-
-
 async def _contracts(transaction: Transaction, found: Sequence[Claimed]) -> dict[str, Resource]:
     keys = [reference_key(one.holder) for one in found]
     known = await transaction.read_for_update(keys) if keys else {}
@@ -266,13 +254,6 @@ def _is_agreement(contract: Resource) -> bool:
     except Problem:
         return False
     return True
-
-
-def _is_over(contract: Resource) -> bool:
-    try:
-        return state_of(contract) in FINAL
-    except Problem:
-        return True
 
 
 def _context(now: datetime.datetime) -> WriteContext:

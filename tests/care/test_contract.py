@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from care.contract import application as applying
-from care.contract import changes, delegation, ending, qr, signing
+from care.contract import by_calendar, changes, delegation, ending, qr, signing
 from care.contract.application import Application
 from care.contract.content import extension_value
 from care.contract.delegation import Delegation
@@ -530,6 +530,22 @@ def test_an_invitation_is_believed_while_it_lasts_and_unchanged() -> None:
     refused("qr-forged", lambda: qr.read(b"other", token, now))
     refused("qr-forged", lambda: qr.read(b"key", "x" + token, now))
     refused("qr-forged", lambda: qr.read(b"key", "nonsense", now))
+
+
+def test_the_calendar_begins_what_is_signed_ends_that_of_the_dead_and_leaves_the_rest() -> None:
+    on = datetime.date.fromisoformat(later()["applies"]["start"])
+    begun = by_calendar.begin(around(on), later())
+    assert begun is not None
+    assert state_of(begun.contract) is State.EFFECTIVE
+    dead = {**around(on).resident, "deceasedBoolean": True}
+    ended = by_calendar.begin(around(on, resident=dead), later())
+    assert ended is not None
+    assert state_of(ended.contract) is State.REVOKED
+    assert ended.closes_messages
+    assert by_calendar.begin(around(), effective()) is None
+    assert not by_calendar.is_settled(effective())
+    template = {"resourceType": "Contract", "id": "t", "status": "policy"}
+    assert all(by_calendar.is_settled(one) for one in (None, template, ended.contract))
 
 
 def test_what_ends_with_a_contract() -> None:
