@@ -1,10 +1,12 @@
 """From a request to remind to an attempt on a channel, and from its outcome to the next.
 
-Timers are claims: `notice` on a CommunicationRequest that is to be looked at, `renewal-reminder` on
-a contract, `notice-attempt` on a Communication under way. They are set behind the writes, so that
-no writer can forget them; what is due is done in parts, each one commit.
+Services ask for theirs by their items (`care.fulfilment.telling`). Timers are claims: `notice` on a
+CommunicationRequest that is to be looked at, `renewal-reminder` on a contract, `notice-attempt` on
+a Communication under way. They are set behind the writes, so that no writer can forget them; what
+is due is done in parts, each one commit.
 """
 
+import contextlib
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +16,14 @@ from care import reminder
 from care.contract import content
 from care.contract.renewal import RenewalReminder, renewal_reminders
 from care.contract.steps import SERVICE
+from care.fulfilment.telling import NOTICE as SERVICE_NOTICE
+from care.fulfilment.telling import requests_of
 from care.periods import LOCAL, day_of, end_of
 from care.reminder import Circumstances, QuietHours, Send, Stop, Wait
 from conformance import resource_json
 from conformance.problem import Problem
 from fhir_store.claims import Claimed, take_begun
-from fhir_store.following import take_written
+from fhir_store.following import Followed, take_written
 from fhir_store.notice_outcomes import followed, take_outcomes
 from fhir_store.operations import Claim, Operation, Release, Update, WriteContext
 from fhir_store.search.query import QueryRules, parse_query
@@ -33,7 +37,7 @@ ACTOR = "qiao-notices"
 NOTICE = "notice"
 ATTEMPT = "notice-attempt"
 RENEWAL = "renewal-reminder"
-_TYPES = ("CommunicationRequest", "Contract")
+_TYPES = ("CommunicationRequest", "Contract", "Task")
 _LOOK = 4_000
 _PART = 200
 _QUIET_SECONDS = 0.5
@@ -74,8 +78,10 @@ class Notices:
             found, looked = await take_written(
                 transaction.connection, NAME, _TYPES, look=_LOOK, most=_PART
             )
-            operations: list[Operation] = []
+            operations = await _requests_of_services(transaction, found, now)
             for one in found:
+                if one.type == "Task":
+                    continue
                 kind = NOTICE if one.type == "CommunicationRequest" else RENEWAL
                 own = f"{one.type}/{one.id}"
                 resource = resource_json.parse(one.body) if one.body else {}
@@ -238,6 +244,20 @@ async def _read(
         return {}
     found = await (transaction.read_for_update(keys) if lock else transaction.read_current(keys))
     return {"/".join(key): one for key, one in found.items()}
+
+
+async def _requests_of_services(
+    transaction: Transaction, found: Sequence[Followed], now: datetime.datetime
+) -> list[Operation]:
+    """Return the requests that services ask for by themselves and that were never made."""
+    wanted: dict[tuple[str, str], Resource] = {}
+    for one in found:
+        if one.type == "Task" and SERVICE_NOTICE.encode() in one.body:
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # by others
+                for request in requests_of(resource_json.parse(one.body), now):
+                    wanted["CommunicationRequest", request["id"]] = request
+    known = await transaction.read_current(list(wanted)) if wanted else {}
+    return [_update(request) for key, request in wanted.items() if key not in known]
 
 
 def _due(resource: Resource, now: datetime.datetime) -> datetime.datetime | None:

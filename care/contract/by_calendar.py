@@ -7,6 +7,7 @@ from care.contract.surroundings import Surroundings, is_deceased
 from care.effects import Decision, LetGo, Resource
 from conformance.problem import Problem
 
+
 def expire(around: Surroundings, contract: Resource) -> Decision:
     """End a contract whose last day is over."""
     return ending.expire(around, contract)

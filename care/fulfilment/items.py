@@ -16,6 +16,9 @@ from conformance.cphc import BASE
 
 SERVICE_ITEM = f"{BASE}/CodeSystem/cphc-service-item"
 QUOTA = f"{BASE}/StructureDefinition/cphc-service-quota"
+_NOTICES = tuple(
+    f"{BASE}/StructureDefinition/cphc-{n}" for n in ("service-notice", "notice-repeat")
+)
 EVIDENCE = f"{BASE}/StructureDefinition/cphc-evidence-rule"
 
 
@@ -25,7 +28,7 @@ class ServiceItem:
 
     `frequency` services in each `every` (number, unit d, wk, mo or a); None spreads the quota over
     the year. `quota` None is no limit beyond the timing. `evidence` are codes of
-    `cphc-evidence-rule`.
+    `cphc-evidence-rule`; `notices` are the extensions that say what a resident is told.
     """
 
     canonical: str
@@ -35,6 +38,7 @@ class ServiceItem:
     every: tuple[int, str] | None
     frequency: int = 1
     evidence: frozenset[str] = frozenset()
+    notices: tuple[Mapping[str, Any], ...] = ()
 
 
 def items_of(package: Resource, activities: Iterable[Resource]) -> list[ServiceItem]:
@@ -69,6 +73,7 @@ def _item(action: Resource, activity: Resource) -> ServiceItem:
         every=every,
         frequency=max(1, int(repeat.get("frequency", 1))),
         evidence=evidence_of(activity),
+        notices=tuple(one for one in activity.get("extension", ()) if one.get("url") in _NOTICES),
     )
 
 

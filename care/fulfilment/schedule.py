@@ -143,6 +143,7 @@ def _task(
     return {
         "resourceType": "Task",
         "id": str(uuid.uuid5(_NAMES, name)),
+        **({"extension": list(item.notices)} if item.notices else {}),
         "instantiatesCanonical": item.canonical,
         "status": "ready" if is_due else "requested",
         "businessStatus": business_status("due" if is_due else "not-due"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from care.fulfilment.items import ServiceItem, items_of
 from care.fulfilment.schedule import tasks_for, windows_of
+from care.fulfilment.telling import requests_of
 from conformance.cphc import BASE
 from conformance.resource_json import parse
 from conformance.structure import require_valid
@@ -174,3 +175,24 @@ def test_a_definition_of_another_version_is_not_taken():
     package = plan("bp")
     package["action"][0]["definitionCanonical"] += "-draft"
     assert items_of(package, [activity("bp", quota=4)]) == []
+
+
+def test_what_an_item_tells_of_its_services() -> None:
+    told = [
+        {"url": f"{BASE}/StructureDefinition/cphc-service-notice", "valueCode": code}
+        for code in ("due", "done")
+    ]
+    item_of = activity("bp", 2)
+    item_of["extension"] = [*item_of["extension"], *told]
+    first, later = tasks_for(CONTRACT, "PlanDefinition/elderly", plan("bp"), [item_of], now=NOW)
+    due = requests_of(first, NOW)
+    assert [one["category"][0]["coding"][0]["code"] for one in due] == ["service-due"]
+    assert due == requests_of(first, NOW), "said once: the id is the same"
+    done = requests_of({**first, "status": "completed"}, NOW)
+    assert "about" not in done[0], "a message about what is settled would not be sent"
+    for one in (*due, *done):
+        require_valid(one)
+        assert one["basedOn"][0] == {"reference": "Contract/c1"}
+    assert requests_of(later, NOW) == []
+    silent = tasks_for(CONTRACT, "PlanDefinition/elderly", plan("bp"), [activity("bp", 2)], now=NOW)
+    assert [requests_of({**one, "status": "ready"}, NOW) for one in silent] == [[], []]

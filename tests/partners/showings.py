@@ -16,6 +16,7 @@ from district import (
     LOCAL,
     TODAY,
     District,
+    activity,
     doctor,
     flag,
     package,
@@ -1327,3 +1328,50 @@ def reminded_by_sms(d: District) -> None:
     (attempt,) = d.found(f"/Communication?based-on=CommunicationRequest/{request}")
     assert attempt["status"] == "completed"
     assert attempt["medium"][0]["coding"][0]["code"] == "sms"
+
+
+@showing
+def told_of_a_service(d: District) -> None:
+    """An item says what its resident is told: that it is due, again until done, and that it is."""
+    item, plan = d.id("item"), d.id("pkg")
+    extension = f"{BASE}/StructureDefinition/cphc-"
+    repeat = {"repeat": {"period": 7, "periodUnit": "d", "count": 3}}
+    wishes = [
+        {"url": f"{extension}service-notice", "valueCode": "due"},
+        {"url": f"{extension}service-notice", "valueCode": "done"},
+        {"url": f"{extension}notice-repeat", "valueTiming": repeat},
+    ]
+    definition = activity("bp", 2)
+    d.put({**definition, "id": item, "url": f"urn:item:{item}",
+           "extension": [*definition["extension"], *wishes]})  # fmt: skip
+    named = [{"definitionCanonical": f"urn:item:{item}|1"}]
+    d.put({**package(plan, 0), "action": named})
+    d.post(f"/PlanDefinition/{plan}/$publish-package")
+    phone = {"system": "phone", "value": "10000000009", "use": "mobile"}
+    resident = d.resident(telecom=[phone])
+    contract = d.signed(resident, package=plan)
+    ready, later = d.services(contract)
+    assert (ready["status"], later["status"]) == ("ready", "requested")
+
+    def asked(task: Resource) -> list[Resource]:
+        return d.found(f"/CommunicationRequest?based-on=Task/{task['id']}&_sort=authored")
+
+    def sent(request: Resource) -> list[Resource]:
+        attempts = d.found(f"/Communication?based-on=CommunicationRequest/{request['id']}")
+        return [one for one in attempts if one["status"] == "completed"]
+
+    (due,) = d.until(lambda: asked(ready), 60)
+    assert due["about"] == [{"reference": f"Task/{ready['id']}"}]
+    first = TODAY.isoformat()
+    assert first in due["payload"][0]["contentString"]
+    if due["occurrenceDateTime"] <= datetime.datetime.now(LOCAL).isoformat():  # else at 9:00
+        d.until(lambda: sent(due), 60)
+        assert d.get(f"/CommunicationRequest/{due['id']}")["status"] == "active", "again in a week"
+    d.post(f"/Task/{ready['id']}/$complete-service")
+    done = d.until(lambda: asked(ready)[1:], 60)[0]
+    (attempt,) = d.until(lambda: sent(done), 60)
+    assert "已于" in attempt["payload"][0]["contentString"]
+    d.post(f"/Contract/{contract}/$terminate", text("reason", "02"))
+    open_ = f"/CommunicationRequest?based-on=Contract/{contract}&status=active"
+    d.until(lambda: d.found(open_) == [])
+    assert asked(later) == [], "what is not due yet was never spoken of"
