@@ -25,6 +25,7 @@ from fhir_store.search.query import AllOf, IdTest, NotOf
 from fhir_store.store import Store
 from routes.bearer import Caller
 from routes.care_relations import (
+    allied_to,
     employers_of,
     organizations_of,
     patient_named,
@@ -162,7 +163,9 @@ class Authorizer:
             return _Person(patient=patient, denied=denied)
         teams = await teams_of(self._store, reference, datetime.now(UTC))
         served = patients_of_teams(self._store, reference, teams)
-        owners = patients_of(await organizations_of(self._store, roles), served)
+        organizations = await organizations_of(self._store, roles)
+        allied = await allied_to(self._store, organizations)
+        owners = patients_of([*organizations, *allied], served)
         return _Person(
             patient=patient,
             user=Compartment(kind="Patient", owners=owners),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from conformance import resource_json
+from conformance.cphc import BASE
 from fhir_store.permits import conditions_of
 from fhir_store.search.query import AnyOf, Condition, IdTest, SearchQuery
 from fhir_store.store import Store
@@ -13,6 +14,7 @@ from fhir_store.store import Store
 # Deeper trees of organisations do not exist; a circle in them must end somewhere.
 _LEVELS = 12
 _MOST = 1_000
+AFFILIATION_RIGHTS = f"{BASE}/CodeSystem/cphc-affiliation-right"
 
 
 async def roles_of(store: Store, practitioner: str) -> list[dict[str, Any]]:
@@ -24,7 +26,29 @@ async def roles_of(store: Store, practitioner: str) -> list[dict[str, Any]]:
 
 async def organizations_of(store: Store, roles: Iterable[dict[str, Any]]) -> tuple[str, ...]:
     """Return the ids of the organisations of these roles, those below them included."""
-    level = {_target(role.get("organization")) for role in roles}
+    return await _with_those_below(store, {_target(role.get("organization")) for role in roles})
+
+
+async def allied_to(store: Store, organizations: Sequence[str]) -> tuple[str, ...]:
+    """Return the ids of the organisations whose residents these may see by an alliance.
+
+    An OrganizationAffiliation grants it: active, in its period, one of these as
+    `participatingOrganization`, `code` of the package's `affiliation-right` list `residents`. Those
+    below its `organization` are included.
+    """
+    if not organizations:
+        return ()
+    members = ",".join(f"Organization/{id_}" for id_ in organizations)
+    granted = f"{AFFILIATION_RIGHTS}|residents"
+    pairs = [("participating-organization", members), ("role", granted)]
+    conditions = conditions_of("OrganizationAffiliation", pairs)
+    found = await _search(store, "OrganizationAffiliation", conditions)
+    return await _with_those_below(
+        store, {_target(one.get("organization")) for one in found if _is_current(one)}
+    )
+
+
+async def _with_those_below(store: Store, level: set[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for _ in range(_LEVELS):
         fresh = sorted(id_ for id_ in level if id_ and id_ not in found)

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 from district import (
     DAY,
     HASH,
@@ -194,6 +195,39 @@ def patch_resident(d: District) -> None:
     _patched(d, f"/Patient/{d.resident()}")
 
 
+@showing
+def edit_own_profile(d: District) -> None:
+    """What is the resident's own is changed field by field; what is not stays as it is."""
+    resident, other = d.resident(), d.resident()
+    path = f"/Patient/{resident}"
+    before = d.get(path)
+    mine = token("patient/*.cruds", patient=f"Patient/{resident}", fhirUser=f"Patient/{resident}")
+
+    def patched(where: str, name: str, value: Any) -> httpx.Response:
+        body = [{"op": "add", "path": f"/{name}", "value": value}]
+        headers = {**mine, "content-type": "application/json-patch+json"}
+        return httpx.patch(f"{d.guarded}{where}", json=body, headers=headers)
+
+    nickname = [*before["name"], {"use": "nickname", "text": "秀英"}]
+    for name, value in (("photo", [{"title": "头像"}]), ("name", nickname)):
+        assert patched(path, name, value).status_code == 200
+    for name, value in (
+        ("birthDate", "1970-01-01"),
+        ("name", [{"text": "别人"}]),
+        ("active", False),
+    ):
+        answer = patched(path, name, value)
+        assert answer.status_code == 403
+        issue = answer.json()["issue"][0]
+        assert issue["details"]["coding"][0]["code"] == "staff-field"
+        assert issue["expression"] == [f"Patient.{name}"]
+    assert patched(f"/Patient/{other}", "photo", []).status_code == 404
+    found = d.get(path)
+    assert (found["photo"], found["name"]) == ([{"title": "头像"}], nickname)
+    assert (found["birthDate"], found["identifier"]) == (before["birthDate"], before["identifier"])
+    assert len(d.found(f"{path}/_history")) == 3, "each earlier version is kept, with who wrote it"
+
+
 # --- G02 organisations, doctors, teams ----------------------------------------------------------
 
 
@@ -370,6 +404,42 @@ def alliance(d: District) -> None:
     d.put({"resourceType": "OrganizationAffiliation", "id": id_, "active": True, **ends})
     found = d.found("/OrganizationAffiliation?participating-organization=Organization/station")
     assert id_ in ids(found)
+
+
+@showing
+def alliance_opens_residents(d: District) -> None:
+    unit, lead, below, dr = (d.id(kind) for kind in ("unit", "lead", "below", "dr"))
+    for id_, above in ((unit, None), (lead, None), (below, lead)):
+        part = {"partOf": {"reference": f"Organization/{above}"}} if above else {}
+        d.put({"resourceType": "Organization", "id": id_, "name": id_, **part})
+    user = f"Practitioner/{dr}"
+    role = {
+        "practitioner": {"reference": user},
+        "organization": {"reference": f"Organization/{unit}"},
+    }
+    d.put({"resourceType": "Practitioner", "id": dr, "active": True})
+    d.put({"resourceType": "PractitionerRole", "id": d.id("role"), "active": True, **role})
+    path = f"/Patient/{d.resident(managingOrganization={'reference': f'Organization/{below}'})}"
+    bond = {
+        "resourceType": "OrganizationAffiliation",
+        "id": d.id("alliance"),
+        "active": True,
+        "organization": {"reference": f"Organization/{lead}"},
+        "participatingOrganization": {"reference": f"Organization/{unit}"},
+    }
+    code = {"system": f"{BASE}/CodeSystem/cphc-affiliation-right", "code": "residents"}
+    right = {"code": [{"coding": [code]}]}
+    d.put(bond)
+    d.soon(path, user, 404)  # the register alone opens nothing
+    d.put({**bond, **right})
+    d.soon(path, user, 200)
+    answer = httpx.put(f"{d.guarded}/OrganizationAffiliation/{d.id('own')}", json=bond,
+                       headers=token("user/*.cruds", fhirUser=user))  # fmt: skip
+    assert answer.status_code in (400, 403), "nobody of the staff grants it"
+    d.put({**bond, **right, "period": {"end": (TODAY - 2 * DAY).isoformat()}})
+    d.soon(path, user, 404)
+    d.put({**bond, **right, "active": False})
+    d.soon(path, user, 404)
 
 
 # --- G03 packages and agreements ------------------------------------------------------------------

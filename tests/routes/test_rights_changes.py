@@ -14,6 +14,7 @@ from fhir_store.operations import Update, WriteContext
 from fhir_store.store import Store, make_pool
 from routes import authorize
 from routes.bearer import Caller
+from routes.care_relations import AFFILIATION_RIGHTS
 from routes.scopes import parse_scopes
 
 pytestmark = pytest.mark.anyio
@@ -114,6 +115,32 @@ async def test_the_end_of_a_right_is_known_to_the_next_request_of_every_process(
             assert await seen(ours) == await seen(others) == []
             await put(ours, team(MEMBER))
             await put(ours, role(is_active=True))
+
+
+async def test_an_alliance_opens_residents_from_its_commit_to_its_end(serve: Any) -> None:
+    bond = {
+        "resourceType": "OrganizationAffiliation",
+        "id": "a1",
+        "active": True,
+        "organization": {"reference": "Organization/lead"},
+        "participatingOrganization": {"reference": "Organization/o1"},
+    }
+    code = {"system": AFFILIATION_RIGHTS, "code": "residents"}
+    granted = {**bond, "code": [{"coding": [code]}]}
+    resident = {"resourceType": "Patient", "id": "p3"}
+    async with two_processes(serve) as (ours, others):
+        await put(ours, {"resourceType": "Organization", "id": "lead", "name": "Hospital"})
+        below = {"resourceType": "Organization", "id": "below", "name": "Ward"}
+        await put(ours, {**below, "partOf": {"reference": "Organization/lead"}})
+        place = {"managingOrganization": {"reference": "Organization/below"}}
+        await put(ours, {**resident, **place})
+        for one, found in (
+            (bond, ["p1", "p2"]),  # a register entry without the right opens nothing
+            (granted, ["p1", "p2", "p3"]),
+            ({**granted, "active": False}, ["p1", "p2"]),
+        ):
+            await put(ours, one)
+            assert await seen(others) == await seen(ours) == found
 
 
 @pytest.mark.parametrize(
