@@ -71,6 +71,7 @@ from routes.operations.identity import identity_operations
 from routes.operations.invitations import invitation_operation
 from routes.operations.notice_statistics import notice_statistics_operation
 from routes.operations.packages import package_operations
+from routes.operations.programmes import programme_operations
 from routes.operations.resident_views import resident_views
 from routes.operations.submissions import submissions_operation
 from routes.operations.subscriptions import SubscriptionOperations
@@ -313,6 +314,7 @@ async def _start_http(
             invitation_operation(),
             submissions_operation(),
             *package_operations(),
+            *programme_operations(),
             *identity_operations(test_regions=settings.test_regions.split(",")),
             *SubscriptionOperations(notices=notices).promises(),
             *agreement_operations(),

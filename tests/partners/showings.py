@@ -1206,22 +1206,46 @@ def keep_clinical_records(d: District) -> None:
     assert ids(found) == {visit, condition}
 
 
+def _applied_for(d: District, resident: str, programme: str, user: str | None = None) -> str:
+    """Apply for a programme of the district's team; return the id of the episode."""
+    id_ = d.id("episode")
+    asked = (
+        text("resident", f"Patient/{resident}"),
+        text("programme", programme),
+        text("team", "CareTeam/team"),
+        text("id", id_),
+        text("reason", "家中卧床"),
+    )
+    path = "/EpisodeOfCare/$apply-for-programme"
+    if user is None:
+        assert d.post(path, *asked)["status"] == "planned"
+    else:
+        answer = d.post_as(user, path, *asked)
+        assert answer.status_code == 201, answer.text
+    return id_
+
+
 @showing
 def enrol_in_a_programme(d: District) -> None:
-    resident, episode = d.resident(), d.id("episode")
-    kind = {"coding": [{"system": f"{BASE}/CodeSystem/cphc-programme-type", "code": "htn"}]}
-    d.put(
-        {
-            "resourceType": "EpisodeOfCare",
-            "id": episode,
-            "status": "active",
-            "type": [kind],
-            "patient": {"reference": f"Patient/{resident}"},
-        }
-    )
-    assert episode in ids(d.found(f"/EpisodeOfCare?type=htn&patient={resident}"))
-    path = f"/PlanDefinition/$applicable-packages?patient=Patient/{resident}"
-    assert "hypertension" in str(d.get(path))
+    resident = d.resident()
+    contract = d.signed(resident)
+    applicable = f"/PlanDefinition/$applicable-packages?patient=Patient/{resident}"
+    assert "hypertension" not in str(d.get(applicable))
+    path, team = "/EpisodeOfCare/$apply-for-programme", text("team", "CareTeam/team")
+    who = text("resident", f"Patient/{resident}")
+    assert d.refused(path, text("programme", "x"), who, team) == "programme-unknown"
+    episode = _applied_for(d, resident, "htn")
+    d.post(f"/EpisodeOfCare/{episode}/$review-programme", text("verdict", "approve"))
+    assert episode in ids(d.found(f"/EpisodeOfCare?type=htn&status=active&patient={resident}"))
+    assert "hypertension" in str(d.get(applicable))
+    plan = d.get(f"/CarePlan/plan-{episode}")
+    named = {one["reference"]["reference"].partition("/")[2] for one in plan["activity"]}
+    assert (plan["status"], named) == ("active", ids(d.services(contract)))
+    assert d.refused(path, text("programme", "htn"), who, team) == "programme-enrolled"
+    d.post(f"/EpisodeOfCare/{episode}/$close-programme", text("reason", "迁出"))
+    assert d.get(f"/EpisodeOfCare/{episode}")["status"] == "finished"
+    assert d.get(f"/CarePlan/plan-{episode}")["status"] == "completed"
+    assert _applied_for(d, resident, "htn"), "as the advice says: closed, so it begins anew"
 
 
 @showing
@@ -1253,23 +1277,37 @@ def quota_is_checked(d: District) -> None:
 
 @showing
 def home_bed(d: District) -> None:
-    resident, episode = d.resident(), d.id("bed")
-    kind = {"coding": [{"system": f"{BASE}/CodeSystem/cphc-programme-type", "code": "home-bed"}]}
-    record = {
-        "resourceType": "EpisodeOfCare",
-        "id": episode,
-        "status": "planned",
-        "type": [kind],
-        "patient": {"reference": f"Patient/{resident}"},
-    }
-    d.put(record, {**record, "status": "active"})
+    resident, stranger = d.resident(), d.resident()
+    mine, theirs = (
+        token("patient/*.cruds", patient=f"Patient/{one}", fhirUser=f"Patient/{one}")
+        for one in (resident, stranger)
+    )
+    episode = _applied_for(d, resident, "home-bed", mine)
+    path, approve = f"/EpisodeOfCare/{episode}", text("verdict", "approve")
+    assert d.get(f"/Task/review-{episode}")["status"] == "requested"
+    assert d.post_as(theirs, f"{path}/$review-programme", approve).status_code == 404
+    own = d.post_as(mine, f"{path}/$review-programme", approve)
+    assert own.json()["issue"][0]["details"]["coding"][0]["code"] == "staff-only"
+    assert d.refused(f"{path}/$close-programme", text("reason", "x")) == "programme-state"
+    assert d.post_as("Practitioner/d1", f"{path}/$review-programme", approve).status_code == 200
     here = {"episodeOfCare": [{"reference": f"EpisodeOfCare/{episode}"}], "class": {"code": "HH"}}
     visit = d.visit(resident, **here)
-    d.put({**record, "status": "finished"})
     assert ids(d.found(f"/Encounter?episode-of-care={episode}&class=HH")) == {visit}
-    assert [o["status"] for o in d.found(f"/EpisodeOfCare/{episode}/_history")] == [
-        "finished", "active", "planned",
-    ]  # fmt: skip
+    assert d.refused(f"{path}/$close-programme") == "programme-reason"
+    d.post(f"{path}/$close-programme", text("reason", "病情好转"))
+    found = d.get(path)
+    assert [one["status"] for one in found["statusHistory"]] == ["planned", "active", "finished"]
+    assert d.get(f"/Task/review-{episode}")["status"] == "completed"
+    done = {one["activity"]["coding"][0]["code"]: one["agent"][0]["who"]
+            for one in d.found(f"/Provenance?target=EpisodeOfCare/{episode}")}  # fmt: skip
+    assert done["apply"] == {"reference": f"Patient/{resident}"}
+    assert done["approve"] == {"reference": "Practitioner/d1"}
+    assert set(done) == {"apply", "approve", "close"}
+    refused = _applied_for(d, resident, "home-bed")
+    asked = (text("verdict", "reject"), text("reason", "不符合收治条件"))
+    d.post(f"/EpisodeOfCare/{refused}/$review-programme", *asked)
+    assert d.get(f"/EpisodeOfCare/{refused}")["status"] == "cancelled"
+    assert d.get(f"/Task/review-{refused}")["statusReason"]["text"] == "不符合收治条件"
 
 
 @showing
