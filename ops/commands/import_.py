@@ -25,6 +25,7 @@ from ops.importing import (
     stretches_of,
     total_of,
 )
+from ops.registry_command import import_registry
 from ops.residents_command import import_residents
 from ops.settings import read_settings
 
@@ -43,9 +44,10 @@ app = typer.Typer(
     cls=FilesUnlessNamed,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Bring data in: FHIR files (`qiao import FILE…`), or residents from a sheet.",
+    help="Bring data in: FHIR files (`qiao import FILE…`), residents or institutions from a sheet.",
 )
 app.command("residents")(import_residents)
+app.command("registry")(import_registry)
 # A process waits for the server for a third of its time, so one more than there are processors.
 WORKERS = (os.cpu_count() or 1) + 1
 _KINDS = {".ndjson", ".json"}
