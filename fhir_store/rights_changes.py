@@ -17,8 +17,8 @@ _MOVED = "QI001"
 # rights_generation: before rights are worked out, so that no change falls between
 RIGHTS_GENERATION = "SELECT rights_generation()"
 
-# prune_rights_changes: nobody remembers rights for so long
-PRUNE_RIGHTS_CHANGES = "DELETE FROM rights_change WHERE at < now() - interval '10 minutes'"
+# prune_rights_changes: nobody remembers rights for so long, and each row costs every statement
+PRUNE_RIGHTS_CHANGES = "DELETE FROM rights_change WHERE at < now() - interval '1 minute'"
 
 
 async def rights_generation(pool: AsyncConnectionPool[psycopg.AsyncConnection[object]]) -> int:

@@ -49,10 +49,10 @@ async def keep_up(
                 while (sealed := await seal(connection)) is not None:
                     head = sealed
                 await _index(store, connection)
+                await prune_rights_changes(connection)
                 if time.monotonic() >= due:
                     due = time.monotonic() + hourly_seconds
                     await prune_replies(connection)
-                    await prune_rights_changes(connection)
                     await prune_events(connection, older=EVENTS_KEPT)
                     gone = await let_go(connection, retention)
                     if gone is not None and gone != LetGo():

@@ -11,6 +11,7 @@ import pytest
 
 from conformance.problem import Unavailable
 from fhir_store.operations import Update, WriteContext
+from fhir_store.rights_changes import rights_generation
 from fhir_store.store import Store, make_pool
 from routes import authorize
 from routes.bearer import Caller
@@ -197,6 +198,18 @@ async def test_who_changes_what_own_rights_hang_on_is_not_in_the_way_of_himself(
         assert answer.status_code == 200, answer.text
         found = [one["response"]["status"] for one in answer.json()["entry"]]
         assert found == ["200 OK", "200 OK"]
+
+
+async def test_new_relatives_move_nobodys_rights(serve: Any, database_url: str) -> None:
+    """Each admission brings some; the clinicians' requests would never come to an end."""
+    relative = {"resourceType": "RelatedPerson", "patient": {"reference": "Patient/p1"}}
+    async with two_processes(serve) as (ours, _), make_pool(database_url, size=1) as pool:
+        before = await rights_generation(pool)
+        for id_ in ("k1", "k2"):
+            await put(ours, {**relative, "id": id_})
+        assert await rights_generation(pool) == before
+        await put(ours, {**relative, "id": "k1", "active": False})
+        assert await rights_generation(pool) != before
 
 
 async def test_work_is_done_again_unless_it_has_committed_something(database_url: str) -> None:
