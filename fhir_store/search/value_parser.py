@@ -278,7 +278,7 @@ def _near(text: str, name: str) -> NearValue:
     scale = {"km": 1.0, "m": 0.001, "[mi_us]": 1.609347, "[mi_i]": 1.609344}.get(unit)
     is_complete = 2 <= len(parts) <= 4 and all(number is not None for number in numbers)
     latitude, longitude, distance = (
-        float(n) if n is not None else 0.0 for n in (*numbers, Decimal(50))[:3]
+        float(n) if n is not None else 0.0 for n in (*numbers, *[Decimal(50)] * 3)[:3]
     )
     is_lawful = abs(latitude) <= 90 and abs(longitude) <= 180 and distance >= 0
     if scale is None or not is_complete or not is_lawful:

@@ -87,6 +87,15 @@ def test_a_wrong_observation_value_is_refused(text, key):
     assert refusal.value.issues[0].key == key
 
 
+@pytest.mark.parametrize(
+    "text", ["", "x", "|", "39.9", "39.9|", "91|0", "0|181|1", "0|0|-1", "0|0|1|parsec", "0|0|1|km|"]
+)
+def test_a_place_that_is_none_is_refused(text):
+    with pytest.raises(InvalidContent) as refusal:
+        parse(f"near={text}", "Location")
+    assert refusal.value.issues[0].key in {"search-near-form", "search-empty-value"}
+
+
 def test_a_refusal_never_repeats_the_value():
     with pytest.raises(InvalidContent) as refusal:
         parse("birthdate=SECRET")
