@@ -11,7 +11,8 @@ from typing import Any
 
 from ops.bench.bulk_import import copy_rate
 from ops.bench.grounds.database import fresh_database
-from ops.bench.http import Sender, figure, keys_and_token, request_bytes
+from ops.bench.grounds.http_load import Sender
+from ops.bench.http import figure, keys_and_token, request_bytes
 from ops.demo.synthetic_records import records
 
 RESIDENTS_IN_A_BUNDLE = 1

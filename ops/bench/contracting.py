@@ -30,7 +30,8 @@ from fhir_store.arrays import Texts
 from fhir_store.operations import Operation, Update, WriteContext
 from fhir_store.store import make_pool
 from ops.bench.grounds.database import fresh_database
-from ops.bench.http import CONNECTIONS, ROUNDS, Sender, figure, keys_and_token, request_bytes
+from ops.bench.grounds.http_load import Sender
+from ops.bench.http import CONNECTIONS, ROUNDS, figure, keys_and_token, request_bytes
 from ops.laws import lawful_store
 
 PER_CONNECTION = 150  # contracts that one connection can sign in one round

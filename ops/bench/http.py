@@ -12,7 +12,8 @@ import random
 import statistics
 import time
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
@@ -35,6 +36,7 @@ from fhir_store.operations import Update, WriteContext, Written
 from fhir_store.outbox import Delivery
 from fhir_store.store import make_pool
 from ops.bench.grounds.database import fresh_database
+from ops.bench.grounds.http_load import Sender, all_paced, load
 from ops.demo.synthetic_records import records
 from ops.garbage import collect_less_often
 from ops.laws import lawful_store
@@ -48,16 +50,11 @@ from routes.operations.contract_writing import Following
 from routes.operations.contracts import ContractOperations
 from routes.receive_deadline import deadline_protocol
 
-SECONDS = 4.0
-ROUNDS = 3
+ROUNDS = 5
 CONNECTIONS = 16
 RESIDENTS = 300
-_KEPT = 0.9  # of the requests that come, answered in their time
-_MOST_AT_ONCE = 64  # connections of those who come whether others wait or not
 ISSUER, AUDIENCE = "https://login.example", "https://hub.example/fhir"
 SELECT = "SELECT body FROM bench_body WHERE id = %s"
-
-Sender = Callable[[int], Iterator[bytes]]
 
 
 async def run() -> dict[str, Any]:
@@ -71,18 +68,19 @@ async def run() -> dict[str, Any]:
 
 def _measure(url: str, keys: Any, token: str, residents: list[str]) -> dict[str, Any]:
     reads = _requests_of_reads(residents, token)
-    bare = figure(url, {}, "bare", reads)
-    ours = figure(url, keys, "ours", reads)
+    ours, bare = in_turns(url, {"ours": reads, "bare": reads}, keys)
     return {
         "connections": CONNECTIONS,
-        "read": {**ours, "raw_starlette_select": bare, "ratio": _ratio(ours, bare)},
+        "read": {**ours, "raw_starlette_select": bare, "ratio": ratio(ours, bare)},
         "create": figure(url, keys, "ours", _requests_of_creates(token)),
         "mixed_crud": figure(url, keys, "ours", _requests_of_crud(token)),
     }
 
 
-def _ratio(ours: Mapping[str, Any], bare: Mapping[str, Any]) -> float:
-    return round(float(ours["per_second"]) / float(bare["per_second"]), 2)
+def ratio(ours: Mapping[str, Any], bare: Mapping[str, Any]) -> float:
+    """Return the middle of the rounds' ratios, each of two neighbouring measurements."""
+    pairs = zip(ours["rounds"], bare["rounds"], strict=True)
+    return round(float(statistics.median(one / other for one, other in pairs)), 2)
 
 
 def keys_and_token() -> tuple[Any, str]:
@@ -123,129 +121,92 @@ async def _fill(url: str) -> list[str]:
 
 
 def figure(
+    url: str, keys: Any, kind: str, requests: Sender, *, connections: int = CONNECTIONS
+) -> dict[str, Any]:
+    """Return requests a second, milliseconds, and the server's processor time for a request.
+
+    Kind is "ours", "bare" for the raw limit, or "contracts": ours, owing each to a partner.
+    """
+    return in_turns(url, {kind: requests}, keys, connections=connections)[0]
+
+
+def in_turns(
     url: str,
+    loads: Mapping[str, Sender],
     keys: Any,
-    kind: str,
-    requests: Sender,
     *,
     connections: int = CONNECTIONS,
     paces: Sequence[int] = (),
-) -> dict[str, Any]:
-    """Return requests a second and milliseconds.
+) -> list[dict[str, Any]]:
+    """Return `figure` of each kind, measured in turns: other work on the machine meets all alike.
 
-    Kind is "ours", "bare" for the raw limit, or "contracts": ours, owing each to a partner. For
-    each of `paces` (requests a second) also the times where so many arrive, whoever waits.
+    For each of `paces` (requests a second) the first one has the times where so many arrive,
+    whoever waits, too.
     """
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(_server(url, keys, kind)) for kind in loads]
+        measured: list[list[_Round]] = [[] for _ in servers]
+        for number in range(ROUNDS + 1):
+            for rounds, server, requests in zip(measured, servers, loads.values(), strict=True):
+                rounds.append(_round(server, requests, number, connections))
+        found = [_middle(rounds[1:]) for rounds in measured]  # the first one warms up
+        if paces:
+            requests = next(iter(loads.values()))
+            found[0]["paced"] = all_paced(servers[0].port, requests, paces)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A server in a process of its own; `pipe` tells its processor time when asked."""
+
+    port: int
+    pipe: Any
+
+    def processor_seconds(self) -> float:
+        self.pipe.send("time")
+        return float(self.pipe.recv())
+
+
+@contextlib.contextmanager
+def _server(url: str, keys: Any, kind: str) -> Iterator[_Server]:
     context = multiprocessing.get_context("spawn")
     near, far = context.Pipe()
-    server = context.Process(target=_serve, args=(url, keys, kind, far), daemon=True)
-    server.start()
-    port = near.recv()
+    process = context.Process(target=_serve, args=(url, keys, kind, far), daemon=True)
+    process.start()
     try:
-        rounds = []
-        for number in range(ROUNDS + 1):
-            rounds.append(uvloop.run(_load(port, requests, number, connections)))
-        found = _middle(rounds[1:])  # the first one warms up
-        if paces:
-            found["paced"] = _all_paced(port, requests, paces)
-        return found
+        yield _Server(near.recv(), near)
     finally:
         near.send("stop")
-        server.join(20)
-        server.kill()
+        process.join(20)
+        process.kill()
 
 
-def _middle(rounds: list[tuple[float, list[float]]]) -> dict[str, Any]:
-    rates = [rate for rate, _ in rounds]
-    times = sorted(itertools.chain.from_iterable(times for _, times in rounds))
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What one round gave: requests a second, seconds of each, processor seconds of each."""
+
+    rate: float
+    times: list[float]
+    processor: float
+
+
+def _round(server: _Server, requests: Sender, number: int, connections: int) -> _Round:
+    used = server.processor_seconds()
+    rate, times = uvloop.run(load(server.port, requests, number, connections))
+    return _Round(rate, times, (server.processor_seconds() - used) / len(times))
+
+
+def _middle(rounds: list[_Round]) -> dict[str, Any]:
+    rates = [one.rate for one in rounds]
+    times = sorted(itertools.chain.from_iterable(one.times for one in rounds))
     return {
         "per_second": round(statistics.median(rates), 1),
         "p50_ms": round(times[len(times) // 2] * 1e3, 2),
         "p99_ms": round(times[len(times) * 99 // 100] * 1e3, 2),
+        "server_us": round(statistics.median(one.processor for one in rounds) * 1e6, 1),
+        "rounds": [round(rate, 1) for rate in rates],
     }
-
-
-async def _load(
-    port: int, requests: Sender, number: int, connections: int
-) -> tuple[float, list[float]]:
-    """Return requests a second, until the last answer is there, and the seconds of each."""
-    made = [requests(number * 1_000 + one) for one in range(connections)]
-    begin = time.perf_counter()
-    end = begin + SECONDS
-    found = await asyncio.gather(*(_drive(port, one, end) for one in made))
-    times = [one for times in found for one in times]
-    return len(times) / (time.perf_counter() - begin), times
-
-
-def _all_paced(port: int, requests: Sender, paces: Sequence[int]) -> dict[int, dict[str, float]]:
-    """Return the times at each pace, up to the first that the server does not keep."""
-    found: dict[int, dict[str, float]] = {}
-    for pace in paces:
-        found[pace] = uvloop.run(_paced(port, requests, pace))
-        if found[pace]["per_second"] < _KEPT * pace:
-            break
-    return found
-
-
-async def _paced(port: int, requests: Sender, pace: int) -> dict[str, float]:
-    """Return the times of requests that arrive at random, so many a second, waiting included.
-
-    A closed loop of clients slows down with the server; people who come do not.
-    """
-    chance = random.Random(pace)  # noqa: S311  nothing secret hangs on it
-    due: asyncio.Queue[float | None] = asyncio.Queue()
-    times: list[float] = []
-
-    async def ask(number: int) -> None:
-        made = requests(number)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            while (since := await due.get()) is not None:
-                await _exchange(reader, writer, next(made))
-                times.append(time.perf_counter() - since)
-        finally:
-            writer.close()
-
-    async with asyncio.TaskGroup() as clients:
-        for number in range(_MOST_AT_ONCE):
-            clients.create_task(ask(9_000 + number))
-        begin = at = time.perf_counter()
-        while (at := at + chance.expovariate(pace)) < begin + SECONDS:
-            await asyncio.sleep(max(0.0, at - time.perf_counter()))
-            due.put_nowait(at)
-        for _ in range(_MOST_AT_ONCE):
-            due.put_nowait(None)
-    times.sort()
-    return {
-        "per_second": round(len(times) / (time.perf_counter() - begin), 1),
-        "p50_ms": round(times[len(times) // 2] * 1e3, 2),
-        "p99_ms": round(times[len(times) * 99 // 100] * 1e3, 2),
-    }
-
-
-async def _drive(port: int, requests: Iterator[bytes], end: float) -> list[float]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    times = []
-    try:
-        while (begin := time.perf_counter()) < end:
-            await _exchange(reader, writer, next(requests))
-            times.append(time.perf_counter() - begin)
-    finally:
-        writer.close()
-    return times
-
-
-async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
-) -> None:
-    """Send a request and read its answer, which must be a success."""
-    writer.write(request)
-    head = await reader.readuntil(b"\r\n\r\n")
-    if head[9:10] not in b"2":
-        raise RuntimeError(head.decode())
-    length = head.lower().find(b"content-length:")
-    if length >= 0:
-        await reader.readexactly(int(head[length + 15 : head.index(b"\r\n", length)]))
 
 
 def _requests_of_reads(residents: list[str], token: str) -> Sender:
@@ -323,7 +284,8 @@ async def _serving(url: str, keys: Any, kind: str, pipe: Connection) -> None:
         while not server.started:
             await asyncio.sleep(0.01)
         pipe.send(listener.getsockname()[1])
-        await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
+        while await asyncio.get_running_loop().run_in_executor(None, pipe.recv) != "stop":
+            pipe.send(time.process_time())
         server.should_exit = True
         await task
 

@@ -20,10 +20,11 @@ import psycopg
 from fhir_store.operations import Create, Update, WriteContext
 from fhir_store.search.query import parse_query
 from fhir_store.store import Pool, Store, make_pool
+from ops.bench.grounds.http_load import Sender
 from ops.bench.grounds.search_load import loaded
 from ops.bench.grounds.search_shapes import Shape, shapes
 from ops.bench.grounds.search_world import world
-from ops.bench.http import Sender, figure, keys_and_token, request_bytes
+from ops.bench.http import in_turns, keys_and_token, ratio, request_bytes
 from ops.embedded_postgres import temporary
 
 _ROUNDS = 40
@@ -201,9 +202,9 @@ def _over_http(url: str, patients: int) -> dict[str, Any]:
         connection.execute("CREATE UNIQUE INDEX IF NOT EXISTS bench_body_id ON bench_body (id)")
         connection.execute("VACUUM ANALYZE bench_body")
     keys, token = keys_and_token()
-    ours = figure(url, keys, "ours", _requests(patients, token), paces=_PACES)
-    bare = figure(url, {}, "bare", _pages(patients, token))
-    return {**ours, "raw_starlette_page": bare}
+    loads = {"ours": _requests(patients, token), "bare": _pages(patients, token)}
+    ours, bare = in_turns(url, loads, keys, paces=_PACES)
+    return {**ours, "raw_starlette_page": bare, "ratio": ratio(ours, bare)}
 
 
 def _requests(patients: int, token: str) -> Sender:

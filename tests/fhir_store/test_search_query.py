@@ -88,7 +88,8 @@ def test_a_wrong_observation_value_is_refused(text, key):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "|", "39.9", "39.9|", "91|0", "0|181|1", "0|0|-1", "0|0|1|parsec", "0|0|1|km|"]
+    "text",
+    ["", "x", "|", "39.9", "39.9|", "91|0", "0|181|1", "0|0|-1", "0|0|1|parsec", "0|0|1|km|"],
 )
 def test_a_place_that_is_none_is_refused(text):
     with pytest.raises(InvalidContent) as refusal:
