@@ -95,7 +95,7 @@ class Metrics(Collector):
             "qiao_http_seconds", "From a request's head to its answer's last byte", ["interaction"],
             buckets=_HTTP_BUCKETS, registry=registry,
         )  # fmt: skip
-        self._elsewhere: Mapping[str, Samples] = {}
+        self._elsewhere: dict[int, Mapping[str, Samples]] = {}
         self._answers_of: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._ack_of: dict[str, Histogram] = {}
         self._outcome_of: dict[tuple[str, str], Counter] = {}
@@ -181,22 +181,26 @@ class Metrics(Collector):
         }
         return orjson.dumps(families)
 
-    def hear(self, told: bytes) -> None:
+    def hear(self, told: bytes, teller: int = 0) -> None:
         """Add to what is shown what another process counts; its next word replaces this one."""
-        self._elsewhere = {
+        self._elsewhere[teller] = {
             family: {(name, tuple(sorted(labels.items()))): value for name, labels, value in found}
             for family, found in orjson.loads(told).items()
         }
 
     def collect(self) -> Iterator[Metric]:
-        """Return all families, each with what another process has counted of it."""
+        """Return all families, each with what other processes have counted of it."""
         for family in self.registry.collect():
-            there = dict(self._elsewhere.get(family.name, {}))
-            together = Metric(family.name, family.documentation, family.type)
+            values: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
             for one in family.samples:
-                more = there.pop((one.name, tuple(sorted(one.labels.items()))), 0.0)
-                together.add_sample(one.name, one.labels, one.value + more)
-            for (name, labels), value in there.items():
+                values[one.name, tuple(sorted(one.labels.items()))] = [one.value]
+            for told in self._elsewhere.values():
+                for key, value in told.get(family.name, {}).items():
+                    values.setdefault(key, []).append(value)
+            together = Metric(family.name, family.documentation, family.type)
+            for (name, labels), found in values.items():
+                # What is counted is added; a destination is left alone where one process does.
+                value = max(found) if family.type == "gauge" else sum(found)
                 together.add_sample(name, dict(labels), value)
             yield together
 

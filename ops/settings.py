@@ -195,7 +195,16 @@ class Settings(BaseSettings):
         "year, for yearly reports and for senders that send again. 0: for ever.",
     )
     lane_workers: int = Field(
-        default=2, description="Tasks of one process that translate inbound messages."
+        default=2,
+        description="Tasks of one process that translate inbound messages; `qiao up` shares them "
+        "among its processes of workers.",
+    )
+    worker_processes: int = Field(
+        default=2,
+        ge=1,
+        le=16,
+        description="Processes of `qiao up` that translate and deliver, beside the one that "
+        "listens: as many as there are processors keep all of them busy after a rush.",
     )
     province_url: str | None = Field(
         default=None, description="SOAP endpoint of the province; absent, nothing is sent there."

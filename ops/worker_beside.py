@@ -1,7 +1,7 @@
-"""The workers of `qiao up` in a process of their own: listening and translating have a core each.
+"""The workers of `qiao up` in processes of their own: listening does not wait for translating.
 
-It is forked before anything is connected, because that costs no second start, and it ends when
-nobody holds the other end of its line: a hub that is killed takes its workers with it.
+They are forked before anything is connected, because that costs no second start, and each ends
+when nobody holds the other end of its line: a hub that is killed takes its workers with it.
 """
 
 import asyncio
@@ -36,12 +36,13 @@ _END_SECONDS = 20.0
 
 
 class WorkerBeside:
-    """The process of the workers, as the one beside it sees it."""
+    """A process of workers, as the one beside it sees it."""
 
     def __init__(self, pid: int, line: socket.socket) -> None:
         self.pid = pid
         self._line = line
         self.has_ended = False
+        self._works = False
         self._reader: asyncio.StreamReader | None = None
 
     @contextlib.asynccontextmanager
@@ -59,17 +60,21 @@ class WorkerBeside:
     async def is_ready(self) -> bool:
         """Wait until it works; False where it ended instead."""
         assert self._reader is not None
-        return await self._reader.readline() == _READY
+        self._works = await self._reader.readline() == _READY
+        self.has_ended = not self._works
+        return self._works
 
     async def heard_by(self, metrics: Metrics) -> None:
         """Take over what it counts, until it ends."""
         assert self._reader is not None
         while line := await self._reader.readline():
-            metrics.hear(line)
+            metrics.hear(line, self.pid)
         self.has_ended = True
 
     def reload(self) -> None:
-        """Let it read the channels again."""
+        """Let it read the channels again; one that has not begun reads them then."""
+        if not self._works:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGHUP)
 
@@ -89,11 +94,21 @@ class WorkerBeside:
 
 
 @contextlib.contextmanager
-def worker_beside(settings: Settings, database_url: str) -> Iterator[WorkerBeside]:
-    """Fork the process of the workers; it begins when it is told to, and ends with the block.
+def workers_beside(settings: Settings, database_url: str) -> Iterator[list[WorkerBeside]]:
+    """Fork the processes of the workers; each begins when it is told to; all end with the block.
 
-    To be called before there is an event loop, a thread or a connection.
+    The tasks of `QIAO_LANE_WORKERS` are shared among them. To be called before there is an event
+    loop, a thread or a connection.
     """
+    count = settings.worker_processes
+    tasks = max(1, settings.lane_workers // count)
+    shared = settings.model_copy(update={"lane_workers": tasks})
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(_worker_beside(shared, database_url)) for _ in range(count)]
+
+
+@contextlib.contextmanager
+def _worker_beside(settings: Settings, database_url: str) -> Iterator[WorkerBeside]:
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if not pid:
@@ -150,5 +165,7 @@ async def _tell(metrics: Metrics, writer: asyncio.StreamWriter) -> None:
 
 
 async def _wait_for_end(reader: asyncio.StreamReader, ended: asyncio.Event) -> None:
-    await reader.read()
+    # Whoever is told something after the other has died sees a broken line, not its end.
+    with contextlib.suppress(OSError):
+        await reader.read()
     ended.set()

@@ -13,7 +13,7 @@ import socket
 import statistics
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 from typing import Any, cast
@@ -75,9 +75,9 @@ def _measure() -> dict[str, Any]:
                 "ratio": round(statistics.median(ours) / statistics.median(raw), 2),
             }
     for name, serve, workers in (
-        ("end_to_end", _hub, 0),
-        ("end_to_end_listening_apart", _listener, 1),
-        ("end_to_end_with_a_worker_process", _hub, 1),
+        ("end_to_end", _hub, ()),
+        ("end_to_end_one_worker", _listener, (_worker,)),
+        ("end_to_end_listening_apart", _listener, (_worker_of_two, _worker_of_two)),
     ):
         with fresh_database() as url:
             figures[name] = _end_to_end(serve, url, 6000, workers=workers)
@@ -91,17 +91,19 @@ def _serve_and_send(serve: Callable[..., Any], url: str, connections: int, count
     return count / (acked - began)
 
 
-def _end_to_end(serve: Callable[..., Any], url: str, count: int, *, workers: int) -> dict[str, Any]:
+def _end_to_end(
+    serve: Callable[..., Any], url: str, count: int, *, workers: Sequence[Callable[..., Any]]
+) -> dict[str, Any]:
     """Send ADT over 16 connections and wait until the last one is translated.
 
-    `serve` listens, and works the lanes too or leaves them to `workers` processes of the worker
-    role. A first thousand warms them up: every lane is begun carefully, tables are loaded late.
+    `serve` listens, and works the lanes too or leaves them to the processes `workers`. A first
+    thousand warms them up: every lane is begun carefully, tables are loaded late.
     """
     _empty(url)
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(_Process(serve, url))
-        for _ in range(workers):
-            stack.enter_context(_Process(_worker, url))
+        for work in workers:
+            stack.enter_context(_Process(work, url))
         connection = stack.enter_context(psycopg.connect(url, autocommit=True))
         _send(port, 16, WARM_UP, start=count)
         _await_translated(connection, WARM_UP)
@@ -243,6 +245,19 @@ async def _hub(url: str) -> Any:
 @asynccontextmanager
 async def _worker(url: str) -> Any:
     """Run the lanes alone, as `qiao serve --roles worker` does."""
+    async with _lanes(url, tasks=2):
+        yield 0
+
+
+@asynccontextmanager
+async def _worker_of_two(url: str) -> Any:
+    """Run the lanes as each of the two processes of workers of `qiao up` does."""
+    async with _lanes(url, tasks=1):
+        yield 0
+
+
+@asynccontextmanager
+async def _lanes(url: str, *, tasks: int) -> AsyncIterator[None]:
     async with make_pool(url, size=8) as pool:
         store = Store(pool, choose_destinations=choose_province)
         bell = Bell(pool, "inbox")
@@ -250,9 +265,9 @@ async def _worker(url: str) -> Any:
         work = Translation(
             channels={"his": CHANNEL}, translate=Translator(load(), without=NOT_KEPT).translate
         )
-        workers: LaneWorkers[Reading] = LaneWorkers(store, work, bell=bell, metrics=Metrics())
+        workers = LaneWorkers[Reading](store, work, bell=bell, metrics=Metrics(), workers=tasks)
         await workers.start()
-        yield 0
+        yield
         await workers.stop()
         await bell.stop()
 

@@ -1,6 +1,6 @@
 """`qiao up`: everything on one machine, with a simulated province where none is configured.
 
-Two processes: one listens, one works. A hub with one process on two cores leaves half a core idle.
+One process listens, others work: a hub with one process on two cores leaves half a core idle.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ from ops.ports_file import province_key, show_ports, write_port
 from ops.repeating import alongside
 from ops.settings import Settings, read_settings
 from ops.wiring import Running, running_hub
-from ops.worker_beside import LISTENING, WorkerBeside, worker_beside
+from ops.worker_beside import LISTENING, WorkerBeside, workers_beside
 
 app = typer.Typer(rich_markup_mode=None)
 RESIDENTS = 1000
-_WORKERS_ENDED = "the process of the workers ended by itself (log: {}). Next: make run"
+_WORKERS_ENDED = "a process of the workers ended by itself (log: {}). Next: make run"
 
 
 @app.command()
@@ -59,8 +59,8 @@ def up(
                     "PostgreSQL is up" if settings.database_url else "embedded PostgreSQL is up",
                 )
                 collect_less_often()
-                with worker_beside(settings, url) as worker:
-                    uvloop.run(_run(settings, url, worker, began, demo, residents))
+                with workers_beside(settings, url) as workers:
+                    uvloop.run(_run(settings, url, workers, began, demo, residents))
     except FaultyMaps as faulty:
         typer.echo(f"{faulty}\nNext: correct the files, then qiao channels check", err=True)
         raise typer.Exit(CHECK_FAILED) from None
@@ -74,21 +74,28 @@ class WorkersEnded(Exception):
 
 
 async def _run(
-    settings: Settings, url: str, worker: WorkerBeside, began: float, demo: bool, residents: int
+    settings: Settings,
+    url: str,
+    workers: list[WorkerBeside],
+    began: float,
+    demo: bool,
+    residents: int,
 ) -> None:
+    first, *others = workers
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with contextlib.AsyncExitStack() as stack:
         endpoint = settings.province_url or await _simulated_province(stack, settings)
-        await stack.enter_async_context(worker.working("" if settings.province_url else endpoint))
+        province = "" if settings.province_url else endpoint
+        await stack.enter_async_context(first.working(province))
         hub = await stack.enter_async_context(running_hub(settings, url, roles=LISTENING))
         base = f"http://{settings.host}:{hub.http_port}"
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, hub, worker)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, hub, workers)
         show_ports(stack, settings.home, settings.host, hub)
-        if not await worker.is_ready():
+        if not await first.is_ready():
             raise WorkersEnded(_WORKERS_ENDED.format(settings.home / "hub.log"))
-        await stack.enter_async_context(alongside(_heard(worker, hub, stopped)))
+        await stack.enter_async_context(alongside(_heard(first, hub, stopped)))
         _say(began, "HTTP, MLLP and workers are up")
         building = asyncio.create_task(hub.pages.build())
         stack.callback(building.cancel)
@@ -99,9 +106,12 @@ async def _run(
             await _show_demo(url, settings, hub, base)
         _show_links(settings, hub, base, endpoint)
         _say(began, "ready; Ctrl-C stops everything")
+        for other in others:  # starting, they would take the processors from the start
+            await stack.enter_async_context(other.working(province))
+            await stack.enter_async_context(alongside(_begin(other, hub, stopped)))
         await stopped.wait()
         typer.echo("stopping …", err=True)
-        if worker.has_ended:
+        if any(worker.has_ended for worker in workers):
             raise WorkersEnded(_WORKERS_ENDED.format(settings.home / "hub.log"))
 
 
@@ -111,9 +121,16 @@ async def _heard(worker: WorkerBeside, hub: Running, stopped: asyncio.Event) -> 
     stopped.set()
 
 
-def _reload(hub: Running, worker: WorkerBeside) -> None:
+async def _begin(worker: WorkerBeside, hub: Running, stopped: asyncio.Event) -> None:
+    if await worker.is_ready():
+        await worker.heard_by(hub.metrics)
+    stopped.set()
+
+
+def _reload(hub: Running, workers: list[WorkerBeside]) -> None:
     reload_soon(hub)
-    worker.reload()
+    for worker in workers:
+        worker.reload()
 
 
 async def _simulated_province(stack: contextlib.AsyncExitStack, settings: Settings) -> str:

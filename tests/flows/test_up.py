@@ -59,18 +59,19 @@ def up(home: pathlib.Path, *options: str) -> Iterator[tuple[subprocess.Popen[str
             assert process.wait(PATIENCE) == 0
 
 
-def workers_of(process: subprocess.Popen[str]) -> int:
-    """The process of the workers: forked, so it has its parent's command line."""
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """The processes of the workers: forked, so they have their parent's command line."""
     found = subprocess.run(
         ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
     )
     command = pathlib.Path("/proc", str(process.pid), "cmdline").read_bytes()
-    (worker,) = (
+    workers = [
         int(pid)
         for pid in found.stdout.split()
         if pathlib.Path("/proc", pid, "cmdline").read_bytes() == command
-    )
-    return worker
+    ]
+    assert len(workers) == 2
+    return workers
 
 
 def is_over(pid: int) -> bool:
@@ -109,7 +110,7 @@ def test_it_comes_back_after_kill_9_with_everything_it_had(home: pathlib.Path) -
         process.kill()
         process.wait()
         deadline = time.monotonic() + PATIENCE
-        while not is_over(workers):  # they end by themselves when nobody is beside them
+        while not all(map(is_over, workers)):  # they end by themselves when nobody is beside them
             assert time.monotonic() < deadline
             time.sleep(0.05)
     with up(home, "--demo") as (_, printed):
@@ -119,10 +120,11 @@ def test_it_comes_back_after_kill_9_with_everything_it_had(home: pathlib.Path) -
 
 
 @pytest.mark.slow
-def test_a_hub_that_has_lost_its_workers_ends(home: pathlib.Path) -> None:
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_hub_that_has_lost_workers_ends(home: pathlib.Path, which: int) -> None:
     """It would keep messages and do no more with them."""
     with up(home) as (process, _):
-        os.kill(workers_of(process), signal.SIGKILL)
+        os.kill(sorted(workers_of(process))[which], signal.SIGKILL)
         assert process.wait(PATIENCE) == 1
     assert "ended by itself" in (home / "printed").read_text()
 
