@@ -28,6 +28,7 @@ from mappings.engine.library import load
 from mappings.translate import Translator
 from ops.bell import Bell
 from ops.bench.grounds.database import fresh_database
+from ops.bench.grounds.processor_time import database_processes, seconds_of
 from ops.channel import Channel
 from ops.flow_inbound import InboundFlow
 from ops.flow_translation import NOT_KEPT, Reading, Translation
@@ -65,14 +66,17 @@ def _measure() -> dict[str, Any]:
     figures: dict[str, Any] = {"unit": "messages/s", "rounds": ROUNDS}
     with fresh_database() as url:
         for connections, count in ((1, 1000), (16, 6000)):
-            raw, ours = [], []
+            rounds = []
             for _ in range(ROUNDS):  # by turns: another load on the machine meets both alike
-                raw.append(_serve_and_send(_raw, url, connections, count))
-                ours.append(_serve_and_send(_inbox, url, connections, count))
+                bare = _serve_and_send(_raw, url, connections, count)
+                rounds.append((*bare, *_serve_and_send(_inbox, url, connections, count)))
+            raw, raw_time, ours, our_time = map(statistics.median, zip(*rounds, strict=True))
             figures[f"mllp_{connections}"] = {
-                "raw": round(statistics.median(raw)),
-                "hub": round(statistics.median(ours)),
-                "ratio": round(statistics.median(ours) / statistics.median(raw), 2),
+                "raw": round(raw),
+                "hub": round(ours),
+                "ratio": round(ours / raw, 2),
+                "raw_processor_us": round(raw_time),
+                "hub_processor_us": round(our_time),
             }
     for name, serve, workers in (
         ("end_to_end", _hub, ()),
@@ -84,11 +88,17 @@ def _measure() -> dict[str, Any]:
     return figures
 
 
-def _serve_and_send(serve: Callable[..., Any], url: str, connections: int, count: int) -> float:
+def _serve_and_send(
+    serve: Callable[..., Any], url: str, connections: int, count: int
+) -> tuple[float, float]:
+    """Return messages per second, and the server's microseconds of processor time for each."""
     _empty(url)
-    with _Process(serve, url) as port:
+    server = _Process(serve, url)
+    with server as port:
+        before = seconds_of({server.pid})
         began, acked = _send(port, connections, count)
-    return count / (acked - began)
+        spent = seconds_of({server.pid}) - before
+    return count / (acked - began), spent / count * 1e6
 
 
 def _end_to_end(
@@ -101,23 +111,31 @@ def _end_to_end(
     """
     _empty(url)
     with contextlib.ExitStack() as stack:
-        port = stack.enter_context(_Process(serve, url))
-        for work in workers:
-            stack.enter_context(_Process(work, url))
+        processes = [_Process(one, url) for one in (serve, *workers)]
+        port, *_ = [stack.enter_context(one) for one in processes]
         connection = stack.enter_context(psycopg.connect(url, autocommit=True))
         _send(port, 16, WARM_UP, start=count)
         _await_translated(connection, WARM_UP)
         before = _rows_in(connection)
+        groups = _groups(processes, url)
+        times = {name: seconds_of(pids) for name, pids in groups.items()}
         began, acked = _send(port, 16, count)
         _await_translated(connection, WARM_UP + count)
         ended = time.perf_counter()
+        spent = {name: seconds_of(pids) - times[name] for name, pids in groups.items()}
         after = _rows_in(connection)
     counts = {name: after[name] - before[name] for name in after}
     return {
         "hub": round(count / (ended - began)),
         "acked": round(count / (acked - began)),
+        "processor_us": {name: round(one / count * 1e6) for name, one in spent.items()},
         **counts,
     }
+
+
+def _groups(processes: Sequence["_Process"], url: str) -> dict[str, set[int]]:
+    listener, *workers = (one.pid for one in processes)
+    return {"listener": {listener}, "workers": set(workers), "database": database_processes(url)}
 
 
 def _await_translated(connection: psycopg.Connection[Any], count: int) -> None:
@@ -152,6 +170,12 @@ class _Process:
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
         self._process = context.Process(target=_main, args=(serve.__name__, url, theirs))
+
+    @property
+    def pid(self) -> int:
+        """Its number, once it has been entered."""
+        assert self._process.pid is not None
+        return self._process.pid
 
     def __enter__(self) -> int:
         self._process.start()
