@@ -78,7 +78,7 @@ def _count_fields(
     coverage: Coverage,
 ) -> None:
     for segment in message.segments:
-        place = f"{segment.name}[{segment.sequence}]"
+        place = segment.place
         for number, raw in enumerate(segment.fields):
             if number == 0 or not raw.strip("^~&") or raw == '""':
                 continue

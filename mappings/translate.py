@@ -88,12 +88,14 @@ class Translator:
             context.recall = self._recall_of(context)
         root = scopes_of(message.segments, message_map.groups)
         by_id = self._make_all(message_map, root, context)
+        merges = _merges(message_map, root, by_id)
+        root.part()
         return TranslatedMessage(
             event=event,
             control_id=control_id,
             order_keys=order_keys(message, channel.order or message_map.order),
-            resources=tuple([made.hand() for made in context.made]),
-            merges=_merges(message_map, root, by_id),
+            resources=tuple([made.handed or made.hand() for made in context.made]),
+            merges=merges,
             held=tuple(context.held),
             notes=tuple(context.notes),
             map_name=message_map.name,
@@ -187,7 +189,7 @@ class Translator:
         place.put(holder.resource, element, reference)
         if name:
             holder.tell(trace)
-            holder.parts.append((name, path, f"{segment.name}[{segment.sequence}]"))
+            holder.parts.append((name, path, segment.place))
 
     def _holds(self, making: Making, scope: Scope, segment: Segment, context: Context) -> bool:
         """Whether the condition of a line of the message map is true."""

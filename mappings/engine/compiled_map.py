@@ -1,17 +1,27 @@
 """A compiled map: it makes resources, knows them by their identity and never twice."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mappings.engine.context import Context, Made, Recalled
+from mappings.engine.context import Context, Made, Recall, Recalled
 from mappings.engine.row_code import Fill
 from mappings.engine.rows import RowMap
 from mappings.engine.scopes import Scope, SlotNames
-from mappings.engine.targets import Element, Put, compile_put, parse_target, values_at
+from mappings.engine.targets import (
+    Element,
+    Put,
+    compile_put,
+    compile_values,
+    parse_target,
+    values_at,
+)
 from mappings.hl7.message import Segment
-from mappings.translated import DERIVED_KEY, Match, key_of
+from mappings.translated import DERIVED_KEY, Match, TraceEntry, key_of
 
 MOST_RECALLED = 5000
+# Parts that are read each time, and those yet to be read where nothing else has been made.
+NEVER = Recalled(is_sure=False)
+SEEN_AMONG_OTHERS = Recalled(is_sure=False)
 
 
 class CompiledMap:
@@ -19,7 +29,6 @@ class CompiledMap:
 
     __slots__ = (
         "_apart",
-        "_by_identifier",
         "_fill",
         "_identity",
         "_key",
@@ -43,25 +52,24 @@ class CompiledMap:
         self._fill = fill
         self._match = Match(row_map.match)
         self._puts: dict[str, Put] = {}
-        self._identity = [parse_target(path) for path in row_map.identity]
-        self._by_identifier = row_map.identity in {(), ("identifier[*]",)}
+        self._identity = [compile_values(parse_target(path)) for path in row_map.identity]
         self._apart = [parse_target(path) for path in row_map.apart]
-        self._key = [parse_target(path) for path in row_map.key if path != "facility"]
+        key = [path for path in row_map.key if path != "facility"]
+        self._key = [compile_values(parse_target(path)) for path in key]
 
     def run(
         self, scope: Scope, segment: Segment, context: Context, links: Mapping[str, Any]
     ) -> Made | None:
         """Make the resource of one segment; None where no row found a value."""
         slots = self._slots.fill(scope, segment)
-        prefix = f"{segment.name}[{segment.sequence}]"
-        return self._make(slots, 0, context, prefix, links)
+        return self._make(slots, 0, context, segment.place, links)
 
     def element(
         self, scope: Scope, segment: Segment, context: Context, target: str
     ) -> tuple[Element, list[tuple[str, str, str]]]:
         """Return the element that a segment fills (empty where no row found a value), its trace."""
         slots = self._slots.fill(scope, segment)
-        return self._filled(slots, 0, context, f"{segment.name}[{segment.sequence}]", target)
+        return self._filled(slots, 0, context, segment.place, target)
 
     def run_part(self, raw: str, level: int, context: Context, source: str) -> Made | None:
         """Make the resource that a field or component describes.
@@ -78,31 +86,58 @@ class CompiledMap:
             return self._part(raw, level, context, source)
         key = (self.row_map.name, raw, level, source)
         kept = recall.get(key)
-        if kept is not None and context.by_identity.keys().isdisjoint(kept.keys):
-            for name, text, depth, place in kept.named:
-                self._maps(name).run_part(text, depth, context, place)
-            return _made_again(kept, context)
-        count, found, named = len(context.made), _findings(context), len(context.named)
+        if kept is None:
+            words = (self.row_map.name, raw, level, "")
+            told = recall.get(words)
+            if told is None:
+                made, told = self._told(raw, level, context, source)
+                _remember(recall, words, told)
+                return made
+            if told is SEEN_AMONG_OTHERS:
+                around = context.leave()
+                _, told = self._told(raw, level, context, source)
+                context.come_back(around)
+                told = _remember(recall, words, told if told is not SEEN_AMONG_OTHERS else NEVER)
+            kept = _remember(recall, key, told.at(source))
+        is_new = kept.is_sure and context.by_identity.keys().isdisjoint(kept.keys)
+        if not is_new and not kept.joins(context):
+            return self._part(raw, level, context, source)
+        for name, text, depth, place, named in kept.named:
+            again = self._maps(name).run_part(text, depth, context, place)
+            if named != (again.key if again is not None else ""):
+                return self._part(raw, level, context, source)
+        return _made_again(kept, context) if is_new else _joined_again(kept, context)
+
+    def _told(
+        self, raw: str, level: int, context: Context, source: str
+    ) -> tuple[Made | None, Recalled]:
+        """Read a part; return what it makes in this message, and what later ones get of it."""
+        count, named = len(context.made), len(context.named)
+        joined, found = context.joined, _findings(context)
         made = self._part(raw, level, context, source)
         new = [one for one in context.made[count:] if not one.is_once]
+        by_words = (context.once.get(naming[:3]) for naming in context.named[named:])
         # What depends on the rest of the message (or tells of a fault) is read each time.
-        if kept is None and found == _findings(context) and all(one.identity for one in new):
-            for one in new:
-                one.is_shared = True
-            if len(recall) >= MOST_RECALLED:
-                recall.clear()
-            recall[key] = Recalled(
-                made=tuple(one.kept() for one in new),
-                own=next((at for at, one in enumerate(new) if one is made), -1),
-                keys=tuple((one.type, *pair) for one in new for pair in one.identity),
-                named=tuple(context.named[named:]),
-            )
-        return made
+        if found != _findings(context) or not all(map(_is_lasting, (*new, *by_words))):
+            return made, NEVER
+        if joined != context.joined:
+            return made, SEEN_AMONG_OTHERS
+        for one in new:
+            one.is_shared = True
+        kept = tuple(one.kept() for one in new)
+        by_identity = {key: one for one in kept for key in one.keys}
+        return made, Recalled(
+            source=source,
+            made=kept,
+            own=next((at for at, one in enumerate(new) if one is made), -1),
+            keys=tuple(by_identity),
+            by_identity=by_identity,
+            named=tuple(context.named[named:]),
+        )
 
     def _once(self, raw: str, level: int, context: Context, source: str) -> Made | None:
         """Make the resource of a part that the message has not named in these words yet."""
         name = self.row_map.name
-        context.named.append((name, raw, level, source))
         made = context.once.get((name, raw, level))
         if made is None:
             joined = context.joined
@@ -111,6 +146,8 @@ class CompiledMap:
             if made is not None:
                 made.is_once = True
                 context.once[name, raw, level] = made
+        key = made.key if made is not None else ""
+        context.named.append((name, raw, level, source, key))
         return made
 
     def _part(self, raw: str, level: int, context: Context, source: str) -> Made | None:
@@ -156,12 +193,11 @@ class CompiledMap:
             identity = []
         if not identity and row_map.key:
             identity = self._derived(resource, context)
-        for system, value in identity:
-            known = context.by_identity.get((row_map.to, system, value))
+        keys = [(row_map.to, system, value) for system, value in identity]
+        for one in keys:
+            known = context.by_identity.get(one)
             if known is not None:
-                context.joined += 1
-                known.resource = _filled(known.resource, resource)
-                known.tell(trace)
+                known = _join(known, resource, trace, context)
                 if source != known.origin and "-" not in source:
                     known.parts.append((row_map.name, "$this", source))
                 return known
@@ -175,13 +211,15 @@ class CompiledMap:
             resource=resource,
             map_name=row_map.name,
             identity=identity,
+            keys=keys,
             match=self._match if identity else Match.CREATE,
             trace=trace,
             origin=source,
+            is_joining=not self._apart,
         )
         context.made.append(made)
-        for system, value in identity:
-            context.by_identity[(row_map.to, system, value)] = made
+        for one in keys:
+            context.by_identity[one] = made
         return made
 
     def _is_another(
@@ -200,14 +238,12 @@ class CompiledMap:
         return False
 
     def _business_identity(self, resource: dict[str, Any]) -> list[tuple[str, str]]:
-        if "identifier" not in resource and self._by_identifier:
-            return []
-        found = (
-            (resource.get("identifier", ()) if self._identity else ())
-            if self._by_identifier
-            else [one for steps in self._identity for one in values_at(resource, steps)]
-        )
-        identifiers = [one for one in found if "system" in one and "value" in one]
+        identifiers = [
+            one
+            for values in self._identity
+            for one in values(resource)
+            if "system" in one and "value" in one
+        ]
         types = self.row_map.identity_types
         if types:
             by_type = {_type_of(identifier): identifier for identifier in reversed(identifiers)}
@@ -216,7 +252,7 @@ class CompiledMap:
 
     def _derived(self, resource: dict[str, Any], context: Context) -> list[tuple[str, str]]:
         """Give a resource without business identifier one made of its declared key."""
-        values = [str(value) for steps in self._key for value in values_at(resource, steps)]
+        values = [str(value) for values in self._key for value in values(resource)]
         if not values:
             return []
         if "facility" in self.row_map.key:
@@ -250,6 +286,8 @@ _CHOICES = (
 
 def _filled(known: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """Return the known resource with what it had no word about yet."""
+    if more.keys() <= known.keys():
+        return known
     known = dict(known)
     for name, value in more.items():
         if name in known:
@@ -260,15 +298,52 @@ def _filled(known: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _findings(context: Context) -> tuple[int, int, int]:
-    return context.joined, len(context.notes), len(context.held)
+def _join(
+    known: Made, resource: Mapping[str, Any], trace: Iterable[TraceEntry], context: Context
+) -> Made:
+    """Return the resource that the message has made already, with what else it says of it."""
+    context.joined += 1
+    known = context.own(known)
+    known.resource = _filled(known.resource, resource)
+    known.tell(trace)
+    return known
+
+
+def _findings(context: Context) -> tuple[int, int]:
+    return len(context.notes), len(context.held)
+
+
+def _is_lasting(made: Made | None) -> bool:
+    """Whether a resource has the same key in every message that names it."""
+    return made is None or bool(made.identity)
+
+
+def _remember(recall: Recall, key: tuple[str, str, int, str], told: Recalled) -> Recalled:
+    if len(recall) >= MOST_RECALLED:
+        recall.clear()
+    recall[key] = told
+    return told
 
 
 def _made_again(kept: Recalled, context: Context) -> Made | None:
     """Put what an earlier message made into this one."""
-    new = [one.again() for one in kept.made]
-    context.made += new
-    for made in new:
-        for system, value in made.identity:
-            context.by_identity[(made.type, system, value)] = made
-    return new[kept.own] if kept.own >= 0 else None
+    context.made += kept.made
+    context.by_identity.update(kept.by_identity)
+    return kept.made[kept.own] if kept.own >= 0 else None
+
+
+def _joined_again(kept: Recalled, context: Context) -> Made | None:
+    """Put what an earlier message made into this one, which has made some of it already."""
+    found = []
+    for one in kept.made:
+        known = context.known(one)
+        if known is None:
+            context.made.append(one)
+            context.by_identity.update((key, one) for key in one.keys)
+            found.append(one)
+        elif one.is_silent:
+            context.joined += 1
+            found.append(known)
+        else:
+            found.append(_join(known, one.resource, one.trace, context))
+    return found[kept.own] if kept.own >= 0 else None

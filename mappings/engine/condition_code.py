@@ -14,7 +14,7 @@ class Conditions:
     """Writes the conditions of one function; a question that several rows ask is answered once.
 
     `slots` is None in a data type, where `parts` are asked about. `highest` is the last field of
-    each slot (or the last part, under 0) that any condition asks for.
+    each slot that any condition asks for, `there` the last part known to be there.
     """
 
     def __init__(self, code: Code, slots: SlotNames | None, texts: Iterable[str]) -> None:
@@ -25,6 +25,7 @@ class Conditions:
         self._often = {test for test, count in counts.items() if count > 1}
         self._answers: dict[Test, str] = {}
         self.highest: dict[int, int] = {}
+        self.there = 0
 
     def expression(self, text: str) -> str:
         """Return the expression of a condition."""
@@ -65,10 +66,14 @@ class Conditions:
     def _asked_of_parts(self, test: Test) -> str:
         source = parse_source(test.path, is_type=True)
         index, part = source.field - 1, source.component
-        self._reach(0, index)
         raw = f"parts[{index}]"
+        if test.asks == "valued" and not part:
+            is_there = f"count > {index} and " if index > self.there else ""
+            return f"({is_there}{raw} not in NOTHING)"
+        if index > self.there:
+            raw = f"(parts[{index}] if count > {index} else '')"
         if test.asks == "valued":
-            return f"part_valued({raw}, {part}, context)" if part else f"({raw} not in NOTHING)"
+            return f"part_valued({raw}, {part}, context)"
         if test.asks == "in":
             return f"part_is_in({raw}, {part}, context, {self._code.name('values', test.values)})"
         return self._asked(test, f"part_texts({raw}, {part}, context)")

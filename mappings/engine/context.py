@@ -2,8 +2,8 @@
 
 import copy
 import datetime
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from conformance.problem import Issue
@@ -33,23 +33,32 @@ class Sender:
     code_overlay: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
+# Type, system and value of an identifier.
+Key = tuple[str, str, str]
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Made:
     """A resource under construction, with the keys it is known by.
 
-    `parts` are the elements that other maps filled: map, path in the resource, origin.
+    `keys` are its identifiers with its type, as `Context.by_identity` holds them, `parts` the
+    elements that other maps filled: map, path in the resource, origin.
     """
 
     key: str
     resource: dict[str, Any]
     map_name: str
     identity: list[tuple[str, str]] = field(default_factory=list)
+    keys: Sequence[Key] = ()
     match: Match = Match.MERGE
     trace: list[tuple[str, str, str]] = field(default_factory=list)
     origin: str = ""
     parts: list[tuple[str, str, str]] = field(default_factory=list)
     is_once: bool = False  # of a map with `once`, which what is recalled names anew
     is_shared: bool = False  # later messages get this `resource` too: copy before a change
+    is_joining: bool = False  # who names it again adds to it, whatever else the message says
+    is_silent: bool = False  # who names it again adds nothing
+    is_kept: bool = False  # all messages of the sender share this: `Context.own` before a change
     handed: TranslatedResource | None = None  # as later messages get it, with this `trace`
 
     @property
@@ -59,31 +68,26 @@ class Made:
 
     def kept(self) -> "Made":
         """Return the same as it stands, for later messages."""
-        return Made(
-            key=self.key,
-            resource=self.resource,
-            map_name=self.map_name,
-            identity=self.identity,
-            match=self.match,
-            trace=list(self.trace),
-            origin=self.origin,
-            is_shared=True,
-        )
+        kept = self.again()
+        kept.trace, kept.is_kept, kept.is_once, kept.handed = list(self.trace), True, False, None
+        return kept
 
     def again(self) -> "Made":
         """Return what was kept, for one message, which shares resource and trace with it."""
-        if self.handed is None:
-            self.handed = self.hand()
         return Made(
             key=self.key,
             resource=self.resource,
             map_name=self.map_name,
             identity=self.identity,
+            keys=self.keys,
             match=self.match,
             trace=self.trace,
             origin=self.origin,
+            is_once=self.is_once,
             is_shared=True,
-            handed=self.handed,
+            is_joining=self.is_joining,
+            is_silent=self.is_silent,
+            handed=self.hand() if self.is_kept else None,
         )
 
     def own(self) -> None:
@@ -100,31 +104,75 @@ class Made:
 
     def hand(self) -> TranslatedResource:
         """Return what the translation hands over."""
-        return self.handed or TranslatedResource(
-            key=self.key,
-            resource=self.resource,
-            identity=tuple(self.identity),
-            match=self.match,
-            trace=tuple(self.trace),
-            map_name=self.map_name,
-            origin=self.origin,
-            parts=tuple(self.parts),
-        )
+        handed = self.handed
+        if handed is None:
+            handed = TranslatedResource(
+                key=self.key,
+                resource=self.resource,
+                identity=tuple(self.identity),
+                match=self.match,
+                trace=tuple(self.trace),
+                map_name=self.map_name,
+                origin=self.origin,
+                parts=tuple(self.parts),
+            )
+            if self.is_kept:
+                self.handed = handed
+        return handed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
-    """What a part of a message made: all its resources, which of them it names, their keys."""
+    """What a part of a message made: all its resources, which of them it names, their keys.
 
-    made: tuple[Made, ...]
-    own: int
-    keys: tuple[tuple[str, str, str], ...]
+    `by_identity` says which resource a key means, `source` where the part stood. Where not
+    `is_sure`, the part is to be read each time.
+    """
+
+    source: str = ""
+    made: tuple[Made, ...] = ()
+    own: int = -1
+    keys: tuple[Key, ...] = ()
+    by_identity: Mapping[Key, Made] = field(default_factory=dict)
     named: tuple["Naming", ...] = ()
+    is_sure: bool = True
+
+    def at(self, source: str) -> "Recalled":
+        """Return the same for a part of the same words in another place."""
+        if source == self.source or not self.is_sure:
+            return self
+        made = tuple(one.kept() for one in self.made)
+        for one in made:
+            one.trace = [(to, self._moved(was, source), row) for to, was, row in one.trace]
+            one.origin = self._moved(one.origin, source)
+        return replace(
+            self,
+            made=made,
+            by_identity={key: one for one in made for key in one.keys},
+            named=tuple(
+                (name, raw, level, self._moved(was, source), key)
+                for name, raw, level, was, key in self.named
+            ),
+            source=source,
+        )
+
+    def _moved(self, was: str, source: str) -> str:
+        """Return a place within the part as it is called where the part stands at `source`."""
+        is_within = was == self.source or was.startswith(f"{self.source}.")
+        return source + was[len(self.source) :] if is_within else was
+
+    def joins(self, context: "Context") -> bool:
+        """Whether all of these, read again, would name each other as they do."""
+        for one in self.made:
+            known = context.known(one)
+            if not one.is_joining or (known is not None and known.key != one.key):
+                return False
+        return self.is_sure
 
 
-# A part that named a resource made once a message: its map, raw text, level and source.
-Naming = tuple[str, str, int, str]
-# map, raw text, level and source of a part -> what it made
+# A part that named a resource made once a message: its map, raw text, level, source and key.
+Naming = tuple[str, str, int, str, str]
+# map, raw text, level and source of a part ("" means any) -> what it made
 Recall = dict[tuple[str, str, int, str], Recalled]
 
 
@@ -135,7 +183,8 @@ class Context:
     `recall` keeps what parts of earlier messages of this sender made; None where a run is watched.
     `looked` are the fields (`PID[1]-3`) that rows of a watched run read or asked about.
     `joined` counts the resources found again in this message, `once` holds those made once of the
-    same words, `named` where parts named them. On the way back `resources` holds
+    same words, `named` where parts named them, `marks` the separators of component, subcomponent
+    and escape. On the way back `resources` holds
     those that references may mean, by their reference.
     """
 
@@ -146,7 +195,7 @@ class Context:
     seed: str = ""
     trace: list[tuple[str, str, str]] = field(default_factory=list)
     made: list[Made] = field(default_factory=list)
-    by_identity: dict[tuple[str, str, str], Made] = field(default_factory=dict)
+    by_identity: dict[Key, Made] = field(default_factory=dict)
     held: list[HeldCode] = field(default_factory=list)
     notes: list[Issue] = field(default_factory=list)
     conditions: dict[str, set[bool]] | None = None
@@ -156,7 +205,47 @@ class Context:
     joined: int = 0
     once: dict[tuple[str, str, int], Made] = field(default_factory=dict)
     named: list[Naming] = field(default_factory=list)
+    marks: tuple[str, str, str] = field(init=False)
     resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        separators = self.separators
+        self.marks = (separators.component, separators.subcomponent, separators.escape)
+
+    def known(self, one: Made) -> Made | None:
+        """Return the resource of the message that another is, None where it has none."""
+        for key in one.keys:
+            if key in self.by_identity:
+                return self.by_identity[key]
+        return None
+
+    def leave(self) -> "Around":
+        """Return what the message has made so far, and begin without."""
+        around = (
+            self.made, self.by_identity, self.once, self.named, self.held, self.notes, self.joined
+        )  # fmt: skip
+        self.made, self.by_identity, self.once, self.named = [], {}, {}, []
+        self.held, self.notes, self.joined = [], [], 0
+        return around
+
+    def come_back(self, around: "Around") -> None:
+        """Go on with what the message had made."""
+        self.made, self.by_identity, self.once, self.named = around[:4]
+        self.held, self.notes, self.joined = around[4:]
+
+    def own(self, made: Made) -> Made:
+        """Return this message's own of a resource that it may share, before a change."""
+        if not made.is_kept:
+            return made
+        own = made.again()
+        self.made[self.made.index(made)] = own
+        for key in made.keys:
+            if self.by_identity.get(key) is made:
+                self.by_identity[key] = own
+        for part, known in self.once.items():
+            if known is made:
+                self.once[part] = own
+        return own
 
     def fire(self, row: str) -> None:
         """Remember that a row wrote a value, where a run is watched."""
@@ -177,3 +266,14 @@ class Context:
                 expression=source,
             )
         )
+
+
+Around = tuple[
+    list[Made],
+    dict[Key, Made],
+    dict[tuple[str, str, int], Made],
+    list[Naming],
+    list[HeldCode],
+    list[Issue],
+    int,
+]

@@ -56,10 +56,15 @@ def _text_leaf(identifier: str, traced: bool) -> Convert:
 
 def _joined(raw: str, level: int, context: Context) -> str:
     """Return all parts of a component for a composite codec."""
+    if raw.isalnum():
+        return raw
     separators = context.separators
     mark = (separators.component, separators.subcomponent, "")[level]
+    text = raw.replace(mark, "\x1f") if mark else raw
+    if separators.escape not in raw:
+        return text
     parts = raw.split(mark) if mark else [raw]
-    return "\x1f".join(unescape(part, separators, context.codec) for part in parts)
+    return "\x1f".join([unescape(part, separators, context.codec) for part in parts])
 
 
 def first_text(raw: str, level: int, context: Context) -> str:
@@ -132,13 +137,15 @@ def _lookup(
 
 def code_converter(table: Table, row: Row, traced: bool) -> Convert:
     """Return the converter of a bare code through a table."""
-    identifier = row.id
+    identifier, known = row.id, table.forward
 
     def code(raw: str, level: int, context: Context, target: str, source: str) -> Any:
-        text = first_text(raw, level, context)
+        text = raw if raw.isalnum() else first_text(raw, level, context)
         if not text:
             return None
-        concept = _lookup(table, text, row, context, source)
+        concept = None if context.sender.code_overlay else known.get(text)
+        if concept is None:
+            concept = _lookup(table, text, row, context, source)
         if concept is None:
             return None
         if traced:
@@ -148,21 +155,30 @@ def code_converter(table: Table, row: Row, traced: bool) -> Convert:
     return code
 
 
+def _coding(concept: Concept) -> dict[str, str]:
+    coding = {"code": concept.code}
+    if concept.system:
+        coding["system"] = concept.system
+    if concept.display:
+        coding["display"] = concept.display
+    return coding
+
+
 def coded_converter(convert: Convert, table: Table, row: Row, traced: bool) -> Convert:
     """Return the converter of a coded element whose first coding goes through a table."""
-    identifier = row.id
+    identifier, known = row.id, table.forward
     is_coding = row.use.endswith("-Coding")
+    codings = {concept: _coding(concept) for concept in table.forward.values()}
 
     def coded(raw: str, level: int, context: Context, target: str, source: str) -> Any:
-        text = first_text(raw, level, context)
-        concept = _lookup(table, text, row, context, source, local=True) if text else None
+        text = raw if raw.isalnum() else first_text(raw, level, context)
+        concept = None if context.sender.code_overlay else known.get(text)
+        if concept is None and text:
+            concept = _lookup(table, text, row, context, source, local=True)
         if concept is None:
             return convert(raw, level, context, target, source)
-        coding = {"code": concept.code}
-        if concept.system:
-            coding["system"] = concept.system
-        if concept.display:
-            coding["display"] = concept.display
+        ready = codings.get(concept)
+        coding = _coding(concept) if ready is None else ready.copy()
         if traced:
             context.trace.append((f"{target}.coding[0]", source, identifier))
         if is_coding:

@@ -76,11 +76,12 @@ class Compiler:
 
     def _compile_map(self, row_map: RowMap) -> "CompiledMap":
         rows = self._forward_rows(row_map)
+        root = "" if row_map.is_element else row_map.to
         if row_map.reads_parts:
-            fill = part_rows(row_map.name, rows, self._compiling())
+            fill = part_rows(row_map.name, rows, self._compiling(), root)
             return CompiledMap(row_map, None, fill, self.map)
         slots = SlotNames()
-        fill = segment_rows(row_map.name, rows, slots, self._compiling())
+        fill = segment_rows(row_map.name, rows, slots, self._compiling(), root)
         return CompiledMap(row_map, slots, fill, self.map)
 
     def _compile_type(self, name: str) -> Convert:
@@ -113,15 +114,18 @@ class Compiler:
         return leaf_converter(row, CODECS[row.codec or "text"], self._traced)
 
     def _refer(self, row: Row) -> Convert:
-        name = row.refer
-        compiler = self
+        name, identifier, traced = row.refer, row.id, self._traced
+        ready: CompiledMap | None = None
 
         def refer(raw: str, level: int, context: Context, target: str, source: str) -> Any:
-            made = compiler.map(name).run_part(raw, level, context, source)
+            nonlocal ready
+            if ready is None:
+                ready = self.map(name)  # not before: maps refer to each other
+            made = ready.run_part(raw, level, context, source)
             if made is None:
                 return None
-            if compiler._traced:
-                context.trace.append((f"{target}.reference", source, row.id))
+            if traced:
+                context.trace.append((target + ".reference", source, identifier))
             return {"reference": f"urn:uuid:{made.key}"}
 
         return refer
@@ -173,11 +177,17 @@ class PythonCall:
 
     def text(self, number: int) -> str:
         """Return the first subcomponent of part `number`, unescaped."""
-        raw = self.part(number)
-        mark = self.context.separators.subcomponent
+        parts = self.parts
+        raw: str = parts[number - 1] if number <= len(parts) else ""
+        if not raw or raw.isalnum():
+            return raw
+        if raw == NULL:
+            return ""
+        separators = self.context.separators
+        mark = separators.subcomponent
         if mark and mark in raw and self.level <= 1:
             raw = raw.split(mark, 1)[0]
-        return unescape(raw, self.context.separators, self.context.codec)
+        return unescape(raw, separators, self.context.codec)
 
     def trace(self, target: str, source: str) -> None:
         """Note that `target` came from `source` (both absolute)."""
@@ -188,7 +198,8 @@ def made_by_id(scope: Scope, name: str) -> str | None:
     """Return the reference of a resource that the message map named, here or further out."""
     place: Scope | None = scope
     while place is not None:
-        if name in place.made:
-            return place.made[name]
+        key = place.made.get(name)
+        if key is not None:
+            return key
         place = place.parent
     return None

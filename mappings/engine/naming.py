@@ -18,9 +18,10 @@ def system_of_authority(namespace: str, universal: str, kind: str, context: Cont
     under the sender's own namespace, so that two senders' numbers never mix.
     """
     known = context.sender.authorities
-    for name in (f"{namespace}@{context.facility}", universal, namespace):
-        if name and name in known:
-            return known[name]
+    if known:
+        for name in (f"{namespace}@{context.facility}", universal, namespace):
+            if name and name in known:
+                return known[name]
     if universal:
         if _OID.match(universal) and kind in {"ISO", ""}:
             return f"urn:oid:{universal}"
@@ -85,7 +86,16 @@ _V2_TABLE = re.compile(r"(?:HL7)?-?(?:HL7|v2-)?(\d{4})\Z")
 def to_code_system(text: str, context: Context) -> str | None:
     """Return the URI of a coding system that HL7 v2 or the sender names."""
     name = text.strip()
-    known = context.sender.code_systems.get(name) or _CODE_SYSTEMS.get(name.upper())
+    known = context.sender.code_systems.get(name) or _public_system(name)
+    if known:
+        return known
+    return f"{context.sender.namespace}/code-system/{_slug(name)}" if name else None
+
+
+@lru_cache(maxsize=4096)
+def _public_system(name: str) -> str | None:
+    """Return the URI of a coding system that says by its name alone which it is."""
+    known = _CODE_SYSTEMS.get(name.upper())
     if known:
         return known
     table = _V2_TABLE.match(name)
@@ -93,9 +103,7 @@ def to_code_system(text: str, context: Context) -> str | None:
         return f"http://terminology.hl7.org/CodeSystem/v2-{table.group(1)}"
     if _OID.match(name):
         return f"urn:oid:{name}"
-    if "://" in name or name.startswith("urn:"):
-        return name
-    return f"{context.sender.namespace}/code-system/{_slug(name)}" if name else None
+    return name if "://" in name or name.startswith("urn:") else None
 
 
 def from_code_system(value: Any, context: Context) -> str:

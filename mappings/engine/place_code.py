@@ -1,18 +1,34 @@
 """Where rows write, as statements of Python: the same paths that `places` writes by closures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mappings.engine.code import Code
 from mappings.engine.places import Place
-from mappings.engine.targets import Step, compile_put, parse_target, text_of
+from mappings.engine.targets import (
+    Element,
+    Step,
+    compile_put,
+    compile_values,
+    parse_target,
+    text_of,
+    values_at,
+)
+
+Default = tuple[tuple[Step, ...], Any]  # a constant and where it goes
 
 
 class PlaceCode:
-    """Writes the path of one row's target, and the statements that put a value there."""
+    """Writes the path of one row's target, and the statements that put a value there.
 
-    def __init__(self, code: Code, target: str, defaults: Mapping[str, Any]) -> None:
+    `root` is the path of the element that all rows fill, where it is known beforehand.
+    """
+
+    def __init__(
+        self, code: Code, target: str, defaults: Mapping[str, Any], root: str = ""
+    ) -> None:
         self._code = code
+        self._root = root
         self._steps = parse_target(target)
         self._defaults = defaults
         self._star = next((at for at, step in enumerate(self._steps) if step.index == -1), None)
@@ -23,10 +39,13 @@ class PlaceCode:
         """The expression of the path of the next value."""
         if self._star is None:
             suffix = text_of(self._steps)
+            if self._root:
+                return repr(self._root + suffix)
             return f"target + {suffix!r}" if suffix else "target"
         if self._star == 0:
             name, rest = self._steps[0].name, text_of(self._steps[1:])
-            return f'f"{{target}}.{name}[{{len(out.get({name!r}, ()))}}]{_braced(rest)}"'
+            root = self._root or "{target}"
+            return f'f"{root}.{name}[{{len(out.get({name!r}, ()))}}]{_braced(rest)}"'
         return f"target + {self._code.name('place', self.place)}.path(out)"
 
     @property
@@ -46,22 +65,36 @@ class PlaceCode:
     def _put_new(self, value: str) -> None:
         """Add an element to a list of the resource."""
         code, step, rest = self._code, self._steps[0], self._steps[1:]
+        defaults = [(parse_target(path), given) for path, given in self._defaults.items()]
         if rest:
-            code.add("new = {}" if step.url is None else f'new = {{"url": {step.url!r}}}')
-            if _is_simple(rest):
-                _put_at(code, "new", rest, value)
-            else:
-                code.add(f"{code.name('put', compile_put(rest))}(new, {value})")
-            value = "new"
-        for path, given in self._defaults.items():
-            steps = parse_target(path)
-            opening = f"if {steps[0].name!r} not in {value}:"
-            if len(steps) > 1:
-                name = code.name("steps", steps)
-                opening = f"if {steps[0].name!r} not in {value} or not values_at({value}, {name}):"
-            with code.inside(opening):
-                code.add(f"{code.name('put', compile_put(steps))}({value}, {_given(code, given)})")
+            # What the row reads may be an element and have the constant already.
+            inside = [one for one in defaults if one[0][: len(rest)] == rest]
+            known = [one for one in defaults if one not in inside]
+            element = written(code, _element(step, rest, known), value)
+            value = "new" if inside else element
+            if inside:
+                code.add(f"new = {element}")
+            defaults = inside
+        self._defaults_in(value, defaults)
         code.add(f"out.setdefault({step.name!r}, []).append({value})")
+
+    def _defaults_in(self, holder: str, defaults: Sequence[Default]) -> None:
+        """Put constants into a value that came without them."""
+        code = self._code
+        for name in dict.fromkeys(steps[0].name for steps, _ in defaults):
+            same = [one for one in defaults if one[0][0].name == name]
+            alone: Element = {}
+            _fill(alone, same)
+            element = written(code, alone[name])
+            code.add(f"if {name!r} not in {holder}: {holder}[{name!r}] = {element}")
+            deep = [(steps, given) for steps, given in same if len(steps) > 1]
+            if deep:
+                with code.inside("else:"):
+                    for steps, given in deep:
+                        put = code.name("put", compile_put(steps))
+                        values = code.name("values", compile_values(steps))
+                        with code.inside(f"if not {values}({holder}):"):
+                            code.add(f"{put}({holder}, {_given(code, given)})")
 
     def if_empty(self) -> str:
         """Return the line in front of what is done where nothing stands at the path yet."""
@@ -70,7 +103,40 @@ class PlaceCode:
         first = f"if {self._steps[0].name!r} not in out"
         if len(self._steps) == 1:
             return first + ":"
-        return f"{first} or not values_at(out, {self._code.name('steps', self._steps)}):"
+        return f"{first} or not {self._code.name('values', compile_values(self._steps))}(out):"
+
+
+class _Value:
+    """Stands for what the row reads in an element whose other words are known beforehand."""
+
+
+_VALUE = _Value()
+
+
+def _fill(element: Element, defaults: Sequence[Default]) -> None:
+    for steps, given in defaults:
+        if not values_at(element, steps):
+            compile_put(steps)(element, given)
+
+
+def _element(step: Step, rest: tuple[Step, ...], defaults: Sequence[Default]) -> Element:
+    """Return a new element of a list, its constants in it and `_VALUE` for what is read."""
+    element: Element = {} if step.url is None else {"url": step.url}
+    compile_put(rest)(element, _VALUE)
+    _fill(element, defaults)
+    return element
+
+
+def written(code: Code, value: Any, read: str = "") -> str:
+    """Return the expression of a new element, `read` being that of what the row reads."""
+    if isinstance(value, _Value):
+        return read
+    if isinstance(value, dict):
+        items = (f"{name!r}: {written(code, one, read)}" for name, one in value.items())
+        return "{" + ", ".join(items) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(written(code, one, read) for one in value) + "]"
+    return _given(code, value)
 
 
 def _given(code: Code, value: Any) -> str:

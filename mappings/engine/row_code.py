@@ -5,6 +5,7 @@ notes for each value where it came from.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from mappings.engine.context import Context
@@ -19,14 +20,19 @@ from mappings.engine.value_code import CALLED_WITH, Compiling, ValueCode
 Fill = Callable[[Any, int, Context, Element, str, str], None]
 
 
-def segment_rows(title: str, rows: Sequence[Row], slots: SlotNames, compiling: Compiling) -> Fill:
-    """Return the function of rows over segments, in their order; plain constants last."""
-    return _SegmentRows(title, rows, slots, compiling).function()
+def segment_rows(
+    title: str, rows: Sequence[Row], slots: SlotNames, compiling: Compiling, root: str = ""
+) -> Fill:
+    """Return the function of rows over segments, in their order; plain constants last.
+
+    `root` is the resource type, "" where the rows fill an element of another resource.
+    """
+    return _SegmentRows(title, rows, slots, compiling, root).function()
 
 
-def part_rows(title: str, rows: Sequence[Row], compiling: Compiling) -> Fill:
+def part_rows(title: str, rows: Sequence[Row], compiling: Compiling, root: str = "") -> Fill:
     """Return the function of rows over the parts of a field that another resource is made of."""
-    made: Fill = _PartRows(title, CALLED_WITH, rows, compiling).function()
+    made: Fill = _PartRows(title, CALLED_WITH, rows, compiling, root).function()
     return made
 
 
@@ -39,11 +45,16 @@ def type_rows(title: str, rows: Sequence[Row], compiling: Compiling) -> Convert:
 
 class _SegmentRows:
     def __init__(
-        self, title: str, rows: Sequence[Row], slots: SlotNames, compiling: Compiling
+        self,
+        title: str,
+        rows: Sequence[Row],
+        slots: SlotNames,
+        compiling: Compiling,
+        root: str,
     ) -> None:
         self._rows = rows
         self._slots = slots
-        self._values = ValueCode(title, CALLED_WITH, compiling, slots)
+        self._values = ValueCode(title, CALLED_WITH, compiling, slots, root)
         self._code = self._values.code
         self._highest = self._values.conditions(list(rows)).highest
 
@@ -85,43 +96,50 @@ class _SegmentRows:
         if self._values.watched:
             with self._code.inside(f"if {raw}:"):
                 self._look(row)
-        with self._code.inside(f"if {raw} not in NOTHING{truth and f' and {truth}'}:"):
-            self._repetitions(row, source, raw, f"prefix_{slot}")
+        valued = f"(one := {raw}) and one != NULL{truth and f' and {truth}'}"
+        self._repetitions(row, source, valued, f"prefix_{slot}")
 
     def _every_segment(self, row: Row, source: Source) -> None:
         """Read one field of every segment of a name in the map's own group."""
         code = self._code
         with code.inside(f"for segment in parts[2].segments.get({source.segment!r}, ()):"):
-            code.add(f"raw = segment.field({source.field})")
-            with code.inside("if raw not in NOTHING:"):
-                code.add('prefix = f"{segment.name}[{segment.sequence}]"')
-                self._repetitions(row, source, "raw", "prefix")
+            code.add("prefix = segment.place")
+            valued = f"(one := segment.field({source.field})) and one != NULL"
+            self._repetitions(row, source, valued, "prefix")
 
-    def _repetitions(self, row: Row, source: Source, raw: str, prefix: str) -> None:
-        """Write what is done with the wanted repetitions of a field."""
+    def _repetitions(self, row: Row, source: Source, valued: str, prefix: str) -> None:
+        """Write what is done with the wanted repetitions of a field, which `valued` names `one`."""
         code = self._code
-        origin = f'f"{{{prefix}}}-{source.field}[{source.repetition or 1}]{source.suffix}"'
+        wanted = source.repetition or 1
         # The second field of a header declares the separators and repeats nothing.
-        if source.segment == "MSH" and source.field <= 2:
-            self._one(row, source, raw, origin)
-        elif source.repetition == 0:
-            with code.inside(f"for number, one in repetitions({raw}, repeat):"):
-                origin = f'f"{{{prefix}}}-{source.field}[{{number}}]{source.suffix}"'
-                self._one(row, source, "one", origin)
-        elif source.repetition == 1:
-            code.add(f"one = first_of({raw}, repeat)")
-            self._one(row, source, "one", origin)
-        else:
-            code.add(f"one = one_repetition({raw}, repeat, {source.repetition})")
-            self._one(row, source, "one", origin)
-
-    def _one(self, row: Row, source: Source, raw: str, origin: str) -> None:
-        level = "2" if source.subcomponent else "1" if source.component else "0"
+        is_header = source.segment == "MSH" and source.field <= 2
+        origin = f'f"{{{prefix}}}-{source.field}[{wanted}]{source.suffix}"'
+        part = f"cut(one, {source.component}, {source.subcomponent}, marks)"
+        if source.repetition == 0 and not is_header:
+            origin = f'f"{{{prefix}}}-{source.field}[{{number}}]{source.suffix}"'
+            one = f"(one := {part})" if source.component else "one"
+            with (
+                code.inside(f"if {valued}:"),
+                code.inside("for number, one in repetitions(one, repeat):"),
+                code.inside(f"if {one} and one != NULL:"),
+            ):
+                self._one(row, source, origin)
+            return
+        if not is_header:
+            chosen = f"one_repetition(one, repeat, {wanted})"
+            if wanted == 1:
+                chosen = "first_of(one, repeat)"
+                valued += f" and (repeat not in one or (one := {chosen}) and one != NULL)"
+            else:
+                valued += f" and (one := {chosen}) and one != NULL"
         if source.component:
-            self._code.add(f"one = cut({raw}, {source.component}, {source.subcomponent}, marks)")
-            raw = "one"
-        with self._code.inside(f"if {raw} not in NOTHING:"):
-            self._values.value(row, raw, level, origin)
+            valued += f" and (one := {part}) and one != NULL"
+        with code.inside(f"if {valued}:"):
+            self._one(row, source, origin)
+
+    def _one(self, row: Row, source: Source, origin: str) -> None:
+        level = "2" if source.subcomponent else "1" if source.component else "0"
+        self._values.value(row, "one", level, origin)
 
     def _look(self, row: Row) -> None:
         """Let a watched run remember which fields the row reads or asks about."""
@@ -139,12 +157,17 @@ class _PartRows:
     """Rows by the part they read, then those without one, plain constants last."""
 
     def __init__(
-        self, title: str, arguments: str, rows: Sequence[Row], compiling: Compiling
+        self,
+        title: str,
+        arguments: str,
+        rows: Sequence[Row],
+        compiling: Compiling,
+        root: str = "",
     ) -> None:
         self._rows = rows
-        self._values = ValueCode(title, arguments, compiling, None)
+        self._values = ValueCode(title, arguments, compiling, None, root)
         self._code = self._values.code
-        self._highest = self._values.conditions(list(rows)).highest
+        self._conditions = self._values.conditions(list(rows))
 
     def function(self) -> Any:
         begin = self._code.begin
@@ -153,11 +176,10 @@ class _PartRows:
 
     def converter(self) -> Any:
         begin = self._code.begin
-        begin("separators = context.separators")
-        begin("escape, subcomponent = separators.escape, separators.subcomponent")
-        begin("mark = '' if level > 1 else subcomponent if level else separators.component")
-        begin("parts = raw.split(mark) if mark and mark in raw else [raw]")
-        begin("easy = subcomponent not in raw and escape not in raw and raw.isprintable()")
+        begin("component, subcomponent, escape = context.marks")
+        begin("mark = subcomponent if level else component")
+        begin("parts = raw.split(mark) if mark and level < 2 else [raw]")
+        begin("easy = escape not in raw and subcomponent not in raw and raw.isprintable()")
         begin("out = {}")
         return self._whole(ending="return out or None")
 
@@ -168,18 +190,22 @@ class _PartRows:
                 index = parse_source(row.source, is_type=True).field - 1
                 by_index.setdefault(index, []).append(row)
         self._code.begin("deeper = 2 if level else 1")
-        for index in sorted(by_index):
-            with self._code.inside(f"if (part := parts[{index}]) not in NOTHING:"):
-                for row in by_index[index]:
-                    with self._values.where(self._values.truth(row)):
-                        self._part(row)
+        self._code.begin("count = len(parts)")
+        with ExitStack() as present:
+            for index in sorted(by_index):
+                if index:
+                    present.enter_context(self._code.inside(f"if count > {index}:"))
+                self._conditions.there = index
+                with self._code.inside(f"if (part := parts[{index}]) and part != NULL:"):
+                    for row in by_index[index]:
+                        with self._values.where(self._values.truth(row)):
+                            self._part(row)
+        self._conditions.there = 0
         for row in self._rows:
             if row.py or (row.value is not None and row.when):
                 with self._values.where(self._values.truth(row)):
                     (self._values.call if row.py else self._values.constant)(row)
         self._finish([row for rows in by_index.values() for row in rows])
-        count = max([*by_index, self._highest.get(0, 0)], default=0) + 1
-        self._code.begin(f"parts = full(parts, {count})")
         if ending:
             self._code.add(ending)
         return self._code.function()
@@ -191,9 +217,12 @@ class _PartRows:
             text = "part.strip() if easy else first_text(part, deeper, context)"
             self._values.value(row, "part", "deeper", origin, text=text)
             return
-        piece = f"cut(part, 0, {source.component}, ('', context.separators.subcomponent))"
         # A subcomponent has no parts of its own.
-        with self._code.inside(f"if not level and (piece := {piece}):"):
+        piece = f"cut(part, 0, {source.component}, ('', context.separators.subcomponent))"
+        valued = f"not level and not easy and (piece := {piece})"
+        if source.component == 1:
+            valued = f"not level and (piece := part if easy else {piece})"
+        with self._code.inside(f"if {valued}:"):
             self._values.value(row, "piece", "2", origin)
 
     def _finish(self, rows: Sequence[Row]) -> None:

@@ -103,7 +103,7 @@ def look(context: Context, slots: Any, places: Places, every: str) -> None:
     for slot, name, number in places:
         context.looked.add(f"{slots[1][slot]}-{number}")
         for segment in slots[2].segments.get(name, ()) if every else ():
-            context.looked.add(f"{name}[{segment.sequence}]-{number}")
+            context.looked.add(f"{segment.place}-{number}")
 
 
 def pair(out: Element, name: str) -> None:

@@ -80,6 +80,12 @@ class Scope:
             scope = scope.parent
         return None
 
+    def part(self) -> None:
+        """Let the inner scopes go, which otherwise wait for the next search for cycles."""
+        for scope in self.inner:
+            scope.part()
+        self.inner.clear()
+
     def all(self) -> Iterator["Scope"]:
         """Yield this scope and all inner ones, outer first."""
         yield self
@@ -157,27 +163,32 @@ class SlotNames:
         """Return the fields of each named segment; `main` is the one the map runs for."""
         fields: list[list[str]] = []
         prefixes: list[str] = []
+        own = main.name if main is not None else ""
         for name in self.names:
-            segment = main if main is not None and name == main.name else scope.find(name)
+            segment = main if name == own else scope.find(name)
             if segment is None:
                 fields.append(EMPTY)
                 prefixes.append(name)
             else:
                 fields.append(segment.fields)
-                prefixes.append(f"{name}[{segment.sequence}]")
+                prefixes.append(segment.place)
         return fields, prefixes, scope
 
 
 def cut(raw: str, component: int, subcomponent: int, marks: tuple[str, ...]) -> str:
     """Return one component (and subcomponent) of raw text; 0 means the text as it is."""
-    for number, mark in ((component, marks[0]), (subcomponent, marks[1])):
-        if number:
-            if mark and mark in raw:
-                parts = raw.split(mark)
-                raw = parts[number - 1] if number <= len(parts) else ""
-            elif number > 1:
-                return ""
-    return raw
+    if component:
+        raw = _nth(raw, component, marks[0])
+    return _nth(raw, subcomponent, marks[1]) if subcomponent else raw
+
+
+def _nth(raw: str, number: int, mark: str) -> str:
+    if not mark or mark not in raw:
+        return raw if number == 1 else ""
+    if number == 1:
+        return raw.split(mark, 1)[0]
+    parts = raw.split(mark, number)
+    return parts[number - 1] if number <= len(parts) else ""
 
 
 Getter = Callable[[Slots], list[str]]

@@ -11,7 +11,7 @@ _birthDate.extension(patient-birthTime).valueDateTime
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -240,6 +240,32 @@ def values_at(element: Any, steps: tuple[Step, ...]) -> list[Any]:
                 reached.append(found[step.index])
         nodes = reached
     return nodes
+
+
+def compile_values(steps: tuple[Step, ...]) -> Callable[[Element], Sequence[Any]]:
+    """Return the function from an element to every value at the path, see `values_at`."""
+    if any(step.url is not None for step in steps):
+        return lambda element: values_at(element, steps)
+    if len(steps) == 1 and steps[0].index == -1:
+        name = steps[0].name
+        return lambda element: element.get(name, ())
+    if any(step.index == -1 for step in steps):
+        return lambda element: values_at(element, steps)
+    path = [(step.name, step.index) for step in steps]
+
+    def value(element: Element) -> Sequence[Any]:
+        node: Any = element
+        for name, index in path:
+            if type(node) is not dict and not isinstance(node, Mapping):
+                return ()
+            node = node.get(name)
+            if node is None or (index is not None and index >= len(node)):
+                return ()
+            if index is not None:
+                node = node[index]
+        return (node,)
+
+    return value
 
 
 def text_of(steps: tuple[Step, ...]) -> str:

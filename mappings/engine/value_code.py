@@ -1,6 +1,5 @@
 """What one row does with a text, as statements of Python: read it, note its source, put it."""
 
-import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,17 +12,15 @@ from mappings.engine.condition_code import WORDS, Conditions
 from mappings.engine.context import UnreadableValue
 from mappings.engine.converters import NULL, Convert, first_text
 from mappings.engine.naming import own_system
-from mappings.engine.place_code import PlaceCode
+from mappings.engine.place_code import PlaceCode, written
 from mappings.engine.rows import Row
 from mappings.engine.scopes import SlotNames, cut
-from mappings.engine.targets import values_at
 
 _NAMES: dict[str, Any] = {
     **WORDS,
     "NULL": NULL,
     "UnreadableValue": UnreadableValue,
     "cut": cut,
-    "deepcopy": copy.deepcopy,
     "first_of": row_reading.first_of,
     "first_text": first_text,
     "is_easy": row_reading.is_easy,
@@ -33,7 +30,6 @@ _NAMES: dict[str, Any] = {
     "pair": row_reading.pair,
     "repetitions": row_reading.repetitions,
     "seen": row_reading.seen,
-    "values_at": values_at,
 }
 CALLED_WITH = "parts, level, context, out, target, source"
 
@@ -53,10 +49,18 @@ class Compiling:
 
 
 class ValueCode:
-    """Writes the statements of single rows into one function; `slots` is None in a data type."""
+    """Writes the statements of single rows into one function.
+
+    `slots` is None in a data type, `root` the resource type, "" where it is not the same each time.
+    """
 
     def __init__(
-        self, title: str, arguments: str, compiling: Compiling, slots: SlotNames | None
+        self,
+        title: str,
+        arguments: str,
+        compiling: Compiling,
+        slots: SlotNames | None,
+        root: str = "",
     ) -> None:
         self.code = Code(title, arguments)
         self.code.names |= _NAMES
@@ -64,6 +68,7 @@ class ValueCode:
         self._title = title
         self._compiling = compiling
         self._slots = slots
+        self._root = root
         self._conditions = Conditions(self.code, slots, ())
         if compiling.traced:
             self.code.begin("trace = context.trace")
@@ -90,14 +95,16 @@ class ValueCode:
         `text` is the expression of the text itself where `first_text` need not be called.
         """
         code, codec = self.code, CODECS[row.codec or "text"]
-        place = PlaceCode(code, row.target, row.defaults)
+        place = PlaceCode(code, row.target, row.defaults, self._root)
         if row.use or row.refer or row.table or codec.is_composite:
             convert = code.name("convert", self._compiling.convert(row))
             code.add(f"value = {convert}({raw}, {level}, context, {place.path}, {source})")
             with code.inside("if value is not None:"):
                 self._put(row, place, "value")
             return
-        code.add(f"text = {text or f'first_text({raw}, {level}, context)'}")
+        # No delimiter is a letter or digit: what has only those is its own text.
+        whole = f"{raw} if {raw}.isalnum() else first_text({raw}, {level}, context)"
+        code.add(f"text = {text or whole}")
         if codec.name == "text":
             # A component whose text is HL7's null with blanks around it is null as well.
             is_component = bool(text) and not row.when and place.is_fixed
@@ -106,7 +113,10 @@ class ValueCode:
                 self._put(row, place, "text")
             return
         with code.inside("if text:"):
-            code.add(f"try: value = {code.name('read', codec.forward)}(text, context)")
+            read = f"{code.name('read', codec.forward)}(text, context)"
+            if codec.name == "code":
+                read = f"text if text.isalnum() else {read}"
+            code.add(f"try: value = {read}")
             with code.inside("except UnreadableValue as error:"):
                 code.add(f"context.note({row.id!r}, {source}, str(error))")
                 code.add("value = None")
@@ -116,7 +126,7 @@ class ValueCode:
 
     def constant(self, row: Row) -> None:
         """Write a constant, which never overwrites what the sender said."""
-        place = PlaceCode(self.code, row.target, row.defaults)
+        place = PlaceCode(self.code, row.target, row.defaults, self._root)
         with self.code.inside(place.if_empty()):
             self._note(row, place.path, "source")
             place.put(self._given(row.value))
@@ -128,9 +138,7 @@ class ValueCode:
     def _given(self, value: Any) -> str:
         if value == "$authority":
             return "own_system(context)"
-        if isinstance(value, dict | list):  # resources own their elements
-            return f"deepcopy({self.code.name('given', value)})"
-        return repr(value) if isinstance(value, str | int) else self.code.name("given", value)
+        return written(self.code, value)
 
     def _put(self, row: Row, place: PlaceCode, value: str) -> None:
         place.put(value)

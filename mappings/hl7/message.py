@@ -9,6 +9,7 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from conformance.problem import InvalidStructure, Issue
 from mappings.hl7.charset import decode
@@ -67,15 +68,16 @@ class Segment:
     """One segment; `fields[n]` is the raw text of field n, escapes and delimiters unread.
 
     `fields[0]` is the name. In MSH, FHS and BHS field 1 is the separator itself, as the standard
-    counts. `sequence` counts the segments of this name from 1.
+    counts. `sequence` counts the segments of this name from 1; `place` is both, `PID[1]`.
     """
 
-    __slots__ = ("_fields", "_text", "mark", "name", "sequence")
+    __slots__ = ("_fields", "_text", "mark", "name", "place", "sequence")
 
     def __init__(self, name: str, text: str, mark: str, sequence: int) -> None:
         self.name = name
         self.mark = mark
         self.sequence = sequence
+        self.place = f"{name}[{sequence}]"
         self._text: str | None = text
         self._fields: list[str] | None = None
 
@@ -172,7 +174,7 @@ class Message:
         """Insert a segment behind the one at `PID[1]`, at the end where there is none."""
         at = len(self.segments)
         for number, known in enumerate(self.segments):
-            if f"{known.name}[{known.sequence}]" == place:
+            if known.place == place:
                 at = number + 1
         self.segments.insert(at, segment)
         if not isinstance(self._ends, str):
@@ -266,19 +268,17 @@ def _lines(text: str, field: str) -> tuple[list[str], list[str] | str]:
     return lines, ends
 
 
+@lru_cache(maxsize=64)
+def _name_before(field: str) -> re.Pattern[str]:
+    return re.compile(rf"[A-Z][A-Za-z0-9]{{2}}(?:{re.escape(field)}|\Z)")
+
+
 def _is_named(line: str, field: str) -> bool:
-    name = line[:3]
-    return (
-        len(name) == 3
-        and name.isascii()
-        and name.isalnum()
-        and name[0].isupper()
-        and (len(line) == 3 or line[3] == field)
-    )
+    return _name_before(field).match(line) is not None
 
 
 def _all_named(lines: list[str], field: str) -> bool:
-    return all(not line or _is_named(line, field) for line in lines)
+    return all(map(_name_before(field).match, filter(None, lines)))
 
 
 def _trimmed(lines: list[str], end: str) -> tuple[list[str], list[str] | str]:

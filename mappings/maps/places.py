@@ -114,8 +114,11 @@ def _outer(
         resource={"resourceType": "Location", **_one(place, (system, value), outer)},
         map_name="PL-Location",
         identity=[(system, value)],
+        keys=[("Location", system, value)],
         trace=[("Location.name", source, call.row.id)],
         origin=source,
+        is_joining=True,
+        is_silent=True,
     )
     context.made.append(made)
     context.by_identity[("Location", system, value)] = made

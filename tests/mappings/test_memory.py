@@ -3,6 +3,7 @@
 Each guard of the memory has a twin that takes it away and shows what would go wrong.
 """
 
+import pathlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -39,6 +40,8 @@ MESSAGES = [
     _admission("M4", {2: "I", 3: OTHER, 6: BED, 8: "D1^Zhang^Wei", 19: "V4"}),
     _admission("M5", {2: "I", 3: "W3", 6: BED, 7: "^Nobody", 19: "V5"}),
     _admission("M6", {2: "I", 7: "D9^Wu^^^^^^^LAB", 19: "V6"}),
+    # The hospital itself numbers the doctor: its Organization is made before he is named.
+    _admission("M7", {2: "I", 3: BED, 7: "D8^Xu^^^^^^^H1", 8: "D8^Xu^^^^^^^H1", 19: "V7"}),
     _admission("M1", {1: "1", 2: "I", 3: BED, 7: "D1^Zhang", 19: "V1"}).replace(b"H1", b"H2"),
 ]
 
@@ -56,6 +59,37 @@ def test_what_earlier_messages_named_changes_no_later_message() -> None:
     remembering = Translator(LIBRARY)
     assert _differing(remembering) == []
     assert _differing(remembering) == []
+
+
+@pytest.mark.parametrize("is_guarded", [True, False])
+def test_a_remembered_doctor_refers_to_an_organisation_of_this_message(
+    monkeypatch: pytest.MonkeyPatch, is_guarded: bool
+) -> None:
+    """What has no identifier of its own has another key in each message."""
+    doctor = "D7^Sun^^^^^^^&lab.example.org&DNS"
+    if not is_guarded:  # the twin: nobody looks whether what he names has the key it had
+        monkeypatch.setattr(compiled_map, "Recalled", _recalling(named=()))
+        monkeypatch.setattr(compiled_map, "_is_lasting", lambda _made: True)
+    translator = Translator(LIBRARY)
+    dangling = []
+    for number, field in enumerate((7, 8, 7)):
+        message = _admission(f"M{number}", {2: "I", field: doctor, 19: f"V{number}"})
+        result = translator.translate(message, CHANNEL)
+        assert isinstance(result, TranslatedMessage)
+        dangling.append(_dangling(result))
+    assert (dangling == [set()] * 3) is is_guarded
+
+
+def test_the_shared_messages_are_read_alike_with_and_without_a_memory(
+    shared_data: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shared_data / "hl7v2-messages" / "messages"
+    messages = [file.read_bytes() for file in sorted(folder.glob("*.hl7"))]
+    remembering, forgetful = Translator(LIBRARY), Translator(LIBRARY)
+    monkeypatch.setattr(forgetful, "_recall_of", lambda _context: None)
+    plain = [forgetful.translate(message, CHANNEL) for message in messages]
+    for _ in range(2):
+        assert [remembering.translate(message, CHANNEL) for message in messages] == plain
 
 
 def _recalling(**changes: Any) -> Callable[..., Recalled]:
