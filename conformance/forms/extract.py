@@ -57,9 +57,9 @@ def extract(response: Mapping[str, Any], questionnaire: Mapping[str, Any]) -> li
             )
         )
     extraction = _Extraction(response, subject)
-    form = questionnaire["id"]
-    found = list(extraction.observations(questionnaire["item"]))
-    found += extraction.groups(questionnaire["item"], response.get("item", ()))
+    form = questionnaire.get("id", "")
+    found = list(extraction.observations(questionnaire.get("item", ())))
+    found += extraction.groups(questionnaire.get("item", ()), response.get("item", ()))
     if form in _PROGRAMMES:
         found.append(extraction.episode(_PROGRAMMES[form], form))
     return found

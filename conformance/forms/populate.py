@@ -11,7 +11,11 @@ from typing import Any
 
 from conformance import fhirpath
 from conformance.forms.answer_rules import ALLOWED
+from conformance.terminology.members import canonical_of
 from conformance.yaml_text import read_yaml
+
+# The record's answers are texts and days; a form of somebody else may ask otherwise by that linkId.
+_WRITTEN = ("string", "text", "date")
 
 
 def populate(
@@ -21,13 +25,12 @@ def populate(
 ) -> dict[str, Any]:
     """Return a QuestionnaireResponse `in-progress` with the answers that are known already."""
     before = {item["linkId"]: item for item in _every((previous or {}).get("item", ()))}
-    response: dict[str, Any] = {
-        "resourceType": "QuestionnaireResponse",
-        "questionnaire": f"{questionnaire['url']}|{questionnaire['version']}",
-        "status": "in-progress",
-        "subject": {"reference": f"Patient/{patient['id']}"},
-    }
-    items = list(_items(questionnaire["item"], patient, before))
+    response: dict[str, Any] = {"resourceType": "QuestionnaireResponse", "status": "in-progress"}
+    if "url" in questionnaire:
+        response["questionnaire"] = canonical_of(questionnaire)
+    if "id" in patient:
+        response["subject"] = {"reference": f"Patient/{patient['id']}"}
+    items = list(_items(questionnaire.get("item", ()), patient, before))
     if items:
         response["item"] = items
     return response
@@ -68,6 +71,8 @@ def _answer(question: Mapping[str, Any], value: Any) -> dict[str, Any] | None:
         options = (option["valueCoding"] for option in question.get("answerOption", ()))
         chosen = next((coding for coding in options if coding["code"] == str(value)), None)
         return {"valueCoding": chosen} if chosen else None
+    if question["type"] not in _WRITTEN:
+        return None
     (name,) = ALLOWED[question["type"]]
     return {name: str(value)}
 

@@ -7,7 +7,8 @@ from typing import Any
 from conformance.problem import InvalidContent, Issue, NotFound
 from conformance.terminology import lookup as looking
 from conformance.terminology import translation
-from conformance.terminology.concepts import CodeSystem, value_of
+from conformance.terminology.arguments import Arguments, differing_systems, missing
+from conformance.terminology.concepts import CodeSystem
 from conformance.terminology.expansion import ExpandOptions, expand
 from conformance.terminology.library import Library
 from conformance.terminology.members import code_system_not_found, value_set_not_found
@@ -18,46 +19,6 @@ from conformance.terminology.validation import (
     validate_in_code_system,
     validate_in_value_set,
 )
-
-
-class Arguments:
-    """The `parameter`s of an operation by name."""
-
-    def __init__(self, parameters: Mapping[str, Any]) -> None:
-        self._by_name: dict[str, list[Any]] = {}
-        for parameter in parameters.get("parameter", ()):
-            value = parameter.get("resource", value_of(parameter))
-            self._by_name.setdefault(parameter["name"], []).append(value)
-
-    def one(self, *names: str) -> Any:
-        """Return the first value of the first of these names that is given, or None."""
-        return next((self._by_name[name][0] for name in names if name in self._by_name), None)
-
-    def every(self, name: str) -> list[Any]:
-        """Return all values of a repeating parameter."""
-        return self._by_name.get(name, [])
-
-    def require(self, *names: str) -> Any:
-        """Return a value, or raise InvalidContent naming what is missing."""
-        value = self.one(*names)
-        if value is None:
-            raise missing(" or ".join(names))
-        return value
-
-
-def missing(names: str) -> InvalidContent:
-    """Say that a parameter is missing."""
-    return InvalidContent(
-        Issue(
-            code="required",
-            key="parameter-missing",
-            text_en=f"The operation needs the parameter {names}",
-            text_zh=f"该操作缺少参数 {names}",
-            fix_en=f"Add {names} to the query or to the Parameters resource.",
-            fix_zh=f"请在查询或 Parameters 资源中加上 {names}。",
-            expression="Parameters.parameter",
-        )
-    )
 
 
 def expand_value_set(
@@ -85,7 +46,7 @@ def _number(arguments: Arguments, name: str) -> int | None:
     value = arguments.one(name)
     if value is None:
         return None
-    number = int(value)
+    number: int = value
     if number < 0:
         raise InvalidContent(
             Issue(
@@ -101,8 +62,8 @@ def _number(arguments: Arguments, name: str) -> int | None:
 
 
 def _value_set(arguments: Arguments, library: Library) -> Mapping[str, Any]:
-    given = arguments.one("valueSet")
-    if isinstance(given, Mapping):
+    given: Mapping[str, Any] | None = arguments.one("valueSet")
+    if given is not None:
         return given
     url = arguments.require("url", "valueSet")
     version = arguments.one("valueSetVersion")
@@ -223,11 +184,13 @@ def subsumes_code(
     """Carry out CodeSystem/$subsumes."""
     arguments = Arguments(parameters)
     a, b = arguments.one("codingA") or {}, arguments.one("codingB") or {}
-    if a:
-        named = [{"name": "system", "valueUri": a.get("system")}]
-        arguments = Arguments({"parameter": [*parameters["parameter"], *named]})
-    code_a = a.get("code") or arguments.require("codeA", "codingA")
-    code_b = b.get("code") or arguments.require("codeB", "codingB")
+    code_a = a.get("code") or arguments.require("codeA")
+    code_b = b.get("code") or arguments.require("codeB")
+    named = [one["system"] for one in (a, b) if "system" in one]
+    if len({*named, *arguments.every("system")}) > 1:
+        raise differing_systems("system, codingA, codingB")
+    given = [{"name": "system", "valueUri": system} for system in named]
+    arguments = Arguments({"parameter": [*parameters["parameter"], *given]})
     return looking.subsumes(_code_system(arguments, library, "system"), code_a, code_b)
 
 
@@ -236,8 +199,9 @@ def translate_code(
 ) -> dict[str, Any]:
     """Carry out ConceptMap/$translate, also backwards (`reverse`, or R5's `targetCode`).
 
-    With `reverse`, the code and its system are those of the target, and `source` and `target`
-    change places; with `targetCode` every name keeps its meaning.
+    With `reverse`, the code and its system are those of the target, `source` and `target`
+    change places, and what is answered is the source; with `targetCode` every name keeps its
+    meaning, and the answer tells both.
     """
     arguments = Arguments(parameters)
     coding = arguments.one("coding", "sourceCoding", "targetCoding") or {}
@@ -253,6 +217,9 @@ def translate_code(
     if not codings:
         code = arguments.require("code", "sourceCode", "targetCode", "coding", "codeableConcept")
         codings = [{"code": code}]
+    codings = [one for one in codings if "code" in one]
+    if not codings:
+        raise missing("coding.code")
     maps = _maps(arguments, library)
     matches = []
     for one in codings:
@@ -266,7 +233,9 @@ def translate_code(
             reverse=reverse,
         )
         matches += translation.translate(question, maps)
-    return translation.to_parameters(matches, reverse=reverse)
+    asks_as_r5 = arguments.one("targetCode", "targetCoding", "sourceCode", "sourceCoding")
+    way = "back" if arguments.one("reverse") is True else "both" if reverse else "forth"
+    return translation.to_parameters(matches, way=way, tells_source=not asks_as_r5)
 
 
 def _maps(arguments: Arguments, library: Library) -> list[Mapping[str, Any]]:

@@ -57,8 +57,15 @@ def translate(question: TranslationQuestion, maps: Iterable[Mapping[str, Any]]) 
     ]
 
 
-def to_parameters(matches: Iterable[Match], *, reverse: bool = False) -> dict[str, Any]:
-    """Return the operation's output."""
+def to_parameters(
+    matches: Iterable[Match], *, way: str = "forth", tells_source: bool = False
+) -> dict[str, Any]:
+    """Return the operation's output.
+
+    `way`: the concept answered is the target (`forth`), the source (`back`), or the target with
+    the source beside it (`both`). `tells_source` adds the address of the map as R4 names it; R5
+    names it `originMap`.
+    """
     matches = list(matches)
     parameters: list[dict[str, Any]] = [
         {"name": "result", "valueBoolean": any(m.equivalence not in NO_MATCH for m in matches)}
@@ -66,18 +73,22 @@ def to_parameters(matches: Iterable[Match], *, reverse: bool = False) -> dict[st
     if not matches:
         text = "No map translates this code / 没有映射可以转换此代码"
         parameters.append({"name": "message", "valueString": text})
-    parameters += [_match(match, reverse=reverse) for match in matches]
+    parameters += [_match(match, way, tells_source=tells_source) for match in matches]
     return {"resourceType": "Parameters", "parameter": parameters}
 
 
-def _match(match: Match, *, reverse: bool) -> dict[str, Any]:
+def _match(match: Match, way: str, *, tells_source: bool) -> dict[str, Any]:
     parts: list[dict[str, Any]] = [{"name": "equivalence", "valueCode": match.equivalence}]
-    if match.code is not None:
+    source = _without_none({"system": match.source_system, "code": match.source_code})
+    if way == "back":
+        parts.append({"name": "concept", "valueCoding": source})
+    elif match.code is not None:
         coding = {"system": match.system, "code": match.code, "display": match.display}
         parts.append({"name": "concept", "valueCoding": _without_none(coding)})
-    if reverse:
-        coding = {"system": match.source_system, "code": match.source_code}
-        parts.append({"name": "source", "valueCoding": _without_none(coding)})
+    if way == "both":
+        parts.append({"name": "source", "valueCoding": source})
+    elif tells_source:
+        parts.append({"name": "source", "valueUri": match.origin})
     parts.append({"name": "originMap", "valueCanonical": match.origin})
     return {"name": "match", "part": parts}
 

@@ -15,7 +15,13 @@ from routes.answer import Answer, outcome
 from routes.bodies import require_same_type, resource_of
 from routes.definitions import Definitions
 from routes.hub import Hub
-from routes.operations.parameters import bad_parameter, parameters_answer, parameters_in, value_of
+from routes.operations.parameters import (
+    bad_parameter,
+    parameters_answer,
+    require_form,
+    sound_parameters_in,
+    value_of,
+)
 from routes.registry import Handler, Operation
 from routes.request import Request
 
@@ -32,7 +38,7 @@ class _Desk:
 
     async def populate(self, hub: Hub, request: Request) -> Answer:
         """Begin a response from the record and the previous one."""
-        given = {part["name"]: part for part in parameters_in(hub, request)}
+        given = {part["name"]: part for part in sound_parameters_in(hub, request)}
         form = await _form_to_fill(hub, request, given, self.definitions)
         patient = await _referenced(hub, given, "subject", "Patient")
         if patient is None:
@@ -125,6 +131,7 @@ async def _response_of(hub: Hub, request: Request) -> dict[str, Any]:
         version = await hub.store.read("QuestionnaireResponse", request.address.id)
         return resource_json.parse(version.body)
     sent = resource_of(request, hub)
+    require_form(sent)
     if sent.get("resourceType") == "Parameters":
         parts = sent.get("parameter", [])
         sent = next((part["resource"] for part in parts if "resource" in part), sent)
@@ -140,8 +147,17 @@ async def _form_to_fill(
         return resource_json.parse(version.body)
     if "questionnaire" in given and "resource" in given["questionnaire"]:
         form: Mapping[str, Any] = given["questionnaire"]["resource"]
+        require_same_type(form, "Questionnaire")
         return form
-    canonical = str(value_of(given.get("canonical") or given.get("questionnaire") or {}) or "")
+    if referenced := await _referenced(hub, given, "questionnaireRef", "Questionnaire"):
+        return referenced
+    canonical = value_of(given.get("canonical") or given.get("questionnaire") or {})
+    if not isinstance(canonical, str):
+        raise bad_parameter(
+            "questionnaire",
+            "Give the Questionnaire as resource, its canonical address, or ask at its own address.",
+            "请以 resource 给出问卷，或给出其规范地址，或在该问卷的地址上调用。",
+        )
     found = await definitions.questionnaire(canonical)
     if found is None:
         raise NotFound(_no_form(canonical))
@@ -156,6 +172,7 @@ async def _referenced(
         return None
     if "resource" in part:
         resource: dict[str, Any] = part["resource"]
+        require_same_type(resource, type_)
         return resource
     value = value_of(part)
     reference = value.get("reference", "") if isinstance(value, Mapping) else str(value)

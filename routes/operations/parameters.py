@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from conformance import resource_json
+from conformance import resource_json, structure
 from conformance.problem import InvalidContent, Issue
 from routes.answer import Answer
 from routes.bodies import require_same_type, resource_of
@@ -21,6 +21,20 @@ def parameters_in(hub: Hub, request: Request) -> list[Part]:
     resource = resource_of(request, hub)
     require_same_type(resource, "Parameters")
     return named + parts_of(resource.get("parameter"))
+
+
+def sound_parameters_in(hub: Hub, request: Request) -> list[Part]:
+    """Return the same, where the Parameters and what stands in them have the form of R4."""
+    parameters = parameters_in(hub, request)
+    if request.method == "POST" and request.body:
+        require_form(resource_of(request, hub))
+    return parameters
+
+
+def require_form(resource: Mapping[str, Any]) -> None:
+    """Raise InvalidContent with what breaks the form of R4; constraints are not asked."""
+    if found := structure.check(resource, constraints=False, narratives=False):
+        raise InvalidContent(*found)
 
 
 def parts_of(parts: Any) -> list[Part]:

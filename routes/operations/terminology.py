@@ -9,7 +9,7 @@ from conformance.terminology.operations import OPERATIONS
 from routes.answer import Answer
 from routes.definitions import Definitions
 from routes.hub import Hub
-from routes.operations.parameters import bad_parameter, parameters_in
+from routes.operations.parameters import bad_parameter, sound_parameters_in
 from routes.registry import Handler, Operation
 from routes.request import Request
 
@@ -39,7 +39,7 @@ def _handler(type_: str, name: str, definitions: Definitions) -> Handler:
     carry_out = OPERATIONS[(type_, name)]
 
     async def handle(hub: Hub, request: Request) -> Answer:
-        parameters = [_typed(part) for part in parameters_in(hub, request)]
+        parameters = [_typed(part) for part in sound_parameters_in(hub, request)]
         if request.address.id:
             parameters.insert(0, await _instance(hub, request, type_, name))
         library = await definitions.library()

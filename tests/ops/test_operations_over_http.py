@@ -122,9 +122,120 @@ async def test_each_terminology_operation_answers(database_url: str) -> None:
         assert mapped["result"] is True
         back = {"url": "urn:his:map", "system": ICD, "code": "I10", "reverse": "true"}
         answer = await client.get("/ConceptMap/$translate", params=back)
-        assert "gxy" in answer.text
+        match = next(p["part"] for p in answer.json()["parameter"] if p["name"] == "match")
+        told = {part["name"]: next(v for k, v in part.items() if k != "name") for part in match}
+        assert told["concept"] == {"system": WARD, "code": "gxy"}
+        assert told["source"] == "urn:his:map"
         refused = await client.get("/ValueSet/icd/$expand", params={"excludeNested": "maybe"})
         assert refused.status_code == 400
+
+
+WRONG: list[tuple[str, dict[str, Any], dict[str, Any]]] = [  # operation, wrong part, right part
+    ("ValueSet/$expand", {"name": "valueSet", "valueString": "x"},
+     {"name": "valueSet", "resource": SYSTEMS[1]}),
+    ("ValueSet/$expand", {"name": "valueSet", "resource": SYSTEMS[0]},
+     {"name": "valueSet", "resource": SYSTEMS[1]}),
+    ("ValueSet/$expand", {"name": "url", "valueInteger": 5},
+     {"name": "url", "valueUri": f"{ICD}:all"}),
+    ("ValueSet/$expand", {"name": "count", "valueCoding": {"code": "1"}},
+     {"name": "count", "valueInteger": 1}),
+    ("ValueSet/$expand", {"name": "activeOnly", "valueInteger": 1},
+     {"name": "activeOnly", "valueBoolean": True}),
+    ("ValueSet/$expand", {"name": "tx-resource", "valueString": "x"},
+     {"name": "tx-resource", "resource": SYSTEMS[0]}),
+    ("ValueSet/$validate-code", {"name": "coding", "valueCoding": {"code": 5}},
+     {"name": "coding", "valueCoding": {"system": ICD, "code": "I10"}}),
+    ("CodeSystem/$lookup", {"name": "coding", "valueString": "code"},
+     {"name": "coding", "valueCoding": {"system": ICD, "code": "I10"}}),
+    ("CodeSystem/$validate-code", {"name": "codeableConcept", "valueString": "x"},
+     {"name": "codeableConcept", "valueCodeableConcept": {"coding": [{"code": "I10"}]}}),
+    ("CodeSystem/$subsumes", {"name": "codingB", "valueBoolean": True},
+     {"name": "codingB", "valueCoding": {"code": "I10"}}),
+    ("CodeSystem/$subsumes", {"name": "codingB", "valueCoding": {"system": WARD, "code": "I10"}},
+     {"name": "codingB", "valueCoding": {"system": ICD, "code": "I10"}}),
+    ("ConceptMap/$translate", {"name": "coding", "valueCoding": {"system": WARD}},
+     {"name": "coding", "valueCoding": {"system": WARD, "code": "gxy"}}),
+    ("ConceptMap/$translate",
+     {"name": "conceptMap", "resource": {"resourceType": "ConceptMap", "group": [{}]}},
+     {"name": "conceptMap", "resource": SYSTEMS[2]}),
+]  # fmt: skip
+BESIDE: dict[str, list[dict[str, Any]]] = {
+    "ValueSet/$expand": [{"name": "url", "valueUri": f"{ICD}:all"}],
+    "ValueSet/$validate-code": [{"name": "url", "valueUri": f"{ICD}:all"}],
+    "CodeSystem/$lookup": [],
+    "CodeSystem/$validate-code": [{"name": "url", "valueUri": ICD}],
+    "CodeSystem/$subsumes": [
+        {"name": "system", "valueUri": ICD}, {"name": "codeA", "valueCode": "I"},
+    ],
+    "ConceptMap/$translate": [
+        {"name": "url", "valueUri": "urn:his:map"}, {"name": "system", "valueUri": WARD},
+        {"name": "code", "valueCode": "gxy"},
+    ],
+}  # fmt: skip
+
+
+async def test_a_parameter_of_a_wrong_kind_is_refused_with_the_right_one(
+    database_url: str,
+) -> None:
+    async with client_of(database_url) as client:
+        for resource in SYSTEMS:
+            await client.put(f"/{resource['resourceType']}/{resource['id']}", json=resource)
+        await asyncio.sleep(LOOK_SECONDS + 0.1)
+        for operation, wrong, right in WRONG:
+            beside = [one for one in BESIDE[operation] if one["name"] != wrong["name"]]
+            for part, status in ((wrong, 400), (right, 200)):
+                asked = {"resourceType": "Parameters", "parameter": [*beside, part]}
+                answer = await client.post(f"/{operation}", json=asked)
+                assert answer.status_code == status, (operation, part, answer.text)
+                if status == 400:
+                    assert answer.json()["issue"][0]["diagnostics"], part
+        # In an address every value is text, which is no Coding.
+        asked = {"system": ICD, "codingA": "I", "codeB": "I10"}
+        refused = await client.get("/CodeSystem/$subsumes", params=asked)
+        assert refused.status_code == 400
+
+
+async def test_a_form_is_begun_for_whom_and_from_what_is_given(database_url: str) -> None:
+    form = questionnaires()["phs3-newborn-visit"]
+    child = {"resourceType": "Patient", "name": [{"text": "张小宝"}], "birthDate": "2026-01-02"}
+    other = {
+        "resourceType": "Questionnaire", "status": "draft",
+        "item": [
+            {"linkId": "birth-date", "type": "integer"}, {"linkId": "name", "type": "display"},
+        ],
+    }  # fmt: skip
+
+    async with client_of(database_url) as client:
+
+        async def begun(*parts: dict[str, Any]) -> httpx.Response:
+            asked = {"resourceType": "Parameters", "parameter": parts}
+            return await client.post("/Questionnaire/$populate", json=asked)
+
+        subject = {"name": "subject", "resource": child}
+        for wrong in (
+            {"name": "local", "valueBoolean": True},
+            {"name": "questionnaire", "valueInteger": 5},
+            {"name": "questionnaire", "resource": child},
+            {"name": "questionnaire", "resource": {**other, "item": [{}]}},
+            {"name": "questionnaireRef", "valueReference": {"reference": "Patient/1"}},
+        ):
+            assert (await begun(subject, wrong)).status_code == 400, wrong
+        answer = await begun(subject, {"name": "questionnaire", "resource": other})
+        assert answer.json() == {"resourceType": "QuestionnaireResponse", "status": "in-progress"}
+        for right in (
+            {"name": "questionnaire", "resource": form},
+            {"name": "canonical", "valueUri": form["url"]},
+        ):
+            items = (await begun(subject, right)).json()["item"]
+            assert {"linkId": "birth-date", "answer": [{"valueDate": "2026-01-02"}]} in items
+        await client.put("/Questionnaire/own", json={**form, "id": "own", "url": "urn:own"})
+        reference = {"reference": "Questionnaire/own"}
+        answer = await begun(subject, {"name": "questionnaireRef", "valueReference": reference})
+        assert answer.json()["questionnaire"] == f"urn:own|{form['version']}"
+        wrong_response = {"resourceType": "QuestionnaireResponse", "questionnaire": 5, "item": 5}
+        for operation in ("$score", "$extract", "$assess", "$check-answers"):
+            answer = await client.post(f"/QuestionnaireResponse/{operation}", json=wrong_response)
+            assert answer.status_code == 400, operation
 
 
 async def test_a_response_is_judged_by_its_questionnaire(database_url: str) -> None:

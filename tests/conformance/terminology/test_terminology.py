@@ -22,6 +22,7 @@ def run(type_: str, name: str, library: Library = NATIONAL, **values: Any) -> di
     for key, value in values.items():
         kind = "resource" if isinstance(value, dict) and "resourceType" in value else "valueString"
         kind = "valueBoolean" if isinstance(value, bool) else kind
+        kind = "valueInteger" if type(value) is int else kind
         parameter.append({"name": key, kind: value})
     request = {"resourceType": "Parameters", "parameter": parameter}
     return OPERATIONS[(type_, name)](request, library, NOW)
@@ -35,7 +36,7 @@ def part(answer: dict[str, Any], name: str) -> Any:
 def test_a_national_list_expands_whole_and_by_page() -> None:
     url = f"{BASE}/ValueSet/cphc-gbt-3304"
     assert run("ValueSet", "expand", url=url)["expansion"]["total"] == 56
-    page = run("ValueSet", "expand", url=url, offset="10", count="5")["expansion"]
+    page = run("ValueSet", "expand", url=url, offset=10, count=5)["expansion"]
     assert [c["code"] for c in page["contains"]] == ["11", "12", "13", "14", "15"]
     assert page["total"] == 56
 
@@ -141,7 +142,7 @@ def test_a_filter_pattern_that_could_run_for_ever_is_refused(pattern: str) -> No
 
 def test_a_negative_page_is_refused() -> None:
     with pytest.raises(InvalidContent, match="below zero"):
-        run("ValueSet", "expand", url=f"{BASE}/ValueSet/cphc-gbt-3304", offset="-1")
+        run("ValueSet", "expand", url=f"{BASE}/ValueSet/cphc-gbt-3304", offset=-1)
 
 
 MAP = {
@@ -167,7 +168,8 @@ def test_a_map_is_read_both_ways() -> None:
     assert there["parameter"][1]["part"][1]["valueCoding"]["code"] == "male"
     back = run("ConceptMap", "translate", library, url="urn:map", code="unknown", reverse=True)
     match = {p["name"]: p for p in back["parameter"][1]["part"]}
-    assert match["source"]["valueCoding"]["code"] == "9"
+    assert match["concept"]["valueCoding"]["code"] == "9"
+    assert match["source"]["valueUri"] == "urn:map"
     assert match["equivalence"]["valueCode"] == "narrower"
 
 
@@ -177,7 +179,7 @@ def test_backwards_the_system_given_is_that_of_the_code_given() -> None:
     asked = {"url": "urn:map", "code": "male", "reverse": True}
     back = run("ConceptMap", "translate", library, system=target, **asked)
     match = {p["name"]: p for p in back["parameter"][1]["part"]}
-    assert match["source"]["valueCoding"] == {"system": "urn:his-sex", "code": "1"}
+    assert match["concept"]["valueCoding"] == {"system": "urn:his-sex", "code": "1"}
     other = run("ConceptMap", "translate", library, system="urn:his-sex", **asked)
     assert other["parameter"][0]["valueBoolean"] is False
 
