@@ -17,8 +17,11 @@ _MOVED = "QI001"
 # rights_generation: before rights are worked out, so that no change falls between
 RIGHTS_GENERATION = "SELECT rights_generation()"
 
-# prune_rights_changes: nobody remembers rights for so long, and each row costs every statement
-PRUNE_RIGHTS_CHANGES = "DELETE FROM rights_change WHERE at < now() - interval '1 minute'"
+# prune_rights_changes: nobody remembers rights for so long. Many at once, because each time all
+# rights are worked out anew; few in all, because every statement with rights looks at them.
+PRUNE_RIGHTS_CHANGES = """
+DELETE FROM rights_change WHERE at < now() - interval '1 minute'
+   AND EXISTS (SELECT FROM rights_change WHERE at < now() - interval '2 minutes')"""
 
 
 async def rights_generation(pool: AsyncConnectionPool[psycopg.AsyncConnection[object]]) -> int:

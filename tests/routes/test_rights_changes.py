@@ -11,7 +11,7 @@ import pytest
 
 from conformance.problem import Unavailable
 from fhir_store.operations import Update, WriteContext
-from fhir_store.rights_changes import rights_generation
+from fhir_store.rights_changes import prune_rights_changes, rights_generation
 from fhir_store.store import Store, make_pool
 from routes import authorize
 from routes.bearer import Caller
@@ -210,6 +210,28 @@ async def test_new_relatives_move_nobodys_rights(serve: Any, database_url: str) 
         assert await rights_generation(pool) == before
         await put(ours, {**relative, "id": "k1", "active": False})
         assert await rights_generation(pool) != before
+
+
+async def test_changes_that_everybody_has_seen_go_and_take_no_right_with_them(
+    serve: Any, database_url: str
+) -> None:
+    async with two_processes(serve) as (ours, others):
+        assert await seen(others) == ["p1", "p2"]
+        async with make_pool(database_url, size=1) as pool, pool.connection() as connection:
+
+            async def aged(minutes: int) -> int:
+                await connection.execute(
+                    "UPDATE rights_change SET at = at - %s * interval '1 minute'", (minutes,)
+                )
+                await prune_rights_changes(connection)
+                cursor = await connection.execute("SELECT count(*)::int4 FROM rights_change")
+                return int((await cursor.fetchall())[0][0])
+
+            assert await aged(1) > 0
+            assert await aged(2) == 0
+        assert await seen(others) == ["p1", "p2"]
+        await put(ours, team(OTHER))
+        assert await seen(others) == ["p2"]
 
 
 async def test_work_is_done_again_unless_it_has_committed_something(database_url: str) -> None:
