@@ -43,8 +43,8 @@ def extract(response: Mapping[str, Any], questionnaire: Mapping[str, Any]) -> li
 
     Raises InvalidContent where the response is about nobody.
     """
-    subject = response.get("subject")
-    if not subject:
+    subject = response.get("subject", {})
+    if "reference" not in subject:
         raise InvalidContent(
             Issue(
                 code="required",

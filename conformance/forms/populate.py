@@ -69,7 +69,7 @@ def _items(
 def _answer(question: Mapping[str, Any], value: Any) -> dict[str, Any] | None:
     if question["type"] == "choice":
         options = (option["valueCoding"] for option in question.get("answerOption", ()))
-        chosen = next((coding for coding in options if coding["code"] == str(value)), None)
+        chosen = next((coding for coding in options if coding.get("code") == str(value)), None)
         return {"valueCoding": chosen} if chosen else None
     if question["type"] not in _WRITTEN:
         return None

@@ -29,8 +29,9 @@ class Library:
         self._built_in = built_in
         self._by_url: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
         for resource in self._resources:
-            key = (resource["resourceType"], resource.get("url", ""))
-            self._by_url.setdefault(key, []).append(resource)
+            if "url" in resource:  # a ConceptMap without one can still be read
+                key = (resource["resourceType"], resource["url"])
+                self._by_url.setdefault(key, []).append(resource)
         self._indexes: dict[tuple[str, str | None, tuple[str, ...]], CodeSystem] = {}
 
     def with_resources(self, resources: Iterable[Mapping[str, Any]]) -> "Library":

@@ -109,8 +109,10 @@ def validate_code_system_code(
     library = library.with_resources([given] if given else [])
     answers = []
     for question in _questions(arguments):
-        url = (given or {}).get("url") or arguments.one("url") or question.system
-        system = library.code_system(url or "", tuple(arguments.every("useSupplement")))
+        url = given.get("url") if given else arguments.one("url") or question.system
+        if url is None:
+            raise missing("codeSystem.url" if given else "url or system")
+        system = library.code_system(url, tuple(arguments.every("useSupplement")))
         if system is None:
             raise NotFound(code_system_not_found(str(url)))
         answers.append(validate_in_code_system(question, system))

@@ -55,7 +55,13 @@ async def _instance(hub: Hub, request: Request, type_: str, name: str) -> dict[s
     version = await hub.store.read(type_, request.address.id)
     resource = resource_json.parse(version.body)
     if type_ == "CodeSystem" and name in ("lookup", "subsumes"):
-        return {"name": "system", "valueUri": resource.get("url")}
+        if "url" not in resource:
+            raise bad_parameter(
+                "system",
+                "Give the CodeSystem of the address a url first.",
+                "请先为该地址的 CodeSystem 设置 url。",
+            )
+        return {"name": "system", "valueUri": resource["url"]}
     own = {"ValueSet": "valueSet", "CodeSystem": "codeSystem", "ConceptMap": "conceptMap"}[type_]
     return {"name": own, "resource": resource}
 

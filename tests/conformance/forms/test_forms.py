@@ -10,6 +10,7 @@ import pytest
 from conformance import fhirpath
 from conformance.forms.answers import check_response
 from conformance.forms.enabling import answers_of, is_enabled
+from conformance.forms.extract import extract
 from conformance.forms.questionnaires import (
     CALCULATED,
     ORDINAL,
@@ -422,3 +423,12 @@ def test_a_form_is_a_valid_questionnaire(form: str) -> None:
 
 def test_the_option_lists_are_valid_resources() -> None:
     assert [issue for resource in option_value_sets() for issue in check(resource)] == []
+
+
+def test_answers_of_nobody_that_is_stored_are_not_extracted() -> None:
+    response = filled("phs3-child-1-8m", {"age-month": "6", "weight": 7})
+    for subject in ({}, {"subject": {"display": "张小宝"}}):
+        with pytest.raises(InvalidContent, match="of nobody"):
+            extract({**response, **subject}, FORMS["phs3-child-1-8m"])
+    found = extract({**response, "subject": {"reference": "Patient/1"}}, FORMS["phs3-child-1-8m"])
+    assert {one["resourceType"] for one in found} == {"Observation"}

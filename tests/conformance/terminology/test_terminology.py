@@ -189,3 +189,17 @@ def test_an_unmapped_code_takes_the_fixed_one() -> None:
         "ConceptMap", "translate", Library([MAP]), url="urn:map", code="7", system="urn:his-sex"
     )
     assert answer["parameter"][1]["part"][1]["valueCoding"]["code"] == "other"
+
+
+def test_a_code_system_without_an_address_is_refused_where_one_is_needed() -> None:
+    bare = {"resourceType": "CodeSystem", "content": "complete", "concept": [{"code": "a"}]}
+    with pytest.raises(InvalidContent, match=r"codeSystem\.url"):
+        run("CodeSystem", "validate-code", codeSystem=bare, code="a")
+    with pytest.raises(InvalidContent, match="url or system"):
+        run("CodeSystem", "validate-code", code="a")
+    addressed = {**bare, "url": "urn:bare"}
+    answer = run("CodeSystem", "validate-code", codeSystem=addressed, code="a")
+    assert part(answer, "result") is True
+    library = Library([bare])
+    assert library.code_system("") is None
+    assert library.find("CodeSystem", "") is None
