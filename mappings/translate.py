@@ -52,6 +52,7 @@ class Translator:
         self._compiler: Compiler = library.compile(traced=traced, watched=watched)
         self._conditions: dict[str, tuple[SlotNames, Callable[[Slots, Context], bool]]] = {}
         self._intos: dict[int, IntoPlace] = {}
+        self._elements = {name for name, one in library.maps.items() if one.is_element}
         self._recalls: dict[tuple[int, Separators, str, str], tuple[Sender, Recall]] = {}
 
     def translate(
@@ -118,8 +119,11 @@ class Translator:
         by_key: dict[str, Made] = {}
         by_group = self._lines_of(message_map)
         for scope in root.all():
+            segments = scope.segments
             for making in by_group.get(scope.group, ()):
-                for segment in scope.segments.get(making.each, ()):
+                if making.each not in segments:
+                    continue
+                for segment in segments[making.each]:
                     if making.when and not self._holds(making, scope, segment, context):
                         continue
                     self._run_line(making, scope, segment, context, by_key)
@@ -146,7 +150,7 @@ class Translator:
     ) -> None:
         """Run one line for one segment: make a resource, or fill an element of another."""
         made = None
-        if not self.library.maps[making.map].is_element:
+        if making.map not in self._elements:
             made = self._make(making, scope, segment, context)
             if made is None:
                 return

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from conformance.problem import Issue
 
@@ -26,9 +26,8 @@ class Match(StrEnum):
 TraceEntry = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TranslatedResource:
-    """One resource of a message.
+class TranslatedResource(NamedTuple):
+    """One resource of a message, as a tuple since a message makes dozens of them.
 
     `key` is its place in this message only; `resource` refers to the others of the message by
     `urn:uuid:<key>` (a UUID), which the writer replaces by the id it finds or makes.

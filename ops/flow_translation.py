@@ -69,7 +69,7 @@ class Translation:
         if one.type != "Provenance" or "recorded" in one.resource or "_recorded" in one.resource:
             return one
         recorded = self.now().isoformat(timespec="seconds")
-        return replace(one, resource={**one.resource, "recorded": recorded})
+        return one._replace(resource={**one.resource, "recorded": recorded})
 
     def _require_valid(self, one: TranslatedResource) -> None:
         """Check a resource, unless it is a ward or doctor that was found right as it stands."""

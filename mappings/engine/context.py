@@ -74,21 +74,16 @@ class Made:
 
     def again(self) -> "Made":
         """Return what was kept, for one message, which shares resource and trace with it."""
-        return Made(
-            key=self.key,
-            resource=self.resource,
-            map_name=self.map_name,
-            identity=self.identity,
-            keys=self.keys,
-            match=self.match,
-            trace=self.trace,
-            origin=self.origin,
-            is_once=self.is_once,
-            is_shared=True,
-            is_joining=self.is_joining,
-            is_silent=self.is_silent,
-            handed=self.hand() if self.is_kept else None,
-        )
+        again = Made.__new__(Made)  # a fourth of the time of the call with names
+        again.key, again.resource, again.map_name = self.key, self.resource, self.map_name
+        again.identity, again.keys, again.match = self.identity, self.keys, self.match
+        again.trace, again.origin, again.parts = self.trace, self.origin, []
+        again.is_once, again.is_joining, again.is_silent = (
+            self.is_once, self.is_joining, self.is_silent
+        )  # fmt: skip
+        again.is_shared, again.is_kept = True, False
+        again.handed = self.hand() if self.is_kept else None
+        return again
 
     def own(self) -> None:
         """Part from what other messages share, before a change of the resource in place."""

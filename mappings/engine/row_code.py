@@ -197,6 +197,10 @@ class _PartRows:
                     present.enter_context(self._code.inside(f"if count > {index}:"))
                 self._conditions.there = index
                 with self._code.inside(f"if (part := parts[{index}]) and part != NULL:"):
+                    if any(
+                        parse_source(row.source, is_type=True).component for row in by_index[index]
+                    ):
+                        self._code.add("pieces = pieces_of(part, level, easy, context)")
                     for row in by_index[index]:
                         with self._values.where(self._values.truth(row)):
                             self._part(row)
@@ -217,12 +221,8 @@ class _PartRows:
             text = "part.strip() if easy else first_text(part, deeper, context)"
             self._values.value(row, "part", "deeper", origin, text=text)
             return
-        # A subcomponent has no parts of its own.
-        piece = f"cut(part, 0, {source.component}, ('', context.separators.subcomponent))"
-        valued = f"not level and not easy and (piece := {piece})"
-        if source.component == 1:
-            valued = f"not level and (piece := part if easy else {piece})"
-        with self._code.inside(f"if {valued}:"):
+        number = source.component
+        with self._code.inside(f"if len(pieces) >= {number} and (piece := pieces[{number - 1}]):"):
             self._values.value(row, "piece", "2", origin)
 
     def _finish(self, rows: Sequence[Row]) -> None:

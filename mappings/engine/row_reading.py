@@ -106,6 +106,14 @@ def look(context: Context, slots: Any, places: Places, every: str) -> None:
             context.looked.add(f"{segment.place}-{number}")
 
 
+def pieces_of(part: str, level: int, is_easy: bool, context: Context) -> list[str]:
+    """Return the subcomponents of a component; a subcomponent has no parts of its own."""
+    if level:
+        return []
+    mark = context.separators.subcomponent
+    return [part] if is_easy or not mark else part.split(mark)
+
+
 def pair(out: Element, name: str) -> None:
     """Make a list of primitives and that of its extensions equally long.
 

@@ -165,7 +165,11 @@ class SlotNames:
         prefixes: list[str] = []
         own = main.name if main is not None else ""
         for name in self.names:
-            segment = main if name == own else scope.find(name)
+            if name == own:
+                segment = main
+            else:
+                found = scope.segments.get(name)
+                segment = found[0] if found else scope.find(name)
             if segment is None:
                 fields.append(EMPTY)
                 prefixes.append(name)

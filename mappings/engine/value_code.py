@@ -28,6 +28,7 @@ _NAMES: dict[str, Any] = {
     "one_repetition": row_reading.one_repetition,
     "own_system": own_system,
     "pair": row_reading.pair,
+    "pieces_of": row_reading.pieces_of,
     "repetitions": row_reading.repetitions,
     "seen": row_reading.seen,
 }
