@@ -30,6 +30,7 @@ from ops.embedded_postgres import temporary
 _ROUNDS = 40
 _MIXED_SECONDS = 6.0
 _CLIENTS = 16
+_PAGE = 20
 _PACES = (300, 600, 900, 1200, 1500)  # searches a second that come over HTTP, up to the aim
 _RAW = b"SELECT tid, fid, ver, lu, body FROM resource WHERE rid = ANY(%s)"
 Step = Callable[[], Awaitable[int]]  # gives how many resources were shown or written
@@ -214,7 +215,8 @@ def _requests(patients: int, token: str) -> Sender:
         chance = random.Random(seed)  # noqa: S311 synthetic queries
         while True:
             type_, pairs = chance.choice(makers)(chance)
-            path = f"{type_}?{urllib.parse.urlencode(pairs)}"
+            query = [*pairs, ("_count", str(_PAGE))]  # as many as the limit selects
+            path = f"{type_}?{urllib.parse.urlencode(query)}"
             yield request_bytes("GET", path, token)
 
     return requests
