@@ -124,6 +124,11 @@ class Settings(BaseSettings):
         description="Who may sign contracts: doctors whose registration was approved, or also "
         "those without one who have a recorded qualification.",
     )
+    relative_identity: Literal["verified", "recorded"] = Field(
+        default="recorded",
+        description="Which relatives may act for a resident who consents: those whose identity was "
+        "verified by camera or in person (`RelatedPerson/[id]/$verify`, level 3 or 4), or all.",
+    )
     review_stages: Literal[1, 2] = Field(
         default=1,
         description="How many reviews an application needs at least: by the institution, or also "

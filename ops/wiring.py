@@ -147,7 +147,9 @@ async def running_hub(
             stack.push_async_callback(bell.stop)
         notices = Notices(
             store=store,
-            authorize=Authorizer(store).authorize,
+            authorize=Authorizer(
+                store, are_relatives_proven=settings.relative_identity == "verified"
+            ).authorize,
             base=f"http://{settings.host}:{settings.http_port}{ROOT}",
         )
         reloading = Reloading(book=book, pool=pool)

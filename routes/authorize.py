@@ -34,6 +34,7 @@ from routes.care_relations import (
     roles_of,
 )
 from routes.consents import (
+    is_proven,
     patients_refusing,
     patients_with,
     proxies_for,
@@ -70,7 +71,9 @@ Criteria = tuple[Criterion, ...]
 class Authorizer:
     """Turns callers into rights; remembers them for a moment."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, are_relatives_proven: bool = False) -> None:
+        """Judge by a store; with `are_relatives_proven` relatives act once their identity is."""
+        self._are_relatives_proven = are_relatives_proven
         self._store = store
         self._known: dict[tuple[Caller, str], tuple[float, Authorization]] = {}
         store.when_rights_move(self._known.clear)
@@ -136,7 +139,8 @@ class Authorizer:
     async def _relative(self, caller: Caller, reference: str, scopes: list[Scope]) -> "_Person":
         wards: dict[str, tuple[str, ...]] = {}
         letters = {letter for scope in scopes for letter in scope.letters}
-        for proxy in proxies_for(letters):
+        may_act = not self._are_relatives_proven or await is_proven(self._store, reference)
+        for proxy in proxies_for(letters) if may_act else ():
             wards[proxy] = await patients_passing(self._store, wards_of(reference, proxy))
         return _Person(
             relative=reference,

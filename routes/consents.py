@@ -9,8 +9,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from care.identity.verification import PROVEN, level_of
 from conformance import resource_json
 from conformance.cphc import BASE
+from conformance.problem import Gone, NotFound
 from fhir_store.permits import conditions_of
 from fhir_store.search.query import (
     AllOf,
@@ -74,6 +76,15 @@ def wards_of(person: str, proxy: str) -> Condition:
             _has("Consent", permitted, *_in_force()),
         )
     )
+
+
+async def is_proven(store: Store, person: str) -> bool:
+    """Say whether the identity of a RelatedPerson was verified by camera or in person."""
+    try:
+        version = await store.read(*person.split("/", 1))
+    except (NotFound, Gone):
+        return False
+    return level_of(resource_json.parse(version.body)) >= PROVEN
 
 
 def refusals(actors: Iterable[str], member: str) -> Condition:

@@ -6,6 +6,7 @@ Who a person is, and what others have found out or decided, is for staff and for
 from collections.abc import Mapping
 from typing import Any
 
+from care.identity.verification import level_of
 from conformance import resource_json
 from conformance.problem import Issue, NotAllowed
 from fhir_store.operations import Written
@@ -30,16 +31,29 @@ def is_lay(caller: Caller) -> bool:
 def require_own_business(before: Resource | None, written: Written) -> None:
     """Raise NotAllowed where a lay caller's write changes what staff alone may change."""
     version = written.version
-    if version.type != "Patient" or before is None or not written.changed:
+    if not written.changed:
+        return
+    after = {} if version.deleted else resource_json.parse(version.body)
+    if version.type == "RelatedPerson":
+        _require_unproven(before or {}, after)
+    if version.type != "Patient" or before is None:
         return
     if version.deleted:
         raise _for_staff("Patient")
-    after = resource_json.parse(version.body)
     for name in STAFF_FIELDS:
         if before.get(name) != after.get(name):
             raise _for_staff(f"Patient.{name}")
     if _official(before) != _official(after):
         raise _for_staff("Patient.name")
+
+
+def _require_unproven(before: Resource, after: Resource) -> None:
+    """Refuse what would give somebody a verified identity, or give a verified one to another."""
+    if after and level_of(before) != level_of(after):
+        raise _for_staff("RelatedPerson.extension")
+    for name in ("identifier", "name", "birthDate", "patient") if level_of(before) else ():
+        if after and before.get(name) != after.get(name):
+            raise _for_staff(f"RelatedPerson.{name}")
 
 
 def _official(patient: Resource) -> list[Any]:

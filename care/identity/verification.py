@@ -9,7 +9,7 @@ from conformance.cphc import BASE
 LEVEL = f"{BASE}/StructureDefinition/cphc-verification-level"
 ACTIVITY = f"{BASE}/CodeSystem/cphc-identity-activity"
 _LEVELS = ("0", "1", "2", "3", "4")
-_PROVEN = 3  # from here on somebody was seen: by a camera or in person
+PROVEN = 3  # from here on somebody was seen: by a camera or in person
 
 
 def level_of(person: Resource) -> int:
@@ -39,7 +39,7 @@ def verify(
             "请给出 0（未核验）至 4（现场核验）。",
             "Parameters.parameter.where(name = 'level')",
         )
-    if int(level) >= _PROVEN and evidence is None:
+    if int(level) >= PROVEN and evidence is None:
         raise refuse(
             "verification-evidence",
             "Levels 3 and 4 need evidence",

@@ -163,8 +163,8 @@ class District:
         self.put(patient)
         return id_
 
-    def relative(self, resident: str, **more: Any) -> str:
-        """Write an adult relative of a resident; return the id."""
+    def relative(self, resident: str, level: str = "3", **more: Any) -> str:
+        """Write an adult relative of a resident, of a verified identity; return the id."""
         id_ = self.id("r")
         coding = {"system": f"{BASE}/CodeSystem/cphc-gbt-4761", "code": "5", "display": "父母"}
         self.put(
@@ -176,6 +176,7 @@ class District:
                 "relationship": [{"coding": [coding]}],
                 "name": [{"text": "王建国"}],
                 "birthDate": "1980-01-01",
+                "extension": [{"url": f"{_EXTENSION}verification-level", "valueCode": level}],
                 **more,
             }
         )
@@ -370,6 +371,7 @@ async def _serve_hub(
             issuer=ISSUER,
             audience=AUDIENCE,
             jwks_url=f"{issuer}/jwks",
+            relative_identity="verified",
         )
         async with running_hub(asking, url, roles=frozenset({"http"})) as guarded:
             ready.put((running.http_port, guarded.http_port))

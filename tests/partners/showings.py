@@ -129,7 +129,40 @@ def verify_doctor(d: District) -> None:
 
 @showing
 def verify_relative(d: District) -> None:
-    _verify(d, f"/RelatedPerson/{d.relative(d.resident())}")
+    _verify(d, f"/RelatedPerson/{d.relative(d.resident(), level='0')}")
+
+
+@showing
+def unproven_relative_waits(d: District) -> None:
+    """A family member is added by the resident, and acts once the ID card was seen."""
+    resident, relative = d.resident(), d.id("r")
+    mine = token("patient/*.cruds", patient=f"Patient/{resident}", fhirUser=f"Patient/{resident}")
+    path, user = f"/RelatedPerson/{relative}", f"RelatedPerson/{relative}"
+    person = {
+        "resourceType": "RelatedPerson",
+        "id": relative,
+        "active": True,
+        "patient": {"reference": f"Patient/{resident}"},
+        "name": [{"text": "王建国"}],
+        "birthDate": "1980-01-01",
+    }
+    level = {"url": f"{BASE}/StructureDefinition/cphc-verification-level", "valueCode": "4"}
+
+    def written(one: Resource) -> int:
+        return httpx.put(f"{d.guarded}{path}", json=one, headers=mine).status_code
+
+    assert written({**person, "extension": [level]}) == 403, "nobody proves it for oneself"
+    assert written(person) == 201
+    d.proxy(resident, relative, "view")
+    assert d.ask(f"/Patient/{resident}", user).status_code == 404
+    _verify(d, path)
+    assert d.get(f"/Patient/{resident}", user)["id"] == resident
+    other = {**d.get(path), "name": [{"text": "别人"}]}
+    assert written(other) == 403, "who is proven is no other person from then on"
+    assert written({**d.get(path), "telecom": [{"system": "phone", "value": "10000000003"}]}) == 200
+    reason = text("reason", "证件过期")
+    d.post(f"{path}/$verify", text("level", "1"), reason)
+    assert d.ask(f"/Patient/{resident}", user).status_code == 404
 
 
 @showing
