@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from care.agreement.text import Agreement, Terms
 from care.contract import application, content, delegation, signing
 from care.contract.application import Application
@@ -234,8 +236,8 @@ class ContractOperations:
         async def work(transaction: Transaction) -> Answer:
             refused: list[dict[str, Any]] = []
             for id_ in ids:
-                address = dataclasses.replace(request.address, id=id_)
-                single = dataclasses.replace(request, address=address)
+                address = msgspec.structs.replace(request.address, id=id_)
+                single = msgspec.structs.replace(request, address=address)
                 try:
                     async with transaction.savepoint():
                         contract, around = await self._read(hub, single, transaction, given)
