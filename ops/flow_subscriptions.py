@@ -59,6 +59,9 @@ class SubscriptionFollower:
 
     async def step(self) -> int:
         """Follow what was written since the last step; returns how many audit rows were read."""
+        return await self.store.at_present_rights(self._step)
+
+    async def _step(self) -> int:
         refused: list[tuple[str, Problem]] = []
         async with self.store.begin() as transaction:
             place = await take_turn(transaction.connection, NAME)

@@ -12,6 +12,7 @@ import sys
 
 import httpx
 import pytest
+from psycopg import DatabaseError
 from websockets.asyncio.client import connect
 
 from care.subscription import BACKPORT
@@ -20,13 +21,22 @@ from conformance.resource_json import dump, parse
 from conformance.structure import require_valid
 from fhir_store.operations import Update, WriteContext
 from fhir_store.store import Store, make_pool
-from fhir_store.subscriptions import list_dead, list_subscribers, note_caller, tell_again
+from fhir_store.subscriptions import (
+    list_dead,
+    list_subscribers,
+    note_caller,
+    subscribers_named,
+    tell_again,
+)
 from ops import flow_notifications, flow_subscriptions
+from ops.bell import Bell
+from ops.flow_subscriptions import SubscriptionFollower
 from ops.settings import Settings
 from ops.wiring import running_hub
+from routes import authorize
 from routes.bearer import ANYBODY, Caller
 from routes.scopes import parse_scopes
-from routes.subscription_notices import caller_from, caller_json
+from routes.subscription_notices import Notices, caller_from, caller_json
 
 TOPIC = f"{BASE}/SubscriptionTopic/"
 
@@ -426,6 +436,54 @@ def test_a_subscriber_never_hears_what_it_may_not_read(database_url, monkeypatch
             assert told == (["q-mine"] if is_guarded else ["q-other", "q-mine"])
 
     asyncio.run(main())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_repeated", [True, False])
+async def test_events_are_numbered_by_rights_that_changed_meanwhile(
+    database_url, monkeypatch, is_repeated
+):
+    """The twin judges by the rights it remembers, and its step fails."""
+    monkeypatch.setattr(authorize, "_SECONDS", 600.0)
+    caller = Caller(
+        subject="d", scopes=parse_scopes("user/*.rs"), fhir_user="Practitioner/d", patient=None
+    )
+    own = {"subject": {"reference": "Patient/p"}}
+    member = {"participant": [{"member": {"reference": "Practitioner/d"}}]}
+    team = {"resourceType": "CareTeam", "id": "t", "status": "active", **own}
+    form = {"resourceType": "QuestionnaireResponse", "status": "completed", **own}
+    wish = {**subscription("http://127.0.0.1:9/", topic="followup-result"), "id": "s1"}
+    async with make_pool(database_url, size=2) as pool:
+        store = Store(pool)
+
+        async def written(*resources):
+            context = WriteContext(actor="a", at=datetime.datetime.now(datetime.UTC))
+            async with store.begin() as transaction:
+                await note_caller(transaction.connection, "s1", caller_json(caller))
+                operations = [Update(resource=one) for one in resources]
+                await transaction.apply(operations, context=context)
+
+        notices = Notices(store=store, authorize=authorize.Authorizer(store).authorize, base="x")
+        follower = SubscriptionFollower(store=store, notices=notices, bell=Bell(pool, "x"))
+
+        async def heard():
+            async with asyncio.timeout(30):
+                while not await (follower.step() if is_repeated else follower._step()):
+                    await asyncio.sleep(0.05)
+            async with pool.connection() as connection:
+                (found,) = await subscribers_named(connection, ["s1"])
+            return found.last_number
+
+        await written({"resourceType": "Patient", "id": "p"}, {**team, **member}, wish)
+        await written({**form, "id": "q1"})
+        while await heard() != 1:
+            pass
+        await written({**team, "status": "inactive"}, {**form, "id": "q2"})
+        if is_repeated:
+            assert await heard() == 1
+        else:
+            with pytest.raises(DatabaseError):
+                await heard()
 
 
 @pytest.mark.anyio
