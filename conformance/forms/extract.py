@@ -79,7 +79,9 @@ class _Extraction:
         """Yield an Observation for each coded answer; both pressures together make one."""
         pressures: dict[str, dict[str, Any]] = {}
         for question in _every(questions):
-            if not extension_values(question, EXTRACT) or question["linkId"] not in self.answers:
+            if not extension_values(question, EXTRACT) or not question.get("code"):
+                continue
+            if question["linkId"] not in self.answers:
                 continue
             code = question["code"][0]
             value = self._value(question, self.answers[question["linkId"]][0])

@@ -11,7 +11,7 @@ from routes.answer import Answer, outcome
 from routes.bodies import resource_of
 from routes.hub import Hub
 from routes.interactions.read import version_asked_for
-from routes.operations.parameters import Part, bad_parameter, parts_of, text_of
+from routes.operations.parameters import Part, bad_parameter, parts_of, single, text_of
 from routes.request import Request
 
 _MODES = frozenset({"create", "update", "delete", "profile"})
@@ -62,10 +62,12 @@ def _read(hub: Hub, request: Request) -> tuple[Mapping[str, Any] | None, list[Pa
     if is_bare:
         return resource, named, request.resource is None
     parts = parts_of(resource.get("parameter"))
-    for part in parts:
-        if part["name"] == "resource" and isinstance(part.get("resource"), dict):
-            return part["resource"], [*named, *parts], False
-    return None, [*named, *parts], False
+    part = single(parts, "resource")
+    if part is not None and not isinstance(part.get("resource"), dict):
+        raise bad_parameter(
+            "resource", "Send the resource as resource.", "请以 resource 发送该资源。"
+        )
+    return part and part["resource"], [*named, *parts], False
 
 
 def _address_issues(resource: Mapping[str, Any], request: Request, mode: str | None) -> list[Issue]:

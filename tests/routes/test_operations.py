@@ -108,6 +108,12 @@ async def test_validate_says_what_is_wrong_and_writes_nothing(serve: Any) -> Non
         other = await client.post("/Observation/$validate", json=PATIENT, headers=JSON)
         assert other.json()["issue"][0]["details"]["coding"][0]["code"] == "type-differs"
         assert (await client.post("/Patient/$validate", headers=JSON)).status_code == 400
+        twice = parameters(resource=PATIENT)
+        twice["parameter"] *= 2
+        text = parameters(resource="x")
+        for unclear in (twice, text):
+            answer = await client.post("/Patient/$validate", json=unclear, headers=JSON)
+            assert answer.status_code == 400
         assert "entry" not in (await client.get("/_history")).json()
 
 

@@ -432,3 +432,14 @@ def test_answers_of_nobody_that_is_stored_are_not_extracted() -> None:
             extract({**response, **subject}, FORMS["phs3-child-1-8m"])
     found = extract({**response, "subject": {"reference": "Patient/1"}}, FORMS["phs3-child-1-8m"])
     assert {one["resourceType"] for one in found} == {"Observation"}
+
+
+@pytest.mark.parametrize(("form", "code"), [("psych-phq9", "44261-6"), ("psych-gad7", "70274-6")])
+def test_a_total_becomes_an_observation(form: str, code: str) -> None:
+    response = {**filled(form, {"score": 9}), "subject": {"reference": "Patient/1"}}
+    (found,) = extract(response, FORMS[form])
+    assert found["code"]["coding"][0]["code"] == code
+    assert check(found) == []
+    # A form of somebody else may ask for it without saying what is observed.
+    bare = [{k: v for k, v in item.items() if k != "code"} for item in FORMS[form]["item"]]
+    assert extract(response, {**FORMS[form], "item": bare}) == []
