@@ -5,6 +5,7 @@ import contextlib
 import pathlib
 import signal
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
 import typer
@@ -26,6 +27,8 @@ from ops.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Simulate a partner.")
 
+Port = Annotated[int, typer.Option(help="0 takes a free one.")]
+Seed = Annotated[int, typer.Option(help="The same seed misbehaves the same way.")]
 _FAULTS_HELP = "none, some, many, or shares such as timeout=0.2,twice=0.1; kinds: " + ", ".join(
     KINDS
 )
@@ -38,8 +41,8 @@ def simulate() -> None:
 
 @app.command()
 def province(
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
-    seed: Annotated[int, typer.Option(help="The same seed misbehaves the same way.")] = 0,
+    port: Port = 0,
+    seed: Seed = 0,
     faults: Annotated[str, typer.Option(help=_FAULTS_HELP)] = "none",
     delay_seconds: Annotated[float, typer.Option(help="How late a late answer is.")] = 2.0,
     hang_seconds: Annotated[float, typer.Option(help="How long a lost answer hangs.")] = 120.0,
@@ -59,7 +62,10 @@ def province(
         delay_seconds=delay_seconds,
         hang_seconds=hang_seconds,
     )
-    asyncio.run(_serve(simulator, home, port, path, shares))
+    told = ", ".join(f"{kind} {share:g} ({KINDS[kind]})" for kind, share in shares.items())
+    lines = {"ledger": str(path), "key": str(home / "province.key"), "faults": told or "none"}
+    serving = running(simulator, port=port)
+    asyncio.run(_serve("province", serving, home, lines, page="?wsdl"))
 
 
 _MOODS_HELP = "none, or shares such as refused=0.2,timeout=0.1; kinds: "
@@ -67,8 +73,8 @@ _MOODS_HELP = "none, or shares such as refused=0.2,timeout=0.1; kinds: "
 
 @app.command()
 def sms(
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
-    seed: Annotated[int, typer.Option(help="The same seed misbehaves the same way.")] = 0,
+    port: Port = 0,
+    seed: Seed = 0,
     moods: Annotated[str, typer.Option(help=_MOODS_HELP + ", ".join(SMS_MOODS))] = "none",
 ) -> None:
     """Simulate the SMS cloud (SendSms with TC3-HMAC-SHA256)."""
@@ -82,8 +88,8 @@ def sms(
 
 @app.command()
 def wechat(
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
-    seed: Annotated[int, typer.Option(help="The same seed misbehaves the same way.")] = 0,
+    port: Port = 0,
+    seed: Seed = 0,
     moods: Annotated[str, typer.Option(help=_MOODS_HELP + ", ".join(WECHAT_MOODS))] = "none",
 ) -> None:
     """Simulate WeChat's access tokens and subscription messages."""
@@ -105,48 +111,32 @@ def _moods(text: str, known: Mapping[str, str]) -> dict[str, float]:
 async def _serve_notices(
     name: str, simulator: NotifySimulator, home: pathlib.Path, port: int, keys: Mapping[str, str]
 ) -> None:
+    lines = {"ledger": str(simulator.ledger), **keys}
+    await _serve(name, serving_on_socket(simulator, port=port), home, lines)
+
+
+async def _serve(
+    name: str,
+    serving: AbstractAsyncContextManager[str],
+    home: pathlib.Path,
+    lines: Mapping[str, str],
+    *,
+    page: str = "",
+) -> None:
+    """Serve until told to stop, and print the address (its `page`) and what else to know."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with contextlib.AsyncExitStack() as stack:
         try:
-            address = await stack.enter_async_context(serving_on_socket(simulator, port=port))
+            address = await stack.enter_async_context(serving)
         except OSError as broken:
             typer.echo(f"{broken} / 端口被占用；换一个 --port", err=True)
             raise typer.Exit(3) from broken
         write_port(home, name, address)
-        lines = {name: address, "ledger": str(simulator.ledger), **keys}
-        for label, text in lines.items():
+        for label, text in {name: f"{address}{page}", **lines}.items():
             typer.echo(f"{label:<10}  {text}")
         try:
             await stopped.wait()
         finally:
             write_port(home, name, None)
-
-
-async def _serve(
-    simulator: ProvinceSimulator,
-    home: pathlib.Path,
-    port: int,
-    ledger: pathlib.Path,
-    shares: Mapping[str, float],
-) -> None:
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with contextlib.AsyncExitStack() as stack:
-        try:
-            address = await stack.enter_async_context(running(simulator, port=port))
-        except OSError as broken:
-            typer.echo(f"{broken} / 端口被占用；换一个 --port", err=True)
-            raise typer.Exit(3) from broken
-        write_port(home, "province", address)
-        typer.echo(f"province  {address}?wsdl")
-        typer.echo(f"ledger    {ledger}")
-        typer.echo(f"key       {home / 'province.key'}")
-        moods = ", ".join(f"{kind} {share:g} ({KINDS[kind]})" for kind, share in shares.items())
-        typer.echo(f"faults    {moods or 'none'}")
-        try:
-            await stopped.wait()
-        finally:
-            write_port(home, "province", None)
