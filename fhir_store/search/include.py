@@ -52,7 +52,9 @@ async def included_versions(
             if not frontier or (round_ and not hop.is_iterated):
                 continue
             room = limit - len(found)
-            rows = await _follow(connection, hop, frontier, compiler, room + len(seen) + 1)
+            # Rounded up to a power of two, so that pages of any length share a prepared statement.
+            most = 1 << (room + len(seen)).bit_length()
+            rows = await _follow(connection, hop, frontier, compiler, most)
             for row in rows:
                 if row[0] in seen:
                     continue

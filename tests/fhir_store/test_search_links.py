@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from fhir_store.search import densities, links, plan
+from fhir_store.operations import Update
+from fhir_store.search import densities, include, links, plan
+from fhir_store.search.query import parse_query
 
 _SPEC = importlib.util.spec_from_file_location(
     "search_library_for_links", pathlib.Path(__file__).with_name("test_search.py")
@@ -155,3 +157,46 @@ def test_texts_that_contain_something_are_found_once_on_any_page(database_url, m
                     assert sorted(found) == sorted(expected), (name, value, count)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("is_rounded", [True, False])
+def test_pages_of_any_length_share_the_statement_of_their_includes(
+    open_store, context, monkeypatch, is_rounded
+):
+    """Else each length of page took a place among the statements that a connection keeps."""
+    if not is_rounded:
+        follow = include._follow
+
+        async def exact(connection, hop, rids, compiler, most):
+            return await follow(connection, hop, rids, compiler, most - len(rids))
+
+        monkeypatch.setattr(include, "_follow", exact)
+
+    async def run():
+        patients = [{"resourceType": "Patient", "id": f"p{n}"} for n in range(6)]
+        visits = [
+            {
+                "resourceType": "Encounter",
+                "id": f"e{n}",
+                "status": "planned",
+                "class": {"code": "AMB"},
+                "subject": {"reference": f"Patient/p{n}"},
+            }
+            for n in range(6)
+        ]
+        async with open_store(size=1) as store:
+            written = [Update(resource=one) for one in (*patients, *visits)]
+            await store.write(written, context=context)
+            for length in (1, 2, 3, 4, 5, 6) * 2:
+                ids = ",".join(f"e{n}" for n in range(length))
+                pairs = [("_id", ids), ("_include", "Encounter:patient")]
+                page = await store.search(parse_query("Encounter", pairs))
+                assert len(page.included) == length
+            async with store.pool.connection() as connection:
+                cursor = await connection.execute(
+                    "SELECT count(*)::int4 FROM pg_prepared_statements"
+                    " WHERE statement LIKE '%SELECT DISTINCT t.rid%'"
+                )
+                return (await cursor.fetchone())[0]
+
+    assert asyncio.run(run()) == (1 if is_rounded else 6)
