@@ -6,6 +6,7 @@ kept; everything else is kept first, also what cannot be read yet (`held`).
 
 import asyncio
 import datetime
+import functools
 import hashlib
 import os
 import time
@@ -53,9 +54,7 @@ class InboundFlow:
     channels: Mapping[str, Channel]
     metrics: Metrics
     effects: EffectWatch | None = None
-    now: Callable[[], datetime.datetime] = field(
-        default=lambda: datetime.datetime.now(datetime.UTC).astimezone()
-    )
+    now: Callable[[], datetime.datetime] = field(default=lambda: _now())
 
     async def accept(self, received: Received) -> bytes | None:
         """Keep a frame and return its acknowledgement, or None where the sender asked for none.
@@ -149,7 +148,7 @@ class InboundFlow:
         answer = Answer(
             code=code,
             control_id=trace_id[:20],  # MSH-10 holds 20 characters before v2.7
-            at=self.now().replace(microsecond=0),
+            at=self.now(),
             trace_id=trace_id,
             issues=(issue,) if issue else (),
         )
@@ -173,6 +172,16 @@ class InboundFlow:
             outcome=outcome,
             id_reused=kept.is_id_reused,
         )
+
+
+def _now() -> datetime.datetime:
+    return _local(int(time.time()))
+
+
+@functools.lru_cache(maxsize=2)
+def _local(second: int) -> datetime.datetime:
+    """Return a moment in the machine's zone; asking for it costs as much as reading MSH."""
+    return datetime.datetime.fromtimestamp(second, datetime.UTC).astimezone()
 
 
 def new_trace_id() -> str:

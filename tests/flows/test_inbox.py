@@ -1,6 +1,8 @@
 """A message is kept before it is answered, once, and answered the same at every resend."""
 
 import asyncio
+import datetime
+import time
 
 import psycopg
 import pytest
@@ -25,6 +27,18 @@ def test_a_message_is_committed_before_its_acknowledgement(open_spine, adt):
             assert (raw, stored) == (adt("M1"), ack)
             assert (state, event, key) == ("received", "ADT^A08", "P1^H1")
             assert f"trace={trace}".encode() in ack
+
+    asyncio.run(run())
+
+
+def test_the_acknowledgement_tells_the_second_of_its_making_with_its_zone(open_spine, adt):
+    async def run():
+        async with open_spine() as spine:
+            for number in range(3):
+                before = int(time.time())
+                stamp = parse(await spine.send(adt(f"M{number}"))).value("MSH", 7)
+                made = datetime.datetime.strptime(stamp, "%Y%m%d%H%M%S%z").timestamp()
+                assert before <= made <= time.time()
 
     asyncio.run(run())
 
