@@ -1,9 +1,8 @@
 """The province as a destination: its sender, and the documents that are made for it."""
 
-import datetime
-
 from adapters.port import Sender
 from adapters.province.client import Account, ProvinceSender
+from care.periods import day_of
 from conformance.resource_json import parse
 from fhir_store.operations import Version
 from fhir_store.outbox import Owed
@@ -49,7 +48,7 @@ def province_destination(settings: Settings, sender: Sender, store: Store) -> De
         content = {
             "patient": parse(version.body),
             "organization": organization,
-            "registeredOn": _local_date(owed.created_at).isoformat(),
+            "registeredOn": day_of(owed.created_at).isoformat(),
         }
         made = documents.compose(REGISTRATION, content)
         operation = "A" if owed.source_version == 1 else "U"
@@ -62,7 +61,3 @@ def province_destination(settings: Settings, sender: Sender, store: Store) -> De
         compose=compose,
         is_idempotent=settings.province_is_idempotent,
     )
-
-
-def _local_date(moment: datetime.datetime) -> datetime.date:
-    return moment.astimezone(datetime.timezone(datetime.timedelta(hours=8))).date()

@@ -7,6 +7,7 @@ from typing import Any
 
 from care import qualification
 from care.contract.content import reference_to
+from care.periods import day_of
 from conformance.problem import Gone, NotFound
 from conformance.resource_json import parse
 from fhir_store.operations import Version
@@ -18,7 +19,6 @@ from ops.flow_delivery import Document, Withheld
 
 TEAM_CODE = "urn:qiao:team"
 """Identifier system of a team's code where the team has none of its own: its id here."""
-_LOCAL = datetime.timezone(datetime.timedelta(hours=8))
 _DEMO = (qualification.ACTIVITY, "demo")
 _MANY = 200  # Provenances of one contract, team and resident that are looked through
 
@@ -210,4 +210,4 @@ def _operation(owed: Owed, version: Version) -> str:
 
 
 def _day(moment: datetime.datetime) -> str:
-    return moment.astimezone(_LOCAL).date().isoformat()
+    return day_of(moment).isoformat()

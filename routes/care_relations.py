@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from care.periods import holds_at
 from conformance import resource_json
 from conformance.cphc import BASE
 from fhir_store.permits import conditions_of
@@ -111,12 +112,7 @@ async def _search(
 
 
 def _is_current(role: dict[str, Any]) -> bool:
-    if role.get("active") is False:
-        return False
-    today = datetime.now(UTC).date().isoformat()
-    period = role.get("period", {})
-    start, end = period.get("start", ""), period.get("end", "9999")
-    return bool(start[:10] <= today and (end[:10] >= today or today.startswith(end)))
+    return role.get("active") is not False and holds_at(role.get("period", {}), datetime.now(UTC))
 
 
 def _target(reference: Any) -> str:

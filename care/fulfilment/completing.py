@@ -8,6 +8,7 @@ from typing import Any
 from care.contract import content
 from care.effects import Effect, Hold, LetGo, Put, Resource, refuse
 from care.fulfilment.schedule import business_status
+from care.periods import day_of
 from conformance.cphc import BASE
 from conformance.problem import Issue
 
@@ -23,7 +24,6 @@ SOURCE_USED = Issue(
     expression="Task.output",
 )
 OPEN = frozenset({"requested", "received", "accepted", "ready", "in-progress", "on-hold"})
-_LOCAL = datetime.timezone(datetime.timedelta(hours=8))
 _SKEW = datetime.timedelta(minutes=5)
 
 PROOFS: Mapping[str, tuple[str, str]] = {
@@ -121,7 +121,7 @@ def complete(situation: Situation, task: Resource, proof: Proof) -> tuple[Effect
 def completed(task: Resource, performed: datetime.datetime, proof: Proof) -> dict[str, Any]:
     """Return the Task as done; after its period it is 过访 (late)."""
     _, end = period_of_task(task)
-    is_late = performed.astimezone(_LOCAL).date() > end
+    is_late = day_of(performed) > end
     outputs = [
         {"type": {"text": text}, "valueReference": {"reference": reference}}
         for text, reference in (
@@ -146,7 +146,7 @@ def completed(task: Resource, performed: datetime.datetime, proof: Proof) -> dic
 def reopened(task: Resource, now: datetime.datetime) -> tuple[Effect, ...]:
     """Return the Task to be done again, because what fulfilled it is gone or was about another."""
     begin, end = period_of_task(task)
-    today = now.astimezone(_LOCAL).date()
+    today = day_of(now)
     state = "not-due" if today < begin else "due" if today <= end else "overdue"
     again = {
         **{k: v for k, v in task.items() if k not in ("meta", "output", "executionPeriod")},
@@ -195,7 +195,7 @@ def _require_time(situation: Situation, task: Resource, proof: Proof) -> None:
             "请校准设备时钟，并在 performed 中带时区发送。",
             "Task.executionPeriod",
         )
-    day = proof.performed.astimezone(_LOCAL).date()
+    day = day_of(proof.performed)
     if day < begin:
         raise refuse(
             "service-too-early",
@@ -222,7 +222,7 @@ def _day_of_death(resident: Resource) -> datetime.date | None:
     try:
         if len(text) <= 10:
             return datetime.date.fromisoformat((text + "-12-31")[:10]) if text else None
-        return datetime.datetime.fromisoformat(text).astimezone(_LOCAL).date()
+        return day_of(datetime.datetime.fromisoformat(text))
     except ValueError:
         return None
 

@@ -14,12 +14,12 @@ from care.effects import Effect, Hold, Put, Resource
 from care.fulfilment.completing import EVIDENCE_CLAIM, OPEN, SOURCE_USED, period_of_task
 from care.fulfilment.items import SERVICE_ITEM
 from care.fulfilment.schedule import business_status
+from care.periods import day_of
 from conformance.cphc import BASE
 
 SOURCES = ("Encounter", "Procedure", "QuestionnaireResponse")
 MATCH_TASK = f"{BASE}/CodeSystem/cphc-task-code"
 EVIDENCE = f"{BASE}/StructureDefinition/cphc-task-match-evidence"
-_LOCAL = datetime.timezone(datetime.timedelta(hours=8))
 _NAMES = uuid.UUID("0f5bb0d3-29f1-5a5b-9a3c-8f4e2b7b8d50")
 _COUNTING = {
     "Encounter": frozenset({"in-progress", "onleave", "finished"}),
@@ -221,7 +221,7 @@ def local_day(text: str) -> datetime.date | None:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
         return None
-    return (moment if moment.tzinfo is None else moment.astimezone(_LOCAL)).date()
+    return moment.date() if moment.tzinfo is None else day_of(moment)
 
 
 def _codes_of(type_: str, resource: Resource) -> Iterable[Code]:

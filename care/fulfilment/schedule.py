@@ -10,6 +10,7 @@ from typing import Any
 from care.contract import content
 from care.effects import Resource
 from care.fulfilment.items import ServiceItem, items_of
+from care.periods import day_of
 from conformance.cphc import BASE
 
 BUSINESS_STATUS = f"{BASE}/CodeSystem/cphc-task-business-status"
@@ -35,7 +36,7 @@ def tasks_for(
     The same contract, package and first day give the same ids, so that nothing is made twice.
     """
     begin, end = content.period_of(contract)
-    today = now.astimezone(datetime.timezone(datetime.timedelta(hours=8))).date()
+    today = day_of(now)
     first = max(begin, today)
     own = content.reference_to(contract)
     shared: dict[str, Any] = {
