@@ -31,12 +31,22 @@ def translated_failures() -> Iterator[None]:
         psycopg.errors.LockNotAvailable,
     ) as failure:
         raise collided() from failure
-    except psycopg.errors.QueryCanceled as failure:
-        raise TooCostly(_TOO_LONG) from failure
-    except (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests) as failure:
-        raise too_busy() from failure
     except psycopg.OperationalError as failure:
-        raise Unavailable(_AWAY) from failure
+        raise outage(failure) from failure
+
+
+def outage(failure: psycopg.OperationalError) -> Problem:
+    """Return our own failure for a database that is away, full or too slow."""
+    if isinstance(failure, psycopg.errors.QueryCanceled):
+        return TooCostly(_TOO_LONG)
+    if isinstance(failure, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests):
+        return too_busy()
+    return Unavailable(_AWAY)
+
+
+def outage_of(failure: Exception) -> Problem | None:
+    """Return what to answer where it is the database that failed; None for a fault of ours."""
+    return outage(failure) if isinstance(failure, psycopg.OperationalError) else None
 
 
 def version_conflict(key: tuple[str, str], current: int | None, *, wanted: str) -> VersionConflict:
@@ -131,8 +141,8 @@ _TOO_LONG = Issue(
 _TOO_BUSY = Issue(
     code="throttled",
     key="database-busy",
-    text_en="All connections to the database are in use",
-    text_zh="数据库连接已全部占用",
+    text_en="All connections to the database are in use, or it lets nobody in",
+    text_zh="数据库连接已全部占用，或数据库暂不接受连接",
     fix_en="Wait a moment and send the same request again.",
     fix_zh="请稍候原样重新提交。",
 )

@@ -35,6 +35,9 @@ SELECT set_config('statement_timeout', %s, false), set_config('application_name'
 # Of the same text: what is asked again gets a plan that is kept.
 _ASKED_BEFORE_PREPARED = 1
 
+WAIT_SECONDS = 10.0
+"""How long a connection is waited for: most clients give up after 30 seconds, without a word."""
+
 # Rights that change faster than they are worked out are an attack or a mistake.
 _ATTEMPTS = 5
 
@@ -53,7 +56,10 @@ def make_pool(
     name: str = "qiao",
     connection_class: type[AsyncConnection[Any]] = AsyncConnection[Any],
 ) -> Pool:
-    """Return an unopened pool whose every connection has a time limit and our array types."""
+    """Return an unopened pool whose every connection has a time limit and our array types.
+
+    Who waits for one longer than `WAIT_SECONDS` gets psycopg_pool's PoolTimeout.
+    """
 
     async def configure(connection: AsyncConnection[Any]) -> None:
         await connection.set_autocommit(True)
@@ -67,6 +73,7 @@ def make_pool(
         min_size=min(2, size),
         max_size=size,
         configure=configure,
+        timeout=WAIT_SECONDS,
         open=False,
     )
 

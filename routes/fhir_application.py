@@ -12,6 +12,7 @@ from itertools import count
 from starlette.types import Receive, Scope, Send
 
 from conformance.problem import NotAuthenticated, Problem
+from fhir_store.failures import outage_of
 from routes.address import address_of
 from routes.answer import Answer, outcome
 from routes.auditing import answer_audited, note_stranger
@@ -70,7 +71,9 @@ class FhirApplication:
             return
         except Exception as error:  # noqa: BLE001  the last place where a fault can get an answer
             _log_fault(error, request_id)
-            rendered = self._render(outcome(500, [unexpected()]), Shape(), scope, headers)
+            away = outage_of(error)
+            answer = outcome(500, [unexpected()]) if away is None else _refusal(away)
+            rendered = self._render(answer, _shape_of(scope, headers), scope, headers)
         await send_rendered(rendered, request_id, scope, send)
         self.hub.observe(name, rendered.status, time.perf_counter() - started)
 

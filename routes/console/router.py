@@ -17,6 +17,7 @@ from conformance import resource_json
 from conformance.problem import InvalidStructure, Issue, Problem, to_operation_outcome
 from conformance.r4.tables import load
 from fhir_store.audit import Access
+from fhir_store.failures import outage_of
 from routes.authorize import not_allowed
 from routes.bearer import Caller
 from routes.console import browsing, playground, work
@@ -138,6 +139,10 @@ def _add(
             outcome = _DONE
         except Problem as problem:
             response = _refusal(problem)
+        except Exception as failure:
+            if (away := outage_of(failure)) is None:
+                raise
+            response = _refusal(away)
         desk.hub.note(
             Access(
                 actor=actor,
