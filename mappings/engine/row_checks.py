@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from mappings.engine.backward import UnreadableFilter, parse_filter
 from mappings.engine.codecs import CODECS
 from mappings.engine.conditions import UnreadableCondition, compile_condition
+from mappings.engine.element_paths import fault_of, type_made_by
 from mappings.engine.rows import Fault, MessageMap, Row, RowMap
 from mappings.engine.scopes import UnreadableSource, parse_source
 from mappings.engine.tables import Table
@@ -218,9 +219,14 @@ class Checker:
 
     def _check_target(self, row_map: RowMap, row: Row | None, path: str) -> None:
         try:
-            parse_target(path)
+            steps = parse_target(path)
         except UnreadablePath as error:
             self._fault(row_map, row, str(error), "Write the path as in FHIRPath.")
+            return
+        type_ = type_made_by(row_map.to, row_map.name)
+        # The paths of an identity also name what is no element, such as the sender's facility.
+        if row is not None and type_ and (wrong := fault_of(type_, steps)) is not None:
+            self._fault(row_map, row, *wrong)
 
     def _check_tree_condition(self, row_map: RowMap, row: Row | None, condition: str) -> None:
         try:

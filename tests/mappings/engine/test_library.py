@@ -44,6 +44,12 @@ def _faults(folder: pathlib.Path, text: str) -> list[str]:
         ("{id: A, v2: PID3, fhir: gender}", "cannot read the source"),
         ('{id: A, v2: PID-3, fhir: "a b"}', "cannot read the step"),
         ('{id: A, v2: PID-3, fhir: "a[*].b[*]"}', "more than one [*]"),
+        ("{id: A, v2: PID-3, fhir: genderr}", "Patient does not have in R4. Write 'gender'."),
+        ("{id: A, v2: PID-3, fhir: multipleBirth:string}", "'multipleBirthString', which"),
+        ('{id: A, v2: PID-3, fhir: "name[0].nowhere"}', "HumanName does not have in R4"),
+        ("{id: A, v2: PID-3, fhir: name.family}", "Write name[0] or name[*]"),
+        ('{id: A, v2: PID-3, fhir: "gender[0]"}', "Write gender alone"),
+        ("{id: A, v2: PID-3, fhir: extension(x).valueNothing}", "Extension does not have"),
         ("{id: A, v2: PID-3, fhir: a, as: nonsense}", "unknown codec"),
         ("{id: A, v2: PID-3, fhir: a, use: Nobody}", "no file defines"),
         ("{id: A, v2: PID-3, fhir: a, code: Nothing}", "unknown table"),
@@ -69,8 +75,8 @@ def test_a_faulty_row_is_named_with_file_line_and_fix(
 def test_every_fault_is_listed_at_once(tmp_path: pathlib.Path) -> None:
     text = (
         "map: M\nto: Patient\nrows:\n"
-        "  - {id: A, v2: PID-3, fhir: a, as: x}\n"
-        "  - {id: A, v2: PID-4, fhir: b, as: y}\n"
+        "  - {id: A, v2: PID-3, fhir: gender, as: x}\n"
+        "  - {id: A, v2: PID-4, fhir: active, as: y}\n"
         "---\nmessage: Q\nevents: [A^B]\nmakes:\n"
         "  - {id: p, map: Nobody, each: PID, links: {subject: q}}\n"
     )
