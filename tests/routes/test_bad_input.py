@@ -6,6 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
+from fhir_store.operations import Version
+from fhir_store.store import Store, make_pool
 from routes.limits import Limits
 
 pytestmark = pytest.mark.anyio
@@ -188,12 +190,14 @@ async def test_bad_headers_never_break_it(serve: Any, headers: dict[str, str]) -
         assert answer.status_code < 500
 
 
-async def test_a_fault_of_ours_tells_nothing(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
-    class Broken:
-        async def read(self, _type: str, _id: str) -> None:
+async def test_a_fault_of_ours_tells_nothing(
+    serve: Any, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Store):
+        async def read(self, type_: str, id_: str) -> Version:
             raise RuntimeError("secret 110101199003071234")
 
-    async with serve(store=Broken()) as client:
+    async with serve(store=Broken(make_pool(database_url))) as client:
         answer = await client.get("/Patient/1")
         assert answer.status_code == 500
         assert "secret" not in answer.text
