@@ -6,7 +6,7 @@ newer one brings up to date what it names and leaves the rest. The list goes in 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.problem import Issue, Problem
@@ -66,11 +66,14 @@ def read_list(
     next(flat.read(name, whole), None)  # a child without its parent is no matter of one record
     report = Report()
     messages: list[TranslatedMessage] = []
-    faults = _twice(whole[main], str(row_map.document["key"]))
+    key = str(row_map.document["key"])
+    faults = _twice(whole[main], key)
+    children = _by_parent(row_map.document.get("children", {}), tables)
     for number, row in enumerate(whole[main], 2):
         faults += [(number, one) for one in _lacking(row, row_map.require)]
+        own = {child: rows.get(row.get(key, ""), []) for child, rows in children.items()}
         try:
-            message = _message(library, flat, name, _one_record(library, name, whole, row))
+            message = _message(library, flat, name, {main: [row], **own})
         except Problem as problem:
             faults += [(number, issue) for issue in problem.issues]
             continue
@@ -105,20 +108,17 @@ async def write_list(
             await transaction.apply(operations[first : first + _AT_ONCE], context=context)
 
 
-def _one_record(library: Library, name: str, tables: Tables, row: Row) -> dict[str, Sequence[Row]]:
-    """Return the tables with one row of the main table and the rows of its children."""
-    document = library.maps[name].document
-    key = row.get(str(document["key"]), "")
-    children: Mapping[str, str] = document.get("children", {})
-    found: dict[str, Sequence[Row]] = {str(document["main"]): [row]}
-    for child, column in children.items():
-        found[child] = [one for one in tables.get(child, ()) if one.get(column, "") == key]
+def _by_parent(columns: Mapping[str, str], tables: Tables) -> dict[str, dict[str, list[Row]]]:
+    """Return the rows of each child table by the key of the main row that they name."""
+    found: dict[str, dict[str, list[Row]]] = {}
+    for child, column in columns.items():
+        by_key = found.setdefault(child, {})
+        for one in tables.get(child, ()):
+            by_key.setdefault(one.get(column, ""), []).append(one)
     return found
 
 
-def _message(
-    library: Library, flat: FlatDocuments, name: str, tables: Mapping[str, Sequence[Row]]
-) -> TranslatedMessage:
+def _message(library: Library, flat: FlatDocuments, name: str, tables: Tables) -> TranslatedMessage:
     (read,) = flat.read(name, tables)
     entries = document_bundle(library.maps[name], read)["entry"]
     identities = {
@@ -203,7 +203,7 @@ def _twice(rows: Sequence[Row], key: str) -> list[tuple[int, Issue]]:
     for number, row in enumerate(rows, 2):
         value = row.get(key, "")
         if value and value in seen:
-            found.append((number, replace(issue)))
+            found.append((number, issue))
         seen.add(value)
     return found
 
