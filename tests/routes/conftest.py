@@ -1,6 +1,5 @@
 """A hub on a fresh database, served over a real socket, and a client for it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -8,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
+from serving import served
 
 from fhir_store.audit import Access
 from fhir_store.store import Store, make_pool
@@ -42,7 +41,7 @@ def serve(database_url: str, notes: list[Access]) -> Serve:
     """A function for `async with`: a client of a hub on this test's database."""
 
     @asynccontextmanager
-    async def served(**choices: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async def hub_served(**choices: Any) -> AsyncIterator[httpx.AsyncClient]:
         limits = choices.pop("limits", Limits())
         operations = choices.pop("operations", ())
         async with make_pool(database_url, size=8) as pool:
@@ -55,25 +54,14 @@ def serve(database_url: str, notes: list[Access]) -> Serve:
                 limits=limits,
             )
             hub = replace(usual, **choices)
-            config = uvicorn.Config(
-                create_app(hub, operations=operations),
-                port=0,
-                http=deadline_protocol(limits),
-                timeout_keep_alive=limits.idle_seconds,
-                log_config=None,
-                lifespan="off",
-            )
-            server = uvicorn.Server(config)
-            task = asyncio.create_task(server.serve())
-            while not server.started:
-                await asyncio.sleep(0.01)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            base = f"http://127.0.0.1:{port}/fhir"
-            try:
-                async with httpx.AsyncClient(base_url=base, timeout=30) as client:
-                    yield client
-            finally:
-                server.should_exit = True
-                await task
+            async with (
+                served(
+                    create_app(hub, operations=operations),
+                    deadline_protocol(limits),
+                    timeout_keep_alive=limits.idle_seconds,
+                ) as port,
+                httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/fhir", timeout=30) as client,
+            ):
+                yield client
 
-    return served
+    return hub_served

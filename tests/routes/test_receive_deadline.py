@@ -2,12 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvicorn
+from serving import served
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from routes.limits import Limits
@@ -34,20 +32,6 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": str(size).encode()})
 
 
-@asynccontextmanager
-async def served(protocol: Any) -> AsyncIterator[int]:
-    config = uvicorn.Config(application, port=0, http=protocol, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        await task
-
-
 async def answer_to(port: int, *pieces: bytes, pause: float = 0.0, wait: float = 5.0) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answer = asyncio.create_task(reader.read(65536))
@@ -67,7 +51,7 @@ TRICKLE = [b"GET / HTTP/1.1\r\n", *[b"X-%d: a\r\n" % number for number in range(
 
 @pytest.mark.anyio
 async def test_a_head_that_trickles_is_answered_408_and_closed() -> None:
-    async with served(deadline_protocol(LIMITS)) as port:
+    async with served(application, deadline_protocol(LIMITS)) as port:
         answer = await answer_to(port, *TRICKLE, pause=0.1)
     assert answer.startswith(b"HTTP/1.1 408")
     outcome = json.loads(answer.partition(b"\r\n\r\n")[2])
@@ -76,7 +60,7 @@ async def test_a_head_that_trickles_is_answered_408_and_closed() -> None:
 
 @pytest.mark.anyio
 async def test_without_the_deadline_the_same_head_is_waited_for() -> None:
-    async with served(HttpToolsProtocol) as port:
+    async with served(application, HttpToolsProtocol) as port:
         with pytest.raises(TimeoutError):
             await answer_to(port, *TRICKLE, pause=0.1, wait=0.5)
 
@@ -84,7 +68,7 @@ async def test_without_the_deadline_the_same_head_is_waited_for() -> None:
 @pytest.mark.anyio
 async def test_a_body_that_trickles_is_closed_and_one_that_flows_is_not() -> None:
     head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 12\r\n\r\n"
-    async with served(deadline_protocol(LIMITS)) as port:
+    async with served(application, deadline_protocol(LIMITS)) as port:
         slow = await answer_to(port, head, *[b"a"] * 11, pause=0.1)
         fast = await answer_to(port, head, b"a" * 6, b"a" * 6, pause=0.05)
     assert slow.startswith(b"HTTP/1.1 408")
@@ -94,20 +78,20 @@ async def test_a_body_that_trickles_is_closed_and_one_that_flows_is_not() -> Non
 
 @pytest.mark.anyio
 async def test_an_idle_connection_is_closed_without_words() -> None:
-    async with served(deadline_protocol(LIMITS)) as port:
+    async with served(application, deadline_protocol(LIMITS)) as port:
         assert await answer_to(port) == b""
 
 
 @pytest.mark.anyio
 async def test_a_head_that_is_too_long_is_answered_431() -> None:
-    async with served(deadline_protocol(LIMITS)) as port:
+    async with served(application, deadline_protocol(LIMITS)) as port:
         answer = await answer_to(port, b"GET / HTTP/1.1\r\nX: " + b"a" * 4_000)
     assert answer.startswith(b"HTTP/1.1 431")
 
 
 @pytest.mark.anyio
 async def test_what_is_no_http_gets_an_outcome() -> None:
-    async with served(deadline_protocol(LIMITS)) as port:
+    async with served(application, deadline_protocol(LIMITS)) as port:
         answer = await answer_to(port, b"\x0bMSH|^~\\&|\r\x1c\r")
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"not-http" in answer
@@ -116,7 +100,7 @@ async def test_what_is_no_http_gets_an_outcome() -> None:
 @pytest.mark.anyio
 async def test_connections_are_kept_for_the_next_request() -> None:
     request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-    async with served(deadline_protocol(LIMITS)) as port:
+    async with served(application, deadline_protocol(LIMITS)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for _ in range(3):
             writer.write(request)

@@ -2,12 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import uvicorn
+from serving import served
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from routes.fhir_application import send_rendered
@@ -34,25 +33,11 @@ async def answering(scope: Any, receive: Any, send: Any) -> None:
     await send_rendered(Rendered(status=200, headers=headers, body=body), "id", scope, send)
 
 
-@asynccontextmanager
-async def served(protocol: Any) -> AsyncIterator[int]:
-    config = uvicorn.Config(answering, port=0, http=protocol, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        await task
-
-
 def exchange(protocol: Any, sent: bytes) -> bytes:
     """Return all bytes until the server closes, without the line that tells the time."""
 
     async def run() -> bytes:
-        async with served(protocol) as port:
+        async with served(answering, protocol) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
             answer = await reader.read()
