@@ -26,11 +26,14 @@ from typing import Any
 from conformance import index_choice, index_converters
 from conformance.date_ranges import DEFAULT_ZONE
 from conformance.index_converters import Context
+from conformance.problem import Problem
 from conformance.search_parameters import SearchParameter, parameters_of
 from conformance.search_paths import NotSimple, Place, Step, places_below
 
 IndexValues = dict[str, list[Any]]  # parameter code → values; [] is present without a value
 Convert = Callable[[Any, list[Any], Context], None]
+_ENGINE_STEPS = 50_000
+"""Of a custom parameter's expression: some hundredths of a second, asked for by every write."""
 
 
 def extract(
@@ -207,13 +210,22 @@ def _visit_children(
 
 
 def _by_engine(parameter: SearchParameter) -> Callable[[Context, IndexValues], None]:
-    """Return an extraction that asks the FHIRPath engine and goes by the shape of what it finds."""
+    """Return an extraction that asks the FHIRPath engine and goes by the shape of what it finds.
+
+    Where the expression fails on a resource, or costs too much, the resource has no value: its
+    writer cannot know of the parameter, and is not to be refused for it.
+    """
 
     def run(context: Context, out: IndexValues) -> None:
         # Only custom parameters with unusual expressions need the engine.
         engine = importlib.import_module("conformance.fhirpath")
-        found = engine.evaluate(parameter.expression or "{}", context.resource)
-        for value in found:
+        limits = engine.Limits(steps=_ENGINE_STEPS)
+        try:
+            found = engine.evaluate(parameter.expression or "{}", context.resource, limits=limits)
+        except Problem:
+            return
+        for one in found:
+            value = str(one) if isinstance(one, engine.Temporal) else one
             convert = index_choice.by_shape(parameter.type, value)
             into = out.setdefault(parameter.code, [])
             if convert is not None:

@@ -35,6 +35,7 @@ class SearchParameter:
     `stored_as`: this parameter's index rows are those of other parameters of the type (combo-code
     is code and component-code; patient is subject, limited to `targets`).
     `systems`: systems implied by the binding of elements that hold a bare code.
+    `fault`: the element of a custom SearchParameter for which it cannot be searched, "" if it can.
     """
 
     code: str
@@ -48,6 +49,7 @@ class SearchParameter:
     places: tuple[Place, ...] | None = None  # None: the FHIRPath engine has to evaluate it
     stored_as: tuple[str, ...] = ()
     systems: tuple[str, ...] = ()
+    fault: str = ""
 
     @property
     def ordinal(self) -> int:

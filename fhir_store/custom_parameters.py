@@ -7,7 +7,7 @@ parameter is `building` and searches on it say how far it is.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -34,7 +34,7 @@ _ROOM = 4096
 # parameters: what is known, with its state
 _KNOWN = b"""
 SELECT pid, tid, code, type, expr, url, targets, state, built_rid, until_rid
-  FROM sparam WHERE state IN ('building', 'active') ORDER BY pid"""
+  FROM sparam WHERE state IN ('building', 'active', 'refused') ORDER BY pid"""
 # take_turn: one process registers or builds at a time
 _TAKE_TURN = b"""
 SELECT txid, rid FROM search_progress WHERE name = 'parameters' FOR UPDATE SKIP LOCKED"""
@@ -45,12 +45,16 @@ SELECT rid, txid, fid, del, body FROM resource
 _NOTE = b"UPDATE search_progress SET txid = %(txid)s, rid = %(rid)s WHERE name = 'parameters'"
 _RETIRE = b"""
 UPDATE sparam SET state = 'retired'
- WHERE generation = %(key)s AND state IN ('building', 'active')"""
+ WHERE generation = %(key)s AND state IN ('building', 'active', 'refused')"""
 _REGISTER = b"""
 INSERT INTO sparam (pid, tid, code, type, expr, state, generation, url, targets)
 SELECT %(base)s + greatest(%(first)s, coalesce(max(pid) - %(base)s + 1, 0)), %(tid)s, %(code)s,
        %(type)s, %(expr)s, %(state)s, %(key)s, %(url)s, %(targets)s::text[]
-  FROM sparam WHERE tid = %(tid)s"""
+  FROM sparam WHERE tid = %(tid)s
+HAVING greatest(%(first)s, coalesce(max(pid) - %(base)s + 1, 0)) < %(room)s"""
+_TAKEN = b"""
+SELECT 1 FROM sparam
+ WHERE tid = %(tid)s AND code = %(code)s AND state IN ('building', 'active')"""
 # to_build: the oldest parameter that every process knows by now
 _TO_BUILD = b"""
 SELECT pid, tid, code, type, expr, url, targets, built_rid, until_rid FROM sparam
@@ -88,9 +92,13 @@ class State:
 
 
 class CustomParameters:
-    """The custom parameters a process knows; `refresh` keeps them current."""
+    """The custom parameters a process knows; `refresh` keeps them current.
+
+    `lookup` also gives those that are stored and cannot be searched, with their `fault`.
+    """
 
     def __init__(self) -> None:
+        self._rows: list[tuple[Any, ...]] = []
         self._states: tuple[State, ...] = ()
         self._by_type: Mapping[str, Mapping[str, SearchParameter]] = {}
         self._custom: Mapping[str, tuple[SearchParameter, ...]] = {}
@@ -107,32 +115,38 @@ class CustomParameters:
         """Return all custom parameters and how far they are."""
         return self._states
 
-    def percent_of(self, number: int) -> int:
-        """Return how far the parameter of this number is built; 100 for all others."""
-        found = (s.percent for s in self._states if s.parameter.number == number)
-        return next(found, 100)
-
     async def refresh(self, connection: Connection) -> None:
         """Read the registered parameters."""
         rows = await (await connection.execute(_KNOWN)).fetchall()
-        states = tuple(_state(row) for row in rows)
-        if states == self._states:
+        if rows == self._rows:
             return
         custom: dict[str, list[SearchParameter]] = {}
+        known: dict[str, dict[str, SearchParameter]] = {}
+        for one in (_refused(row) for row in rows if row[7] == "refused"):
+            known.setdefault(one.base, {})[one.code] = one
+        states = tuple(_state(row) for row in rows if row[7] != "refused")
         for state in states:
-            custom.setdefault(state.parameter.base, []).append(state.parameter)
+            one = state.parameter
+            custom.setdefault(one.base, []).append(one)
+            known.setdefault(one.base, {})[one.code] = one
         self._custom = {type_: tuple(found) for type_, found in custom.items()}
-        self._by_type = {
-            type_: {**parameters_of(type_), **{one.code: one for one in found}}
-            for type_, found in custom.items()
-        }
-        self._states = states
+        self._by_type = {type_: {**found, **parameters_of(type_)} for type_, found in known.items()}
+        self._states, self._rows = states, rows
 
 
 def _state(row: tuple[Any, ...]) -> State:
     *facts, state, built, until = row
     percent = 100 if state == "active" else min(99, built * 100 // until if until else 0)
     return State(parameter=_parameter(tuple(facts)), percent=percent)
+
+
+def _refused(row: tuple[Any, ...]) -> SearchParameter:
+    """Return one that cannot be searched; "code" where another SearchParameter has its code."""
+    _, tid, code, kind, expression, url, *_ = row
+    type_ = resource_types()[tid - 1]
+    fault = fault_of(type_, {"code": code, "type": kind, "expression": expression}) or "code"
+    named = {"code": code, "type": kind, "url": url or ""}
+    return replace(custom_parameter(type_, named, 0), fault=fault)
 
 
 def _parameter(facts: tuple[Any, ...]) -> SearchParameter:
@@ -146,7 +160,7 @@ def _parameter(facts: tuple[Any, ...]) -> SearchParameter:
 async def register_written(connection: Connection) -> int:
     """Register SearchParameter resources written since the last call; returns how many were read.
 
-    One that cannot be indexed is kept as `refused`, with its code, and never searched.
+    One that cannot be indexed, or whose code another one of the type has, is kept as `refused`.
     """
     async with connection.transaction():
         place = await (await connection.execute(_TAKE_TURN)).fetchone()
@@ -167,19 +181,21 @@ async def _register(connection: Connection, resource: Mapping[str, Any], key: in
     if resource.get("status") == "retired":
         return
     for type_ in _bases_of(resource):
-        state = "building" if is_indexable(type_, resource) else "refused"
         values = {
             "base": type_number(type_) * _ROOM,
             "first": FIRST_CUSTOM,
+            "room": _ROOM,
             "tid": type_number(type_),
             "code": resource.get("code", ""),
             "type": resource.get("type", ""),
             "expr": resource.get("expression"),
-            "state": state,
             "key": key,
             "url": resource.get("url", ""),
             "targets": list(resource.get("target", ())),
         }
+        taken = await (await connection.execute(_TAKEN, values)).fetchone()
+        is_searchable = taken is None and not fault_of(type_, resource)
+        values["state"] = "building" if is_searchable else "refused"
         await connection.execute(_REGISTER, values)
 
 
@@ -190,29 +206,29 @@ def _bases_of(resource: Mapping[str, Any]) -> Sequence[str]:
     return [base for base in bases if base in set(resource_types())]
 
 
-def is_indexable(type_: str, resource: Mapping[str, Any]) -> bool:
-    """Say whether a SearchParameter resource can be searched on a type.
+def fault_of(type_: str, resource: Mapping[str, Any]) -> str:
+    """Return the element for which a SearchParameter cannot be searched on a type; "" if it can.
 
     Its code must not be R4's own, its type an indexed one, and its expression readable.
     """
     code, expression = resource.get("code", ""), resource.get("expression")
-    if not code or code in parameters_of(type_) or resource.get("type") not in _TYPES:
-        return False
-    if not isinstance(expression, str) or set(code) & set(".:,$|"):
-        return False
+    if not code or code in parameters_of(type_) or set(code) & set(".:,$|"):
+        return "code"
+    if resource.get("type") not in _TYPES:
+        return "type"
     try:
-        search_paths.places_of(expression, type_)
+        search_paths.places_of(expression or "", type_)
     except search_paths.NotSimple:
-        return _engine_reads(expression)
-    return True
+        return "" if _engine_reads(expression) else "expression"
+    return "" if expression else "expression"
 
 
-def _engine_reads(expression: str) -> bool:
+def _engine_reads(expression: str | None) -> bool:
     from conformance import fhirpath
     from conformance.problem import Problem
 
     try:
-        fhirpath.compile(expression)
+        fhirpath.compile(expression or "")
     except Problem:
         return False
     return True

@@ -4,11 +4,6 @@ import asyncio
 import dataclasses
 import datetime
 import time
-from typing import Any
-
-import psycopg
-from psycopg import AsyncConnection
-from psycopg_pool import PoolTimeout
 
 from fhir_store.audit import Seal, seal
 from fhir_store.cancellation import end_if_cancelled
@@ -20,12 +15,15 @@ from fhir_store.search.text_index import index_words
 from fhir_store.store import Store
 from fhir_store.subscriptions import prune_events
 from ops.logs import log
+from ops.repeating import repeat
+from ops.worker_loop import kind_of, place_of
 
 SEAL_SECONDS = 1.0
 HOURLY_SECONDS = 3600.0
 EVENTS_KEPT = datetime.timedelta(days=30)
 """How long events that a subscriber took can be asked for again by `$events`."""
-_STEPS = 10  # batches of 200 resources between two seals
+INDEX_SECONDS = 1.0
+_STEPS = 10  # batches of 200 resources between two rests, so that others have the processor too
 
 
 async def keep_up(
@@ -35,7 +33,7 @@ async def keep_up(
     seal_seconds: float = SEAL_SECONDS,
     hourly_seconds: float = HOURLY_SECONDS,
 ) -> None:
-    """Seal the audit and index new words every second; hourly log its head, let old rows go.
+    """Seal the audit every second; hourly log its head and let old rows go.
 
     The head in the log lies outside the database: `qiao audit verify --head` compares with it.
     Several processes may do this; one of them seals at a time.
@@ -48,7 +46,6 @@ async def keep_up(
             async with store.pool.connection() as connection:
                 while (sealed := await seal(connection)) is not None:
                     head = sealed
-                await _index(store, connection)
                 await prune_rights_changes(connection)
                 if time.monotonic() >= due:
                     due = time.monotonic() + hourly_seconds
@@ -59,18 +56,35 @@ async def keep_up(
                         log.info("queues let go", **dataclasses.asdict(gone))
                     if head is not None:
                         log.info("audit head", number=head.number, hash=head.hash.hex())
-        except (psycopg.Error, PoolTimeout, OSError) as away:
-            log.warning("audit was not sealed", reason=type(away).__name__)
+        except Exception as away:  # noqa: BLE001 - if it ended, nothing would be sealed any more
+            log.warning("audit was not sealed", reason=kind_of(away), at=place_of(away))
         end_if_cancelled()
 
 
-async def _index(store: Store, connection: AsyncConnection[Any]) -> None:
-    """Bring the word index and custom search parameters on, for a bounded while."""
-    for _ in range(_STEPS):
-        if not await index_words(connection):
-            break
-    await register_written(connection)
-    await store.parameters.refresh(connection)
-    for _ in range(_STEPS):
-        if not await build_step(connection):
-            break
+async def index_words_on(store: Store) -> None:
+    """Let the word index follow the writes, for ever."""
+
+    async def step() -> None:
+        async with store.pool.connection() as connection:
+            for _ in range(_STEPS):
+                if not await index_words(connection):
+                    break
+
+    await repeat(step, failed="words were not indexed", rest_seconds=INDEX_SECONDS)
+
+
+async def build_parameters(store: Store) -> None:
+    """Register and build custom search parameters, for ever.
+
+    Apart from words and seals, so that a parameter that cannot be built holds up neither.
+    """
+
+    async def step() -> None:
+        async with store.pool.connection() as connection:
+            await register_written(connection)
+            await store.parameters.refresh(connection)
+            for _ in range(_STEPS):
+                if not await build_step(connection):
+                    break
+
+    await repeat(step, failed="search parameters were not built", rest_seconds=INDEX_SECONDS)

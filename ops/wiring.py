@@ -49,7 +49,7 @@ from ops.province_choice import NAME as PROVINCE
 from ops.province_choice import choose_province
 from ops.repeating import alongside, repeat
 from ops.settings import Settings
-from ops.upkeep import keep_up
+from ops.upkeep import build_parameters, index_words_on, keep_up
 from ops.warm_up import warm_up
 from routes.app import ROOT, create_app
 from routes.authorize import Authorizer
@@ -166,7 +166,13 @@ async def running_hub(
             await stack.enter_async_context(
                 following(settings, store, notices, news, frozenset(people))
             )
-            await stack.enter_async_context(alongside(keep_up(store, _retention(settings))))
+            await stack.enter_async_context(
+                alongside(
+                    keep_up(store, _retention(settings)),
+                    index_words_on(store),
+                    build_parameters(store),
+                )
+            )
         await stack.enter_async_context(alongside(_refreshing(store, metrics)))
         http_port = None
         if "http" in roles:

@@ -3,7 +3,7 @@
 https://hl7.org/fhir/R4/http.html#capabilities
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from care.subscription import BACKPORT
 from care.topics import TOPICS
 from conformance.r4.tables import load
 from conformance.search_parameters import parameters_of
+from fhir_store.custom_parameters import State
 from routes.registry import Level, Operation, Registry
 from routes.search_support import COMMON, SUPPORTED_TYPES, include_paths, is_supported
 
@@ -27,12 +28,16 @@ def capability_statement(
     version: str,
     at: datetime,
     oauth: Mapping[str, str] | None = None,
+    custom: Sequence[State] = (),
 ) -> dict[str, Any]:
-    """Return what this server does; `oauth` maps authorize, token … to their addresses."""
+    """Return what this server does; `oauth` maps authorize, token … to their addresses.
+
+    `custom` are the search parameters of stored SearchParameter resources, with their state.
+    """
     rest: dict[str, Any] = {
         "mode": "server",
         "security": _security(oauth),
-        "resource": [_resource(registry, type_) for type_ in sorted(load().resource_types)],
+        "resource": [_resource(registry, type_, custom) for type_ in sorted(load().resource_types)],
         "interaction": [{"code": code} for code in _codes(registry, {"system"})],
         "searchParam": _common_parameters(),
         "operation": _operations(registry, "system", None),
@@ -73,7 +78,7 @@ def _codes(registry: Registry, levels: set[Level]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _resource(registry: Registry, type_: str) -> dict[str, Any]:
+def _resource(registry: Registry, type_: str, custom: Sequence[State]) -> dict[str, Any]:
     parameters = parameters_of(type_)
     includes, revincludes = include_paths(type_)
     written: dict[str, Any] = {
@@ -94,7 +99,8 @@ def _resource(registry: Registry, type_: str) -> dict[str, Any]:
             {"name": code, "definition": parameters[code].url, "type": parameters[code].type}
             for code in sorted(parameters)
             if is_supported(parameters[code]) and code not in COMMON
-        ],
+        ]
+        + [_custom(one) for one in custom if one.parameter.base == type_],
         "operation": [
             *_operations(registry, "type", type_),
             *_operations(registry, "instance", type_),
@@ -105,6 +111,15 @@ def _resource(registry: Registry, type_: str) -> dict[str, Any]:
     unique = {operation["definition"]: operation for operation in written["operation"]}
     written["operation"] = list(unique.values())
     return {name: value for name, value in written.items() if value != []}
+
+
+def _custom(state: State) -> dict[str, str]:
+    """Return a custom parameter, with how far it is while it is being built."""
+    one = state.parameter
+    told = {"name": one.code, "definition": one.url, "type": one.type}
+    if state.percent < 100:
+        told["documentation"] = f"building {state.percent} %: results may be missing"
+    return told
 
 
 def _topics() -> dict[str, Any]:

@@ -98,6 +98,8 @@ def parameters_named(
         parameter = lookup(type_).get(code)
         if parameter is None or code in ("_query", "_text", "_content", "_id", "_lastUpdated"):
             refuse_unknown(name, type_)
+        if parameter.fault:
+            _refuse_faulty(name, parameter)
         found.append(parameter)
     return tuple(found)
 
@@ -115,6 +117,37 @@ def refuse_unknown(name: str, type_: str) -> NoReturn:
         ),
         kind=UnknownParameter,
     )
+
+
+def _refuse_faulty(name: str, parameter: SearchParameter) -> NoReturn:
+    """Refuse a custom parameter that is stored and cannot be searched."""
+    fault, url = parameter.fault, parameter.url
+    refuse(
+        name,
+        "search-parameter-refused",
+        (
+            f"the SearchParameter {url} is stored, but cannot be searched for its {fault}",
+            f"SearchParameter {url} 已保存，但因其 {fault} 无法用于搜索",
+        ),
+        _MENDED[fault],
+        kind=UnknownParameter,
+    )
+
+
+_MENDED = {
+    "code": (
+        "Give it a code that no other search parameter of the type has, without .:,$|",
+        "请改用该类型其他搜索参数未使用的 code，且不含 .:,$|",
+    ),
+    "type": (
+        "Use number, date, string, token, reference, quantity or uri.",
+        "请使用 number、date、string、token、reference、quantity 或 uri。",
+    ),
+    "expression": (
+        "Correct its FHIRPath expression: qiao fhirpath EXPRESSION FILE tries it.",
+        "请更正其 FHIRPath 表达式，可用 qiao fhirpath EXPRESSION FILE 试运行。",
+    ),
+}
 
 
 def refuse_modifier(name: str, kind: str) -> NoReturn:

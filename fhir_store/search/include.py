@@ -77,7 +77,7 @@ def _hop(include: Include, compiler: Compiler) -> _Hop:
     targets: set[str] = set()
     for source in sources:
         for code, parameter in compiler.lookup(source).items():
-            if parameter.type != "reference" or include.code not in ("*", code):
+            if parameter.type != "reference" or include.code not in ("*", code) or parameter.fault:
                 continue
             if include.code == "*" and parameter.stored_as:
                 continue  # the parameters it is stored as are in the list themselves

@@ -5,9 +5,13 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from conformance.problem import Issue
+from conformance.search_parameters import SearchParameter
 from fhir_store.custom_parameters import CustomParameters
 from fhir_store.search.query import (
+    ChainTest,
     FullTextTest,
+    HasTest,
+    Include,
     MissingTest,
     SearchQuery,
     ValueTest,
@@ -20,11 +24,29 @@ Connection = AsyncConnection[Any]
 
 def building_warnings(query: SearchQuery, parameters: CustomParameters) -> tuple[Issue, ...]:
     """Say of each custom parameter that is still being built how far it is."""
+    building = {s.parameter.number: s for s in parameters.states() if s.percent < 100}
+    if not building:
+        return ()
     asked = [inner for c in query.conditions for inner in conditions_in(c)]
     used = [p for c in asked if isinstance(c, ValueTest | MissingTest) for p in c.parameters]
+    used += [p for c in asked if isinstance(c, ChainTest) for p in c.parameters]
+    used += [c.parameter for c in asked if isinstance(c, HasTest)]
     used += [parameter for key in query.sort for parameter in key.parameters]
-    percents = {p.code: parameters.percent_of(p.number) for p in used}
-    return tuple(_building(code, done) for code, done in percents.items() if done < 100)
+    numbers = {parameter.number for parameter in used}
+    told = {
+        state.parameter.code: state.percent
+        for number, state in building.items()
+        if number in numbers or any(_follows(one, state.parameter) for one in query.includes)
+    }
+    return tuple(_building(code, percent) for code, percent in told.items())
+
+
+def _follows(include: Include, parameter: SearchParameter) -> bool:
+    return (
+        parameter.type == "reference"
+        and include.source in ("*", parameter.base)
+        and include.code in ("*", parameter.code)
+    )
 
 
 def _building(code: str, percent: int) -> Issue:

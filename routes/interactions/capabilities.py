@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from conformance import resource_json
 from conformance.problem import Issue, UnknownParameter
+from fhir_store.custom_parameters import State
 from routes.answer import Answer
 from routes.capability_statement import capability_statement
 from routes.hub import Hub
@@ -15,7 +16,7 @@ _MODES = frozenset({"full", "normative", "terminology"})
 
 def capabilities_of(registry: Callable[[], Registry]) -> Handler:
     """Return the interaction, which tells of the registry it stands in."""
-    made: dict[str, bytes] = {}
+    made: dict[str, tuple[tuple[State, ...], bytes]] = {}
 
     async def capabilities(hub: Hub, request: Request) -> Answer:
         """Return the CapabilityStatement.
@@ -27,18 +28,21 @@ def capabilities_of(registry: Callable[[], Registry]) -> Handler:
             raise UnknownParameter(_bad_mode())
         if "terminology" in modes:
             raise UnknownParameter(_bad_mode())
-        if request.base not in made:
+        custom = hub.store.parameters.states()
+        known = made.get(request.base)
+        if known is None or known[0] != custom:
             statement = capability_statement(
                 registry(),
                 base=request.base,
                 version=hub.version,
                 at=hub.started_at,
                 oauth=hub.oauth,
+                custom=custom,
             )
             if len(made) > 16:
                 made.clear()
-            made[request.base] = resource_json.dump(statement)
-        return Answer(status=200, body=made[request.base], kind="resource")
+            known = made[request.base] = (custom, resource_json.dump(statement))
+        return Answer(status=200, body=known[1], kind="resource")
 
     return capabilities
 

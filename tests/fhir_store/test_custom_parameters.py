@@ -4,8 +4,11 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from psycopg.errors import UniqueViolation
 
-from conformance.problem import UnknownParameter
+from conformance import index_values
+from conformance.problem import InvalidContent, UnknownParameter
+from fhir_store import custom_parameters
 from fhir_store.custom_parameters import build_step, register_written
 from fhir_store.operations import Delete, Update, WriteContext
 from fhir_store.search.query import QueryRules, parse_query
@@ -129,15 +132,16 @@ def test_building_while_others_write_loses_and_doubles_nothing(scenario):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "fault"),
     [
-        {"code": "gender"},
-        {"type": "composite"},
-        {"expression": "Patient.((("},
-        {"code": "a.b"},
+        ({"code": "gender"}, None),
+        ({"code": "a+b,c"}, None),
+        ({"type": "composite"}, "type"),
+        ({"expression": "Patient.((("}, "expression"),
+        ({"expression": "Patient.name.shout()"}, "expression"),
     ],
 )
-def test_a_parameter_that_cannot_be_searched_is_refused_and_stays_unknown(scenario, change):
+def test_a_parameter_that_cannot_be_searched_is_refused_and_says_why(scenario, change, fault):
     async def body(store, pool):
         await write(store, Update(resource={**PARAMETER, **change}))
         async with pool.connection() as connection:
@@ -146,6 +150,145 @@ def test_a_parameter_that_cannot_be_searched_is_refused_and_stays_unknown(scenar
             assert store.parameters.states() == ()
             cursor = await connection.execute("SELECT state FROM sparam")
             assert await cursor.fetchall() == [("refused",)]
+        if fault is not None:
+            with pytest.raises(UnknownParameter) as refused:
+                await find(store, ("blood-group", "A"))
+            (issue,) = refused.value.issues
+            assert issue.key == "search-parameter-refused"
+            assert f"urn:sp is stored, but cannot be searched for its {fault}" in issue.text_en
+            # The hint, applied:
+            await write(store, Update(resource=PARAMETER))
+            async with pool.connection() as connection:
+                await register(connection)
+                await store.parameters.refresh(connection)
+            assert (await find(store, ("blood-group", "A")))[0] == []
+
+    scenario(body)
+
+
+def test_two_parameters_with_one_code_leave_the_first_searchable_and_name_the_second(scenario):
+    async def body(store, pool):
+        second = {**PARAMETER, "id": "sp2", "url": "urn:sp2", "expression": "Patient.gender"}
+        other = {**PARAMETER, "id": "sp3", "url": "urn:sp3", "code": "blood-other"}
+        await write(store, Update(resource=patient("p", "A")))
+        await write(store, *(Update(resource=one) for one in (PARAMETER, second, other)))
+        async with pool.connection() as connection:
+            assert await register(connection) == 3
+            while await build_step(connection, settle=0):
+                pass
+            await store.parameters.refresh(connection)
+            assert (await find(store, ("blood-group", "A")))[0] == ["p"]
+            assert (await find(store, ("blood-other", "A")))[0] == ["p"]
+            await write(store, Delete(type="SearchParameter", id="sp"))
+            await register(connection)
+            await store.parameters.refresh(connection)
+        with pytest.raises(UnknownParameter, match="urn:sp2"):
+            await find(store, ("blood-group", "A"))
+
+    scenario(body)
+
+
+FAILING = {**PARAMETER, "expression": "Patient.extension.value.single().toString()"}
+
+
+def test_where_an_expression_fails_the_resource_has_no_value_and_its_writer_is_not_refused(
+    scenario,
+):
+    async def body(store, pool):
+        twice = patient("twice", "A")
+        twice["extension"] *= 2
+        await write(store, Update(resource=twice), Update(resource=patient("old", "A")))
+        await write(store, Update(resource=FAILING))
+        async with pool.connection() as connection:
+            await register(connection)
+            await store.parameters.refresh(connection)
+            while await build_step(connection, settle=0):
+                pass
+            await store.parameters.refresh(connection)
+        await write(store, Update(resource={**twice, "active": True}))
+        await write(store, Update(resource=patient("new", "A")))
+        assert await find(store, ("blood-group", "A")) == (["new", "old"], [])
+        assert await find(store, ("blood-group:missing", "true")) == (["twice"], [])
+
+    scenario(body)
+
+
+def test_twin_uncaught_the_failing_expression_would_refuse_the_writer(scenario, monkeypatch):
+    monkeypatch.setattr(index_values, "Problem", ZeroDivisionError)
+
+    async def body(store, pool):
+        await write(store, Update(resource=FAILING))
+        async with pool.connection() as connection:
+            await register(connection)
+            await store.parameters.refresh(connection)
+        twice = patient("twice", "A")
+        twice["extension"] *= 2
+        with pytest.raises(InvalidContent):
+            await write(store, Update(resource=twice))
+
+    scenario(body)
+
+
+def test_twin_unasked_a_code_that_is_taken_would_stop_all_registering(scenario, monkeypatch):
+    nobody = b"SELECT 1 WHERE %(tid)s = 0 AND %(code)s = ''"
+    monkeypatch.setattr(custom_parameters, "_TAKEN", nobody)
+
+    async def body(store, pool):
+        second = {**PARAMETER, "id": "sp2", "url": "urn:sp2"}
+        await write(store, Update(resource=PARAMETER), Update(resource=second))
+        async with pool.connection() as connection:
+            with pytest.raises(UniqueViolation):
+                await register(connection)
+
+    scenario(body)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("keeper.name", "x")],
+        [("keeper:missing", "true")],
+        [("_sort", "keeper")],
+        [("_include", "Patient:keeper")],
+        [("_include", "*")],
+        [("_has:Patient:keeper:gender", "male")],
+        [("_revinclude", "Patient:keeper")],
+        [("_filter", "keeper eq Patient/1")],
+    ],
+)
+def test_whatever_way_a_search_uses_it_it_says_that_it_is_building(scenario, pairs):
+    async def body(store, pool):
+        keeper = {
+            **PARAMETER,
+            "code": "keeper",
+            "type": "reference",
+            "target": ["Patient"],
+            "expression": "Patient.extension.value.ofType(Reference)",
+        }
+        await write(store, Update(resource=patient("p", "A")), Update(resource=keeper))
+        async with pool.connection() as connection:
+            await register(connection)
+            await store.parameters.refresh(connection)
+            _, warnings = await find(store, *pairs)
+            assert [text[:32] for text in warnings] == ["The search parameter keeper is b"]
+            assert (await find(store, ("gender", "male")))[1] == []
+            while await build_step(connection, settle=0):
+                pass
+            await store.parameters.refresh(connection)
+        assert (await find(store, *pairs))[1] == []
+
+    scenario(body)
+
+
+def test_a_type_has_room_for_so_many_parameters_and_the_next_stops_nothing(scenario, monkeypatch):
+    monkeypatch.setattr(custom_parameters, "_ROOM", custom_parameters.FIRST_CUSTOM + 1)
+
+    async def body(store, pool):
+        second = {**PARAMETER, "id": "sp2", "url": "urn:sp2", "code": "second"}
+        await write(store, Update(resource=PARAMETER), Update(resource=second))
+        async with pool.connection() as connection:
+            assert await register(connection) == 2
+            assert await register(connection) == 0
 
     scenario(body)
 

@@ -9,6 +9,8 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+import ops.upkeep
+from fhir_store.audit import seal
 from fhir_store.operations import Update, WriteContext
 from fhir_store.retention import Retention
 from fhir_store.store import Store, make_pool
@@ -117,3 +119,35 @@ def test_answers_kept_for_repeats_are_forgotten_after_a_day(database_url, hourly
         return found
 
     assert asyncio.run(prune()) == left
+
+
+def test_sealing_goes_on_after_any_failure(database_url, monkeypatch):
+    failures = []
+
+    async def fails_twice(connection):
+        if len(failures) < 2:
+            failures.append("")
+            raise KeyError("what nobody foresaw")
+        return await seal(connection)
+
+    monkeypatch.setattr(ops.upkeep, "seal", fails_twice)
+
+    async def body():
+        async with make_pool(database_url) as pool:
+            store = Store(pool)
+            patient = {"resourceType": "Patient", "id": "p"}
+            context = WriteContext(actor="Practitioner/7", at=datetime.now(UTC))
+            await store.write([Update(resource=patient)], context=context)
+            upkeep = asyncio.create_task(keep_up(store, KEEP, seal_seconds=0.01))
+            async with asyncio.timeout(30), pool.connection() as connection:
+                while (
+                    await (await connection.execute("SELECT count(*) FROM audit_seal")).fetchone()
+                )[0] == 0:
+                    assert not upkeep.done()
+                    await asyncio.sleep(0.02)
+            upkeep.cancel()
+            with suppress(asyncio.CancelledError):
+                await upkeep
+
+    asyncio.run(body())
+    assert len(failures) == 2

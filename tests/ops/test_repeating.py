@@ -30,7 +30,7 @@ from ops.flow_services_due import ServicesDue
 from ops.flow_subscriptions import SubscriptionFollower
 from ops.metrics import Metrics
 from ops.repeating import alongside, repeat
-from ops.upkeep import keep_up
+from ops.upkeep import build_parameters, index_words_on, keep_up
 from ops.wiring import _refreshing
 from routes.operations.contract_writing import Following
 from routes.subscription_socket import SubscriptionSocket
@@ -96,6 +96,8 @@ def loops(pool):
         "notices": Notices(store=store, channels=frozenset()).run(),
         "notifications": SubscriptionTeller(store=store, notices=None, bell=bell).run(),
         "upkeep": keep_up(store, keep, seal_seconds=0.001),
+        "words": index_words_on(store),
+        "search parameters": build_parameters(store),
         "queue figures": _refreshing(store, Metrics()),
         "tell": told._tell(),
         "listen": bell._listen(),

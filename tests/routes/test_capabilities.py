@@ -1,10 +1,13 @@
 """The CapabilityStatement promises what is there, and only that."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from conformance.structure import check
+from fhir_store.custom_parameters import build_step, register_written
+from fhir_store.store import Store, make_pool
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +56,49 @@ async def test_every_interaction_promised_is_answered(serve: Any) -> None:
             if code in promised:
                 answer = await client.request(method, path, json=body, headers=headers)
                 assert answer.status_code < 300, (code, answer.text)
+
+
+async def test_custom_search_parameters_stand_in_it_with_how_far_they_are(
+    serve: Any, database_url: str
+) -> None:
+    parameter = {
+        "resourceType": "SearchParameter",
+        "id": "nickname",
+        "url": "urn:nickname",
+        "name": "Nickname",
+        "status": "active",
+        "description": "d",
+        "code": "nickname",
+        "base": ["Patient"],
+        "type": "string",
+        "expression": "Patient.name.where(use = 'nickname').given",
+    }
+
+    async def told(client: Any) -> list[dict[str, str]]:
+        statement = (await client.get("/metadata")).json()
+        assert check(statement) == []
+        (patient,) = (r for r in statement["rest"][0]["resource"] if r["type"] == "Patient")
+        return [p for p in patient["searchParam"] if p["name"] == "nickname"]
+
+    async with make_pool(database_url) as pool:
+        store = Store(pool)
+        async with serve(store=store) as client:
+            assert await told(client) == []
+            await client.put("/Patient/p", json={"resourceType": "Patient", "id": "p"})
+            assert (
+                await client.put("/SearchParameter/nickname", json=parameter)
+            ).status_code == 201
+            async with pool.connection() as connection:
+                while not await register_written(connection):
+                    await asyncio.sleep(0.05)
+                await store.parameters.refresh(connection)
+                named = {"name": "nickname", "definition": "urn:nickname", "type": "string"}
+                building = {**named, "documentation": "building 0 %: results may be missing"}
+                assert await told(client) == [building]
+                while await build_step(connection, settle=0):
+                    pass
+                await store.parameters.refresh(connection)
+            assert await told(client) == [named]
 
 
 async def test_every_operation_promised_is_answered(serve: Any) -> None:
