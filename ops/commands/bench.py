@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ops.bench.grounds.machine import machine
+
 app = typer.Typer(rich_markup_mode=None)
 
 
@@ -23,11 +25,17 @@ def bench(
         list[str] | None, typer.Argument(help="Names; all where none is given.")
     ] = None,
 ) -> None:
-    """Measure and print JSON: each figure with the raw limit of the same run and the ratio."""
+    """Measure and print JSON: each figure with the raw limit of the same run and the ratio.
+
+    `machine` tells what the machine does in fixed exercises: figures of two are compared by it.
+    """
     known = names()
     if unknown := set(which or []) - set(known):
         raise typer.BadParameter(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+    here = machine()
     for name in which or known:
         module = importlib.import_module(f"ops.bench.{name}")
         figures = asyncio.run(module.run())
-        typer.echo(json.dumps({"bench": name, **figures}, ensure_ascii=False, indent=2))
+        typer.echo(
+            json.dumps({"bench": name, "machine": here, **figures}, ensure_ascii=False, indent=2)
+        )

@@ -2,6 +2,9 @@
 
 import importlib
 import inspect
+import json
+
+from typer.testing import CliRunner
 
 from ops.commands import bench
 
@@ -12,3 +15,11 @@ def test_every_name_is_a_benchmark() -> None:
     for name in names:
         module = importlib.import_module(f"ops.bench.{name}")
         assert inspect.iscoroutinefunction(module.run), name
+
+
+def test_figures_come_with_what_the_machine_does() -> None:
+    shown = json.loads(CliRunner().invoke(bench.app, ["terminology"]).stdout)
+    assert shown["bench"] == "terminology"
+    assert shown["machine"]["cores"] >= 1
+    assert shown["machine"]["python_ns_per_step"] > 1
+    assert shown["machine"]["sync_us"] > 0
