@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from conformance.problem import InvalidContent, Issue
 from fhir_store import body
-from fhir_store.failures import gone, not_found, version_conflict
+from fhir_store.failures import collided, gone, not_found, version_conflict
 from fhir_store.index_rows import IndexRows
 from fhir_store.operations import (
     METHODS,
@@ -192,6 +192,12 @@ class Changes:
         """Return the result of deleting what is not there: a version 0."""
         version = Version(type=type_, id=id_, version=0, last_updated=self._at, deleted=True)
         return Written(version=version, changed=False)
+
+    def require_there(self, key: Key) -> None:
+        """Have the request tried again where what its condition found was deleted since."""
+        current = self._current(key)
+        if current is None or current.is_deleted:
+            raise collided()
 
     def unchanged(self, key: Key, action: str) -> Written:
         """Note that an operation found its content already there."""

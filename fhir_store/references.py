@@ -10,6 +10,7 @@ from typing import Any
 
 _HREF = re.compile(r"""(<(?:a|img)\b[^>]*?\s(?:href|src)\s*=\s*)(["'])([^"'<>]*)\2""")
 _RESTFUL = re.compile(r"(https?://.+)/[A-Za-z]+/[A-Za-z0-9\-.]{1,64}(?:/_history/[^/]+)?")
+PLACEHOLDER = "urn:uuid:"
 _SEARCH = re.compile(r"[A-Z][A-Za-z]+\?.+")
 
 # Members whose texts are of type uri, url, oid or uuid in R4's definitions (a test compares).
@@ -84,8 +85,11 @@ def rewrite(
     return _Rewriter(links, f"{found[1]}/" if found else "").rewritten(resource, "")
 
 
-def conditional_references(resource: Mapping[str, Any]) -> Iterator[str]:
-    """Yield every `Reference.reference` that is a search (`Patient?identifier=…`)."""
+def open_references(resource: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every `Reference.reference` that is a search (`Patient?identifier=…`) or `urn:uuid:`.
+
+    Outside the Bundle neither says which resource is meant.
+    """
     pending: list[Any] = [dict(resource)]
     while pending:
         value = pending.pop()
@@ -95,7 +99,11 @@ def conditional_references(resource: Mapping[str, Any]) -> Iterator[str]:
         for name, member in value.items():
             if isinstance(member, dict | list):
                 pending.append(member)
-            elif name == "reference" and isinstance(member, str) and _SEARCH.fullmatch(member):
+            elif (
+                name == "reference"
+                and isinstance(member, str)
+                and (member.startswith(PLACEHOLDER) or _SEARCH.fullmatch(member))
+            ):
                 yield member
 
 

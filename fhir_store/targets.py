@@ -8,9 +8,9 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from conformance.problem import InvalidContent, Issue, NotSupported, Problem, TooCostly
+from conformance.problem import InvalidContent, NotSupported, Problem, TooCostly
 from conformance.search_parameters import parameters_of
-from fhir_store import references, statements
+from fhir_store import references, statements, target_texts
 from fhir_store.arrays import Int4s, Int8s
 from fhir_store.audit_events import OWN_ID
 from fhir_store.conditional import Criteria, Match, parse_criteria, require_one
@@ -33,7 +33,6 @@ Identifier = tuple[str, str]
 Identity = tuple[str, Identifier]
 ResourceOperation = Create | Update | Patch | Delete
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
-_SEVERAL_LIMIT = 1_000  # one conditional delete takes no more than this
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,13 +76,19 @@ Made = dict[Criteria, tuple[str, Plan]]
 def plan_of(request: WriteRequest) -> Plan:
     """Read the operations; nothing is asked of the database."""
     plan = Plan(request=request)
+    meant: set[str] = set()
     try:
         for operation in request.operations:
             if not isinstance(operation, Claim | Release):
                 plan.targets.append(_target_of(operation))
                 if request.link and isinstance(operation, Create | Update):
-                    for text in references.conditional_references(operation.resource):
-                        plan.references[text] = parse_criteria(text.partition("?")[0], text)
+                    for text in references.open_references(operation.resource):
+                        if text.startswith(references.PLACEHOLDER):
+                            meant.add(text.partition("#")[0].partition("/")[0])
+                        else:
+                            plan.references[text] = parse_criteria(text.partition("?")[0], text)
+        if meant:
+            _require_entries(meant, plan.targets)
     except Problem as problem:
         plan.failure = problem
     return plan
@@ -93,23 +98,37 @@ def settle(plan: Plan, matches: Matches, made: Made) -> None:
     """Decide what the matches of the conditions mean, and put final references in place.
 
     `made` are the resources that earlier operations of the same commit will make under a
-    condition, so that the second of two equal conditions finds what the first has made.
+    condition, so that the second of two equal conditions finds what the first has made. What an
+    earlier operation of the plan deletes is no match: deletes come first (http.html#trules).
     """
     own: Made = {}
+    deleted: set[tuple[str, str]] = set()
     try:
         for target in plan.targets:
             if (criteria := target.criteria) is not None:
-                _settle_target(target, criteria, _found(criteria, plan, matches, {**made, **own}))
+                found = _found(criteria, plan, matches, {**made, **own}, deleted)
+                _settle_target(target, criteria, found)
                 if target.ids and not isinstance(target.operation, Delete):
                     own[criteria] = (target.ids[0], plan)
+            if isinstance(target.operation, Delete):
+                deleted.update((target.type, id_) for id_ in target.ids)
         if plan.request.distinct:
             _require_distinct(plan.targets)
         if plan.request.link:
-            _link(plan, matches, {**made, **own})
+            _link(plan, matches, {**made, **own}, deleted)
     except Problem as problem:
         plan.failure = problem
     else:
         made.update(own)
+
+
+def _require_entries(meant: set[str], targets: Sequence[Target]) -> None:
+    """Refuse references by `urn:uuid:` to what is in no entry: nobody could ever follow them."""
+    for target in targets:
+        if not isinstance(target.operation, Delete) and target.operation.full_url:
+            meant.discard(target.operation.full_url)
+    if meant:
+        raise InvalidContent(target_texts.no_entry(min(meant)))
 
 
 def _target_of(operation: ResourceOperation) -> Target:
@@ -120,7 +139,9 @@ def _target_of(operation: ResourceOperation) -> Target:
     return Target(operation=operation, ids=[], criteria=parse_criteria(_type_of(operation), text))
 
 
-def _found(criteria: Criteria, plan: Plan, matches: Matches, made: Made) -> list[str]:
+def _found(
+    criteria: Criteria, plan: Plan, matches: Matches, made: Made, deleted: set[tuple[str, str]]
+) -> list[str]:
     if criteria in made:
         id_, maker = made[criteria]
         if maker is not plan:
@@ -129,19 +150,19 @@ def _found(criteria: Criteria, plan: Plan, matches: Matches, made: Made) -> list
     found = matches[criteria]
     if isinstance(found, Problem):
         raise found
-    return found
+    return [id_ for id_ in found if (criteria.type, id_) not in deleted] if deleted else found
 
 
-def _link(plan: Plan, matches: Matches, made: Made) -> None:
+def _link(plan: Plan, matches: Matches, made: Made, deleted: set[tuple[str, str]]) -> None:
     links: dict[str, str] = {}
     for target in plan.targets:
         operation = target.operation
         if not isinstance(operation, Delete) and operation.full_url:
             links[operation.full_url] = f"{target.type}/{target.ids[0]}"
     for text, criteria in plan.references.items():
-        id_ = require_one(criteria, _found(criteria, plan, matches, made))
+        id_ = require_one(criteria, _found(criteria, plan, matches, made, deleted))
         if id_ is None:
-            raise InvalidContent(_unresolved(criteria))
+            raise InvalidContent(target_texts.unresolved(criteria))
         links[text] = f"{criteria.type}/{id_}"
     if not links:
         return
@@ -156,11 +177,15 @@ async def search(connection: Connection, match: Match | None, plans: Sequence[Pl
     """Lock all criteria in one order, then search; identifiers of one type in one statement."""
     limits: dict[Criteria, int] = {}
     for plan in plans:
-        limits.update(dict.fromkeys(plan.references.values(), 2))
+        deletes = [one for one in plan.targets if isinstance(one.operation, Delete)]
+        # Two matches are too many, beside those that the plan itself deletes.
+        usual = 2 + sum(target_texts.SEVERAL_LIMIT if _takes_all(one) else 1 for one in deletes)
+        for one in plan.references.values():
+            limits[one] = max(usual, limits.get(one, 0))
         for target in plan.targets:
-            if target.criteria is not None:
-                takes_all = isinstance(target.operation, Delete) and target.operation.several
-                limits[target.criteria] = _SEVERAL_LIMIT + 1 if takes_all else 2
+            if (criteria := target.criteria) is not None:
+                limit = target_texts.SEVERAL_LIMIT + 1 if _takes_all(target) else usual
+                limits[criteria] = max(limit, limits.get(criteria, 0))
     if not limits:
         return {}
     await lock(connection, (one.lock_key for one in limits))
@@ -177,11 +202,15 @@ async def search(connection: Connection, match: Match | None, plans: Sequence[Pl
     return found
 
 
+def _takes_all(target: Target) -> bool:
+    return isinstance(target.operation, Delete) and target.operation.several
+
+
 async def _match(
     connection: Connection, match: Match | None, criteria: Criteria, limit: int
 ) -> list[str] | Problem:
     if match is None:
-        return NotSupported(_NO_SEARCH)
+        return NotSupported(target_texts.NO_SEARCH)
     try:
         return list(await match(connection, criteria.type, criteria.text, limit))
     except Problem as problem:
@@ -242,7 +271,7 @@ def _own_id(operation: ResourceOperation) -> str:
         return operation.id or new_id()
     own = operation.resource.get("id") if isinstance(operation, Update) else operation.id
     if not isinstance(own, str):
-        raise InvalidContent(_NO_ID)
+        raise InvalidContent(target_texts.NO_ID)
     return own
 
 
@@ -250,8 +279,8 @@ def _settle_target(target: Target, criteria: Criteria, matches: list[str]) -> No
     """Decide what a condition's matches mean. http://hl7.org/fhir/R4/http.html#cond-update."""
     operation = target.operation
     if isinstance(operation, Delete) and operation.several:
-        if len(matches) > _SEVERAL_LIMIT:
-            raise TooCostly(_TOO_MANY)
+        if len(matches) > target_texts.SEVERAL_LIMIT:
+            raise TooCostly(target_texts.TOO_MANY)
         target.ids, target.is_found = matches, True
         return
     only = require_one(criteria, matches)
@@ -259,7 +288,7 @@ def _settle_target(target: Target, criteria: Criteria, matches: list[str]) -> No
         if isinstance(operation, Update):
             own = operation.resource.get("id", only)
             if own != only:
-                raise InvalidContent(_OTHER_ID)
+                raise InvalidContent(target_texts.OTHER_ID)
         target.ids, target.is_found = [only], True
     elif isinstance(operation, Create):
         target.ids = [operation.id or new_id()]
@@ -277,106 +306,20 @@ def _require_distinct(targets: Sequence[Target]) -> None:
             continue  # nothing is written
         for id_ in target.ids:
             if (target.type, id_) in seen:
-                raise InvalidContent(_twice(target.type))
+                raise InvalidContent(target_texts.twice(target.type))
             seen.add((target.type, id_))
 
 
 def _require_lawful(operation: ResourceOperation) -> None:
     """Refuse what would not make a readable row: an unknown type or an id outside R4's pattern."""
     if _type_of(operation) not in TYPE_IDS:
-        raise InvalidContent(_UNKNOWN_TYPE)
+        raise InvalidContent(target_texts.UNKNOWN_TYPE)
     id_ = operation.resource.get("id") if isinstance(operation, Update) else operation.id
     if id_ is not None and not _ID.fullmatch(str(id_)):
-        raise InvalidContent(_BAD_ID)
+        raise InvalidContent(target_texts.BAD_ID)
     if (
         isinstance(operation, Update)
         and operation.resource["resourceType"] == "AuditEvent"
         and OWN_ID.fullmatch(str(id_))
     ):
-        raise InvalidContent(_AUDIT_ID)
-
-
-def _unresolved(criteria: Criteria) -> Issue:
-    return Issue(
-        code="not-found",
-        key="reference-unresolved",
-        text_en=f"A conditional reference to {criteria.type} matches no resource",
-        text_zh=f"指向 {criteria.type} 的条件引用没有匹配的资源",
-        fix_en="Create the resource first, or put it into the same transaction.",
-        fix_zh="请先创建该资源，或将其放入同一事务。",
-    )
-
-
-def _twice(type_: str) -> Issue:
-    return Issue(
-        code="duplicate",
-        key="entry-duplicate",
-        text_en=f"Two entries of the transaction write the same {type_}",
-        text_zh=f"事务中有两个条目写入同一个 {type_}",
-        fix_en="Join the two entries into one, or send two requests.",
-        fix_zh="请将两个条目合并为一个，或分两次提交。",
-        expression="Bundle.entry",
-    )
-
-
-_NO_SEARCH = Issue(
-    code="not-supported",
-    key="criteria-search",
-    text_en="This condition needs the search, which is not wired here",
-    text_zh="该条件需要检索功能，此处未启用",
-    fix_en="Use identifier=system|value.",
-    fix_zh="请使用 identifier=system|value。",
-)
-_NO_ID = Issue(
-    code="required",
-    key="id-required",
-    text_en="An update needs the id of the resource",
-    text_zh="更新操作必须给出资源的 id",
-    fix_en="Put the id into the resource and the address.",
-    fix_zh="请在资源和地址中给出 id。",
-    expression="id",
-)
-_BAD_ID = Issue(
-    code="value",
-    key="id-format",
-    text_en="An id has 1 to 64 letters, digits, '-' or '.'",
-    text_zh="id 只能由 1 至 64 个字母、数字、“-”或“.”组成",
-    fix_en="Choose another id, for example a UUID.",
-    fix_zh="请改用其他 id，例如 UUID。",
-    expression="id",
-)
-_AUDIT_ID = Issue(
-    code="business-rule",
-    key="audit-event-id",
-    text_en="Ids of this form belong to the hub's own audit",
-    text_zh="此形式的 id 专用于本系统自身的审计",
-    fix_en="Choose another id, for example a UUID, or let POST choose one.",
-    fix_zh="请改用其他 id，例如 UUID，或用 POST 由服务器分配。",
-    expression="AuditEvent.id",
-)
-_OTHER_ID = Issue(
-    code="value",
-    key="id-differs",
-    text_en="The resource carries another id than the one the condition found",
-    text_zh="资源中的 id 与条件匹配到的资源不一致",
-    fix_en="Leave the id out, or use the id of the match.",
-    fix_zh="请去掉 id，或使用匹配资源的 id。",
-    expression="id",
-)
-_UNKNOWN_TYPE = Issue(
-    code="not-supported",
-    key="type-unknown",
-    text_en="This is no resource type of FHIR R4",
-    text_zh="不是 FHIR R4 的资源类型",
-    fix_en="Check the spelling of resourceType.",
-    fix_zh="请检查 resourceType 的拼写。",
-    expression="resourceType",
-)
-_TOO_MANY = Issue(
-    code="too-costly",
-    key="delete-too-many",
-    text_en=f"The condition matches more than {_SEVERAL_LIMIT} resources",
-    text_zh=f"条件匹配的资源超过 {_SEVERAL_LIMIT} 个",
-    fix_en="Narrow the condition and repeat the request.",
-    fix_zh="请缩小条件范围后重试。",
-)
+        raise InvalidContent(target_texts.AUDIT_ID)

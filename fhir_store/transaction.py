@@ -324,6 +324,8 @@ def _origin_of(target: Target, context: WriteContext) -> Origin | WriteContext:
 
 def _written(changes: Changes, target: Target) -> Written:
     operation = target.operation
+    if target.is_found and not isinstance(operation, Delete):
+        changes.require_there((target.type, target.ids[0]))
     match operation:
         case Create():
             if target.is_found or (target.type, target.ids[0]) in changes.after:

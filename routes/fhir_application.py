@@ -21,6 +21,7 @@ from routes.dispatch import handler_of
 from routes.emergency import require_emergency_kept, with_purpose
 from routes.hub import Hub
 from routes.limits import Limits
+from routes.negotiation import takes_gzip
 from routes.receive_body import ClientGone, receive_body
 from routes.registry import Handler, Registry
 from routes.render import Rendered, render
@@ -140,7 +141,7 @@ class FhirApplication:
             answer,
             shape,
             is_head=scope["method"] == "HEAD",
-            takes_gzip=b"gzip" in headers.get(b"accept-encoding", b""),
+            takes_gzip=takes_gzip(headers.get(b"accept-encoding", b"")),
             gzip_from=self.hub.limits.gzip_from_bytes,
         )
 

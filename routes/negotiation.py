@@ -117,6 +117,17 @@ def _not_acceptable(where: str) -> Issue:
     )
 
 
+@functools.lru_cache(maxsize=256)
+def takes_gzip(accept_encoding: bytes) -> bool:
+    """Say whether an Accept-Encoding admits gzip; `gzip;q=0` does not (RFC 9110, 12.5.3)."""
+    weights = {
+        name: parameters.get("q", "1")
+        for name, parameters in map(_split, accept_encoding.decode("latin-1").split(","))
+    }
+    asked = weights.get("gzip", weights.get("x-gzip", weights.get("*", "0")))
+    return _weighted(f"gzip;q={asked}")[0] > 0
+
+
 def _format_of(media_type: str) -> Format | None:
     name, parameters = _split(media_type)
     if parameters.get("fhirversion", "4.0") not in _VERSIONS:

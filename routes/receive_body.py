@@ -51,7 +51,7 @@ def _unpack(body: bytes, encoding: bytes, limit: int) -> bytes:
         raise _not_gzip() from error
     if len(plain) > limit:
         raise _over(limit)
-    if not unpacker.eof:
+    if not unpacker.eof or unpacker.unused_data:  # cut off, or more after it
         raise _not_gzip()
     return plain
 

@@ -15,6 +15,7 @@ from conformance.problem import (
     VersionConflict,
 )
 from fhir_store import targets
+from fhir_store.changes import Changes
 from fhir_store.operations import Create, Delete, Patch, Update
 
 SYSTEM = "urn:oid:2.16.156.10011.1.3"
@@ -248,6 +249,131 @@ def test_criteria_beyond_identifiers_are_given_to_the_search(open_store, context
             (again,) = await store.write([create], context=context)
             assert (first.created, again.created) == (True, False)
             assert again.version.id == first.version.id
+
+    asyncio.run(run())
+
+
+KNOWN = patient("a", id="p1")
+
+
+def replacing(form):
+    """Delete `KNOWN` and make another of its identifier, in one transaction."""
+    make = (
+        Create(resource=patient("a"), if_none_exist=condition("a"))
+        if form == "create"
+        else Update(resource=patient("a"), criteria=condition("a"))
+    )
+    return [Delete(type="Patient", id="p1"), make]
+
+
+@pytest.mark.parametrize("form", ["create", "update"])
+def test_what_a_transaction_deletes_is_no_match_of_its_conditions(open_store, context, form):
+    async def run():
+        async with open_store() as store:
+            await store.write([Update(resource=KNOWN)], context=context)
+            deleted, made = await store.write(
+                replacing(form), context=context, link=True, distinct=True
+            )
+            assert deleted.version.deleted
+            assert made.created
+            assert made.version.id != "p1"
+            assert await count_patients(store) == 1
+
+    asyncio.run(run())
+
+
+def test_what_a_transaction_deletes_is_not_referred_to(open_store, context):
+    async def run():
+        async with open_store() as store:
+            await store.write([Update(resource=KNOWN)], context=context)
+            basic = {"resourceType": "Basic", "subject": {"reference": f"Patient?{condition('a')}"}}
+            with pytest.raises(InvalidContent, match="matches no resource"):
+                await store.write(
+                    [Delete(type="Patient", id="p1"), Create(resource=basic)],
+                    context=context,
+                    link=True,
+                )
+            assert await count_patients(store) == 1
+
+    asyncio.run(run())
+
+
+def test_one_of_three_matches_deleted_leaves_two_too_many(open_store, context):
+    async def run():
+        async with open_store() as store:
+            named = [
+                {"resourceType": "Patient", "id": f"p{n}", "birthDate": "1990-02-01"}
+                for n in range(3)
+            ]
+            await store.write([Update(resource=one) for one in named], context=context)
+            with pytest.raises(DuplicateFound):
+                await store.write(
+                    [
+                        Delete(type="Patient", id="p2"),
+                        Create(resource=patient("new"), if_none_exist="birthdate=1990-02-01"),
+                    ],
+                    context=context,
+                )
+            assert await count_patients(store) == 3
+
+    asyncio.run(run())
+
+
+def test_a_match_that_another_request_of_the_commit_deletes_is_looked_for_again(
+    open_store, context
+):
+    async def run():
+        async with open_store() as store:
+            await store.write([Update(resource=KNOWN)], context=context)
+            deleted, made = await asyncio.gather(
+                store.write([Delete(type="Patient", id="p1")], context=context),
+                store.write(
+                    [Create(resource=patient("a"), if_none_exist=condition("a"))], context=context
+                ),
+            )
+            assert deleted[0].version.deleted
+            assert made[0].created
+            assert await count_patients(store) == 1
+
+    asyncio.run(run())
+
+
+def test_twin_unlooked_for_the_deleted_match_would_be_the_answer(open_store, context, monkeypatch):
+    monkeypatch.setattr(Changes, "require_there", lambda self, key: None)
+
+    async def run():
+        async with open_store() as store:
+            await store.write([Update(resource=KNOWN)], context=context)
+            _, made = await asyncio.gather(
+                store.write([Delete(type="Patient", id="p1")], context=context),
+                store.write(
+                    [Create(resource=patient("a"), if_none_exist=condition("a"))], context=context
+                ),
+            )
+            assert not made[0].created
+            assert await count_patients(store) == 0
+
+    asyncio.run(run())
+
+
+def test_a_reference_to_no_entry_of_the_bundle_is_refused(open_store, context):
+    async def run():
+        async with open_store() as store:
+            named = Create(resource=patient("a"), full_url="urn:uuid:1")
+            for reference, is_known in (
+                ("urn:uuid:1", True),
+                ("urn:uuid:1#part", True),
+                ("urn:uuid:2", False),
+            ):
+                inner = {"resourceType": "Basic", "id": "c", "subject": {"reference": reference}}
+                basic = Create(resource={"resourceType": "Basic", "contained": [inner]})
+                written = store.write([named, basic], context=context, link=True)
+                if is_known:
+                    assert len(await written) == 2
+                    continue
+                with pytest.raises(InvalidContent, match="has the fullUrl urn:uuid:2"):
+                    await written
+            assert await count_patients(store) == 4
 
     asyncio.run(run())
 

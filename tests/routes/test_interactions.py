@@ -205,6 +205,17 @@ async def test_bodies_travel_compressed_in_both_directions(serve: Any) -> None:
             "/Patient", content=packed[:-20], headers={**JSON, "content-encoding": "gzip"}
         )
         assert (broken.status_code, issue_key(broken)) == (400, "gzip")
+        more = packed + gzip.compress(b"{}")
+        broken = await client.post(
+            "/Patient", content=more, headers={**JSON, "content-encoding": "gzip"}
+        )
+        assert (broken.status_code, issue_key(broken)) == (400, "gzip")
+        for asked in ("gzip;q=0", "gzip; q=0.0, *", "identity", "br, *;q=0", "x-gzip;q=bad"):
+            plain = await client.get(made.headers["location"], headers={"accept-encoding": asked})
+            assert "content-encoding" not in plain.headers, asked
+        for asked in ("GZIP", "br;q=1, gzip;q=0.1", "*", "x-gzip"):
+            short = await client.get(made.headers["location"], headers={"accept-encoding": asked})
+            assert short.headers["content-encoding"] == "gzip", asked
         bomb = gzip.compress(b" " * 50_000_000)
         refused = await client.post(
             "/Patient", content=bomb, headers={**JSON, "content-encoding": "gzip"}
