@@ -44,7 +44,7 @@ def activate(
     }
     if areas:
         team["extension"] = [{"url": SERVICE_AREA, "valueCode": one} for one in areas]
-    return Put(team)
+    return Put(team, is_new=True)
 
 
 def invite(
@@ -75,7 +75,8 @@ def invite(
             "authoredOn": now.isoformat(),
             "requester": {"reference": leader} if leader else {"display": actor},
             "owner": {"reference": doctor},
-        }
+        },
+        is_new=True,
     )
 
 

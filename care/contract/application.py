@@ -8,6 +8,7 @@ from typing import Any
 
 from care.agreement.text import Agreement, archived
 from care.contract import content
+from care.contract.evidence import require_mode
 from care.contract.states import Event, State, amended_by, require_lawful
 from care.contract.steps import AMENDMENT, decide, require_reason, require_term
 from care.contract.surroundings import (
@@ -65,7 +66,7 @@ def submit(around: Surroundings, application: Application) -> Decision:
     contract, confirmation = with_read_confirmation(around, contract, application)
     contract, text = with_agreement(around, contract, application.agreement)
     task = content.task(around, "review-contract", contract, "requested")
-    return decide(around, contract, "application", [task], more=[*confirmation, *text])
+    return decide(around, contract, "application", [task], more=[*confirmation, *text], is_new=True)
 
 
 def drafted(around: Surroundings, application: Application) -> dict[str, Any]:
@@ -77,6 +78,7 @@ def drafted(around: Surroundings, application: Application) -> dict[str, Any]:
     require_suits(around, list(application.packages), application.override)
     require_team(around)
     require_hash(application.agreement_hash)
+    require_mode(application.mode)
     edits = application.edits or {}
     contract: dict[str, Any] = {
         "resourceType": "Contract",

@@ -66,12 +66,27 @@ class Signing:
     is_offline: bool = False
 
 
+def require_mode(mode: str) -> None:
+    """Refuse a way of signing that no rule of proof covers."""
+    if mode not in ASKED:
+        ways = ", ".join(ASKED)
+        raise refuse(
+            "sign-mode",
+            "There is no such way of signing",
+            "没有这种签约方式",
+            f"Give {ways} as mode.",
+            f"mode 请给出 {ways} 之一。",
+            "Contract.extension",
+        )
+
+
 def require_evidence(around: Surroundings, mode: str, signing: Signing) -> None:
     """Refuse signatures of others, of the future, or without the proof that the mode asks."""
     given = set[str]()
     if signing.signatures["resident"].get("data"):
         given.add("image")
     if signing.photo is not None:
+        _require_image(signing.photo)
         given.add("photo")
     if signing.place is not None:
         given.add("place")
@@ -87,6 +102,19 @@ def require_evidence(around: Surroundings, mode: str, signing: Signing) -> None:
         )
     for side, party in (("resident", signing.resident), ("doctor", signing.doctor)):
         _require_own(around, side, party, signing.signatures[side])
+
+
+def _require_image(photo: Mapping[str, Any]) -> None:
+    is_image = str(photo.get("contentType", "")).lower().startswith("image/")
+    if not is_image or not (photo.get("data") or photo.get("url")):
+        raise refuse(
+            "evidence-photo",
+            "The photo is no image, or empty",
+            "现场照片不是图像或内容为空",
+            "Send photo as valueAttachment with contentType image/jpeg or image/png, and data.",
+            "请以 valueAttachment 发送照片，contentType 为 image/jpeg 或 image/png，并带 data。",
+            "Parameters.parameter.where(name = 'photo')",
+        )
 
 
 def _require_own(around: Surroundings, side: str, party: str, signature: Mapping[str, Any]) -> None:

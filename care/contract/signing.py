@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -80,7 +80,7 @@ def sign_at_once(around: Surroundings, application: Application, signing: Signin
     contract, text = with_agreement(around, contract, application.agreement)
     _require_signable(around, contract, signing)
     contract["signer"] = signers_of(signing)
-    return _signed(around, contract, signing, "sign", [*confirmation, *text])
+    return _signed(around, contract, signing, "sign", [*confirmation, *text], is_new=True)
 
 
 def reject_taken(around: Surroundings, contract: Resource, signing: Signing) -> Decision:
@@ -226,7 +226,7 @@ def renew(
     following = content.with_extension(following, "renews", "valueReference", old)
     following = content.with_status(following, "executable", "renewed")
     following, text = with_agreement(around, following, agreement)
-    renewed = _signed(around, following, signing, "renew", text)
+    renewed = _signed(around, following, signing, "renew", text, is_new=True)
     done = content.task(around, "renew-contract", contract, "completed")
     return Decision(
         contract=renewed.contract,
@@ -246,7 +246,7 @@ def _with_history(decision: Decision) -> list[Effect]:
     history = [{"reference": content.reference_to(who)}]
     own = content.reference_to(decision.contract)
     return [
-        Put({**one.resource, "relevantHistory": history})
+        replace(one, resource={**one.resource, "relevantHistory": history})
         if isinstance(one, Put) and content.reference_to(one.resource) == own
         else one
         for one in decision.effects
@@ -283,6 +283,8 @@ def _signed(
     signing: Signing,
     activity: str,
     more: list[Put] | None = None,
+    *,
+    is_new: bool = False,
 ) -> Decision:
     """Claim the term; in effect, or waiting for its payment or its first day."""
     puts, said = kept(around, signed, signing)
@@ -296,6 +298,7 @@ def _signed(
             [done],
             more=effects,
             evidence=said,
+            is_new=is_new,
             begun=tuple(content.packages_of(signed)),
         )
     signed = content.with_status(signed, "executable", _legal(signed, "executable"))
@@ -304,7 +307,9 @@ def _signed(
     else:
         waiting = content.task(around, "start-contract", signed, "requested")
         effects.append(hold_start(signed))
-    return decide(around, signed, activity, [done, waiting], more=effects, evidence=said)
+    return decide(
+        around, signed, activity, [done, waiting], more=effects, evidence=said, is_new=is_new
+    )
 
 
 def _sign_amendment(around: Surroundings, signed: dict[str, Any], signing: Signing) -> Decision:

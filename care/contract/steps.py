@@ -28,6 +28,17 @@ OVERLAP = Issue(
     fix_zh="请先解除原协议（$terminate），或从其到期次日开始（$renew）。",
     expression="Contract.applies",
 )
+EXISTS = Issue(
+    code="conflict",
+    key="contract-exists",
+    text_en="A contract with this contractId is there; nothing was written",
+    text_zh="该 contractId 的协议已存在，本次未写入任何内容",
+    fix_en="Take another contractId. A repeat carries the Idempotency-Key of the first request; a "
+    "supplemented application goes to Contract/[id]/$submit-application.",
+    fix_zh="请改用新的 contractId；重发请带首次请求的 Idempotency-Key；"
+    "补充后的申请请提交到 Contract/[id]/$submit-application。",
+    expression="Parameters.parameter.where(name = 'contractId')",
+)
 VERSION_OPEN = Issue(
     code="conflict",
     key="contract-claim-taken",
@@ -56,13 +67,17 @@ def decide(
     *,
     more: Sequence[Effect] = (),
     evidence: Mapping[str, Any] | None = None,
+    is_new: bool = False,
     **facts: Any,
 ) -> Decision:
-    """Return the decision on a contract with its Tasks and who did it."""
+    """Return the decision on a contract with its Tasks and who did it.
+
+    `is_new` says that the contract begins here and stands for no other of its id.
+    """
     who = content.provenance(around, activity, [contract], more=evidence)
     return Decision(
         contract=contract,
-        effects=(*more, Put(contract), *tasks, who),
+        effects=(*more, Put(contract, is_new=is_new), *tasks, who),
         topics=("contract-state-changed",),
         **facts,
     )

@@ -17,6 +17,7 @@ from care.contract.evidence import Signing
 from care.contract.surroundings import ADULT_YEARS, Surroundings, age_of
 from care.effects import Decision, Effect, Hold, LetGo, Put, Resource
 from care.fulfilment.completing import Proof, completed, period_of_task
+from care.fulfilment.items import SERVICE_ITEM
 from care.fulfilment.schedule import tasks_for
 from care.package.content import price_of
 from care.periods import LOCAL, day_of
@@ -42,14 +43,14 @@ STATES: tuple[str, ...] = (
 def packages() -> list[dict[str, Any]]:
     """Return the items and packages of the demonstration."""
     return [
-        _item("health-check", "examination", "年度健康检查", 1, 12),
-        _item("hypertension-visit", "follow-up", "高血压随访", 4, 3),
+        _item("health-check", "年度健康检查", 1, 12),
+        _item("hypertension-visit", "高血压随访", 4, 3),
         _package("package-basic", "基础包", "basic", "0.00", ["health-check"], None),
         _package(
             "package-hypertension", "高血压个性化包", "personalised", "120.00",
             ["hypertension-visit"], "hypertension",
         ),
-        _item("advice", "consultation", "健康咨询", 4, 3),
+        _item("advice", "健康咨询", 4, 3),
         _package(
             "package-advice", "健康咨询包", "personalised", "60.00", ["advice"], None,
             is_paid_first=True,
@@ -57,7 +58,7 @@ def packages() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _item(id_: str, category: str, title: str, quota: int, months: int) -> dict[str, Any]:
+def _item(id_: str, title: str, quota: int, months: int) -> dict[str, Any]:
     return {
         "resourceType": "ActivityDefinition",
         "id": f"item-{id_}",
@@ -66,7 +67,7 @@ def _item(id_: str, category: str, title: str, quota: int, months: int) -> dict[
         "status": "active",
         "title": title,
         "code": {
-            "coding": [{"system": f"{BASE}/CodeSystem/cphc-service-category", "code": category}],
+            "coding": [{"system": SERVICE_ITEM, "code": id_}],
             "text": title,
         },
         "extension": [{"url": f"{_EXTENSION}service-quota", "valueInteger": quota}],

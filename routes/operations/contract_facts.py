@@ -10,12 +10,13 @@ from typing import Any
 from care.contract import content
 from care.contract.signing import Payment
 from care.contract.states import amended_by, not_an_agreement
+from care.contract.steps import EXISTS
 from care.contract.surroundings import Surroundings, members_at, stands_in_for
 from care.package.content import populations_of, price_of
 from care.package.population import populations_on
 from care.periods import day_of
 from conformance import resource_json
-from conformance.problem import InvalidContent, Issue, NotFound
+from conformance.problem import EditConflict, InvalidContent, Issue, NotFound
 from fhir_store.search.query import parse_query
 from fhir_store.search.searcher import Searcher
 from fhir_store.transaction import Transaction
@@ -112,18 +113,26 @@ async def surroundings(
     locks_team: bool = False,
     may_sign: MaySign,
     searcher: Searcher,
+    begins: str = "",
 ) -> Surroundings:
-    """Read the facts of a decision; the resident is kept from other writers until the end."""
+    """Read the facts of a decision; the resident is kept from other writers until the end.
+
+    `begins` is the id of a contract that is to be made: EditConflict where it is taken.
+    """
     key = key_of(resident, "Patient", "resident")
     team_key = key_of(team, "CareTeam", "team")
     plan_keys = [key_of(package, "PlanDefinition", "package") for package in packages]
     others = [*([] if locks_team else [team_key]), *plan_keys]
     if relative and relative.startswith("RelatedPerson/"):
         others.append(key_of(relative, "RelatedPerson", "residentParty"))
+    if begins:
+        others.append(("Contract", begins))
     keys = [key, team_key] if locks_team else [key]
     known = await transaction.read_together(keys, others)
     if key not in known:
         raise no_resident()
+    if ("Contract", begins) in known:
+        raise EditConflict(EXISTS)
     old = amended_by(contract) if contract else None
     predecessor: Mapping[Key, Resource] = {}
     if old is not None:

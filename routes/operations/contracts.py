@@ -297,6 +297,7 @@ class ContractOperations:
             locks_team=locks_team,
             may_sign=self.may_sign,
             searcher=self.following.searcher,
+            begins=given.maybe("contractId") or "" if request.address.operation == "renew" else "",
         )
         if state_of(contract) in _BEFORE_SECOND_REVIEW:
 
@@ -313,6 +314,8 @@ class ContractOperations:
         transaction: Transaction,
         wish: Application,
         signed: Signing | None,
+        *,
+        begins: bool = True,
     ) -> Surroundings:
         missing = no_resident()
         await require_may_act(hub, request, transaction, wish.resident, missing)
@@ -325,6 +328,7 @@ class ContractOperations:
             relative=signed.resident if signed else None,
             may_sign=self.may_sign,
             searcher=self.following.searcher,
+            begins=wish.contract_id if begins else "",
         )
 
     async def agreement(self, hub: Hub, request: Request) -> Answer:
@@ -332,7 +336,7 @@ class ContractOperations:
         given = Given(parameters_in(hub, request))
         async with hub.store.begin() as transaction:
             wish = await self._application(transaction, given)
-            around = await self._around_wish(hub, request, transaction, wish, None)
+            around = await self._around_wish(hub, request, transaction, wish, None, begins=False)
             terms = terms_of_wish(wish)
             template = given.maybe("template") or TEMPLATE
             made = await composed(transaction, self.following, around, terms, template)

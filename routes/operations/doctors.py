@@ -10,10 +10,8 @@ from care import qualification, team
 from care.effects import Put, Resource
 from care.identity.verification import verify
 from care.qualification import INSURANCE_CODE, Listed
-from conformance import resource_json
 from conformance.cphc import BASE
-from conformance.structure import require_valid
-from fhir_store.operations import Update, Written
+from fhir_store.operations import Written
 from fhir_store.permits import conditions_of
 from fhir_store.search.query import SearchQuery
 from fhir_store.transaction import Transaction
@@ -21,6 +19,7 @@ from routes.answer import Answer
 from routes.hub import Hub
 from routes.operations.contract_facts import MaySign, key_of, unknown
 from routes.operations.contract_parameters import Given
+from routes.operations.contract_writing import operations_of
 from routes.operations.parameters import bad_parameter, parameters_answer, parameters_in, parts_of
 from routes.registry import Handler, Level
 from routes.registry import Operation as Promise
@@ -99,10 +98,12 @@ class DoctorOperations:
         organization = given.text("organization")
 
         async def work(transaction: Transaction) -> Answer:
-            await _known(transaction, [key_of(organization, "Organization", "organization")])
+            await _known(
+                transaction, [key_of(organization, "Organization", "organization")], "organization"
+            )
             now = datetime.datetime.now(datetime.UTC)
             effect = team.activate(
-                given.maybe("id") or str(uuid.uuid4()),
+                await _free_id(transaction, given, "CareTeam", "id"),
                 leader=leader,
                 name=given.text("name"),
                 organization=organization,
@@ -122,7 +123,9 @@ async def register(hub: Hub, request: Request) -> Answer:
         organization = given.text("organization")
         doctor = f"Practitioner/{request.address.id}"
         found = await _locked(transaction, doctor)
-        await _known(transaction, [key_of(organization, "Organization", "organization")])
+        await _known(
+            transaction, [key_of(organization, "Organization", "organization")], "organization"
+        )
         return qualification.apply_for(
             found[key_of(doctor, "Practitioner", "id")],
             found.get(("PractitionerRole", qualification.registration_id(doctor))),
@@ -194,7 +197,7 @@ async def invite(hub: Hub, request: Request) -> Answer:
     async def decide(given: Given, transaction: Transaction) -> list[Put]:
         found = await _one(transaction, "CareTeam", request.address.id)
         doctor = given.text("doctor")
-        await _known(transaction, [key_of(doctor, "Practitioner", "doctor")])
+        await _known(transaction, [key_of(doctor, "Practitioner", "doctor")], "doctor")
         role = given.maybe("role") or "general-practitioner"
         if role not in _ROLES:
             raise bad_parameter("role", f"Use {', '.join(_ROLES)}.", f"可用：{'、'.join(_ROLES)}。")
@@ -203,7 +206,7 @@ async def invite(hub: Hub, request: Request) -> Answer:
             doctor=doctor,
             role=role,
             actor=request.caller.fhir_user or "",
-            task_id=given.maybe("taskId") or str(uuid.uuid4()),
+            task_id=await _free_id(transaction, given, "Task", "taskId"),
             now=datetime.datetime.now(datetime.UTC),
         )
         return [effect]
@@ -238,7 +241,9 @@ async def verify_person(hub: Hub, request: Request) -> Answer:
         person = await _one(transaction, request.address.type, request.address.id)
         evidence = given.maybe("evidence")
         if evidence is not None:
-            await _known(transaction, [key_of(evidence, "DocumentReference", "evidence")])
+            await _known(
+                transaction, [key_of(evidence, "DocumentReference", "evidence")], "evidence"
+            )
         return verify(
             person,
             given.text("level"),
@@ -278,11 +283,7 @@ async def _written(
 async def _apply(
     hub: Hub, request: Request, transaction: Transaction, effects: Iterable[Put]
 ) -> list[Written]:
-    operations = [
-        Update(resource=resource_json.parse(resource_json.dump(one.resource))) for one in effects
-    ]
-    for operation in operations:
-        require_valid(operation.resource)
+    operations = operations_of(effects)
     return await apply_permitted(hub, request, transaction, operations)
 
 
@@ -307,11 +308,20 @@ async def _one(transaction: Transaction, type_: str, id_: str) -> Resource:
     return found[(type_, id_)]
 
 
-async def _known(transaction: Transaction, keys: Sequence[Key]) -> None:
+async def _free_id(transaction: Transaction, given: Given, type_: str, name: str) -> str:
+    """Return the id that a client chose for something new, or one of ours."""
+    chosen = given.maybe(name)
+    if chosen is None:
+        return str(uuid.uuid4())
+    if await transaction.read_current([(type_, chosen)]):
+        raise bad_parameter(name, "Choose one that is not taken.", "请使用未被占用的 id。")
+    return chosen
+
+
+async def _known(transaction: Transaction, keys: Sequence[Key], name: str) -> None:
     found = await transaction.read_current(keys)
     for type_, id_ in keys:
         if (type_, id_) not in found:
-            name = type_.lower()
             raise bad_parameter(name, f"Name a {type_} that exists.", f"请指定已存在的 {type_}。")
 
 

@@ -10,7 +10,7 @@ from fhir_store.search.query import SearchQuery
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.operations.contract_parameters import Given
-from routes.operations.parameters import parameters_answer, parameters_in
+from routes.operations.parameters import bad_parameter, parameters_answer, parameters_in
 from routes.registry import Operation as Promise
 from routes.request import Request
 
@@ -38,6 +38,8 @@ async def notice_statistics(hub: Hub, request: Request) -> Answer:
     """Count attempts by channel and outcome; parameters `start`, `end` (days, both included)."""
     given = Given(parameters_in(hub, request))
     first, last = given.day("start"), given.day("end")
+    if last < first:
+        raise bad_parameter("end", "Let it be start or later.", "不得早于 start。")
     rights = await hub.authorize(request.caller, "s", "Communication")
     parts: list[dict[str, Any]] = []
     for channel in _CHANNELS:

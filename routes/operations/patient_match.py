@@ -17,6 +17,8 @@ from routes.request import Request
 # Beyond it a question is too wide to be about one person.
 _CANDIDATES = 200
 _COUNT = 20
+_NUMBERS = 50
+"""Identifiers in one question; nobody carries more."""
 
 
 def match_operation() -> Operation:
@@ -41,6 +43,12 @@ async def match(hub: Hub, request: Request) -> Answer:
     if not isinstance(sought, dict):
         raise bad_parameter("resource", "Send the Patient to look for.", "请给出要查找的 Patient。")
     require_same_type(sought, "Patient")
+    if len(identifiers_of(sought)) > _NUMBERS:
+        raise bad_parameter(
+            "resource",
+            f"Look for one person, by {_NUMBERS} identifiers at most.",
+            f"一次只查一人，标识不超过 {_NUMBERS} 个。",
+        )
     only_certain = value_of(single(parts, "onlyCertainMatches") or {}) is True
     count = value_of(single(parts, "count") or {})
     if count is not None and (not isinstance(count, int) or count < 1):

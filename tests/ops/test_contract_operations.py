@@ -4,9 +4,11 @@ import asyncio
 import datetime
 from typing import Any
 
+import httpx
 import pytest
 from contracting import (
     APPROVE,
+    NEXT_YEAR,
     SIGNING,
     TODAY,
     WORLD,
@@ -377,3 +379,79 @@ async def test_many_contracts_are_given_to_another_team_each_or_not_at_all(
         told = (await client.get("/CommunicationRequest?based-on=Contract/c0")).json()["entry"]
         assert "第二团队" in told[0]["resource"]["payload"][0]["contentString"]
         assert (await client.post("/Contract/$reassign", json=asked(team))).status_code == 400
+
+
+@pytest.mark.anyio
+async def test_a_contract_is_never_begun_anew_under_its_id(database_url: str) -> None:
+    async with world(database_url) as client:
+        await client.put("/Patient/p2", json={**WORLD[1], "id": "p2"})
+        await to_be_signed(client, "c1")
+        before = (await client.post("/Contract/c1/$sign", json=SIGNING)).json()
+        for wish in (application("c1"), application("c1", 60.00, "p2")):
+            answer = await client.post("/Contract/$submit-application", json=wish)
+            assert answer.status_code == 409, answer.text
+            assert _key(answer) == "contract-exists"
+        end = (NEXT_YEAR + datetime.timedelta(days=300)).isoformat()
+        renewal = asked(
+            *SIGNING["parameter"],
+            {"name": "contractId", "valueString": "c1"},
+            {"name": "end", "valueDate": end},
+        )
+        assert _key(await client.post("/Contract/c1/$renew", json=renewal)) == "contract-exists"
+        assert (await client.get("/Contract/c1")).json() == before
+        # The advice: another id.
+        other = await client.post("/Contract/$submit-application", json=application("c2"))
+        assert other.status_code == 201
+
+
+@pytest.mark.anyio
+async def test_of_two_residents_who_apply_under_one_id_at_once_one_wins(database_url: str) -> None:
+    async with world(database_url) as client:
+        residents = [f"r{n}" for n in range(6)]
+        for one in residents:
+            await client.put(f"/Patient/{one}", json={**WORLD[1], "id": one})
+        answers = await asyncio.gather(
+            *(
+                client.post("/Contract/$submit-application", json=application("c1", 60.00, one))
+                for one in residents
+            )
+        )
+        assert sorted(one.status_code for one in answers) == [201, 409, 409, 409, 409, 409]
+        assert len((await client.get("/Contract/c1/_history")).json()["entry"]) == 1
+
+
+@pytest.mark.anyio
+async def test_no_way_of_signing_goes_without_its_proof(database_url: str) -> None:
+    async with world(database_url) as client:
+        odd = application("c1", 60.00, "p1", {"name": "mode", "valueCode": "moon"})
+        answer = await client.post("/Contract/$submit-application", json=odd)
+        assert (answer.status_code, _key(answer)) == (422, "sign-mode")
+        advice = answer.json()["issue"][0]["diagnostics"]
+        home = application("c1", 60.00, "p1", {"name": "mode", "valueCode": "home"})
+        assert "home" in advice
+        made = await client.post("/Contract/$submit-application", json=home)
+        assert made.status_code == 201
+        await client.post("/Contract/c1/$review", json=APPROVE)
+        place = {
+            "name": "place",
+            "part": [
+                {"name": "latitude", "valueDecimal": 22.5},
+                {"name": "longitude", "valueDecimal": 114.0},
+            ],
+        }
+        for no_photo in (
+            {"contentType": "text/html", "data": "PGI+"},
+            {"title": "照片"},
+            {"contentType": "image/png"},
+        ):
+            photo = {"name": "photo", "valueAttachment": no_photo}
+            body = signing("Patient/p1", photo, place)
+            answer = await client.post("/Contract/c1/$sign", json=body)
+            assert (answer.status_code, _key(answer)) == (422, "evidence-photo")
+        photo = {"name": "photo", "valueAttachment": {"contentType": "image/png", "data": "iVBO"}}
+        signed = await client.post("/Contract/c1/$sign", json=signing("Patient/p1", photo, place))
+        assert signed.json()["status"] == "executed"
+
+
+def _key(answer: httpx.Response) -> str:
+    return str(answer.json()["issue"][0]["details"]["coding"][0]["code"])

@@ -90,6 +90,10 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+def _key(answer: httpx.Response) -> str:
+    return str(answer.json()["issue"][0]["details"]["coding"][0]["code"])
+
+
 async def reach(client: httpx.AsyncClient, url: str, state: str, steps: list[str]) -> str:
     """Bring a contract of a resident of its own into the state; return its id."""
     await client.put(f"/Patient/p-{state}", json={**WORLD[1], "id": f"p-{state}"})
@@ -186,6 +190,13 @@ async def test_what_the_table_forbids_is_refused_with_advice_and_leaves_nothing(
                 key = issue["details"]["coding"][0]["code"]
                 assert key == ("contract-state" if lawful else "contract-final"), (state, step)
                 assert " / " in issue["diagnostics"], "advice in both languages"
+            # Nor does an application under its id begin it anew, in whatever state it is.
+            wish = application(id_, 60.00, f"p-{state}")["parameter"]
+            at_once = [*wish, *of_resident(SIGNING, state)["parameter"][:-1]]
+            for code, parts in (("submit-application", wish), ("sign", at_once)):
+                answer = await client.post(f"/Contract/${code}", json=asked(*parts))
+                assert answer.status_code == 409, (state, code, answer.text)
+                assert _key(answer) == "contract-exists", (state, code)
             after = (await client.get(f"/Contract/{id_}")).json()["meta"]["versionId"]
             again = (await client.get(f"/Task?focus=Contract/{id_}&_total=accurate")).json()[
                 "total"

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from care.contract.states import State, state_of
+from care.fulfilment.items import SERVICE_ITEM
 from conformance import resource_json
 from conformance.identity_numbers import ID_CARD_SYSTEM, TEST_REGION, read_id_card
 from conformance.structure import require_valid
@@ -43,6 +44,17 @@ def test_contracts_are_in_every_state_with_two_years_of_services() -> None:
     assert min(done) < "2025-06-01"
     assert max(done) > "2026-05-01"
     assert max(done) < TODAY.isoformat(), "nothing is done in the future"
+
+
+def test_every_service_of_the_demonstration_is_one_that_is_counted() -> None:
+    """Counts and matching go by the codes of `cphc-service-item` alone."""
+    services = [
+        one
+        for one in resources(60)
+        if one["resourceType"] == "Task" and "instantiatesCanonical" in one
+    ]
+    assert len(services) > 60
+    assert {one["code"]["coding"][0]["system"] for one in services} == {SERVICE_ITEM}
 
 
 def test_everything_is_valid_and_nobody_exists() -> None:

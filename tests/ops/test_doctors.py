@@ -239,6 +239,8 @@ async def test_a_doctor_joins_by_accepting_and_not_before(client: httpx.AsyncCli
         return [one["member"]["reference"] for one in team["participant"]]
 
     assert await members() == ["Practitioner/d1"]
+    taken = await post(client, "/CareTeam/t1/$invite", *invited[:2], text("taskId", "i1"))
+    assert (taken.status_code, code_of(taken)) == (400, "operation-parameter")
     yes = {"name": "accept", "valueBoolean": True}
     path = "/CareTeam/t1/$answer-invitation"
     answers = await asyncio.gather(
@@ -265,9 +267,26 @@ async def test_levels_of_verification_need_evidence_or_a_reason(client: httpx.As
     await client.put("/DocumentReference/proof", json=proof)
     seen = await post(client, path, text("level", "3"), text("evidence", "DocumentReference/proof"))
     assert seen.json()["extension"][0]["valueCode"] == "3"
+    unknown = text("evidence", "DocumentReference/none")
+    named = (await post(client, path, text("level", "3"), unknown)).json()["issue"][0]
+    assert "'evidence'" in named["expression"][0], "the parameter is named, not the type"
     assert code_of(await post(client, path, text("level", "1"))) == "verification-lowered"
     assert code_of(await post(client, path, text("level", "9"))) == "verification-level"
     lowered = await post(client, path, text("level", "1"), text("reason", "照片不符"))
     assert lowered.json()["extension"][0]["valueCode"] == "1"
     told = (await client.get("/Provenance?target=Patient/p1")).json()["entry"]
     assert len(told) == 2
+
+
+async def test_a_team_is_not_opened_over_another(client: httpx.AsyncClient) -> None:
+    await register(client, "d1")
+    await decide(client, "d1", "approve")
+    await open_team(client)
+    before = (await client.get("/CareTeam/t1")).json()
+    over = (text("leader", "Practitioner/d1"), text("organization", before["managingOrganization"]
+            [0]["reference"]), text("name", "另一团队"))  # fmt: skip
+    taken = await post(client, "/CareTeam/$activate-family-doctor", text("id", "t1"), *over)
+    assert (taken.status_code, code_of(taken)) == (400, "operation-parameter")
+    assert (await client.get("/CareTeam/t1")).json() == before
+    free = await post(client, "/CareTeam/$activate-family-doctor", text("id", "t2"), *over)
+    assert free.status_code == 201, free.text

@@ -51,3 +51,6 @@ async def test_attempts_are_counted_by_channel_and_outcome_in_a_span(database_ur
         }
         wrong = await client.get("/Communication/$notice-statistics", params={"start": "May"})
         assert wrong.status_code == 400
+        turned = {"start": "2026-05-31", "end": "2026-05-01"}
+        wrong = await client.get("/Communication/$notice-statistics", params=turned)
+        assert wrong.status_code == 400, "no span is not a span without messages"

@@ -198,6 +198,21 @@ async def test_opposite_merges_at_once_leave_one_survivor(serve: Any) -> None:
             assert sorted(active) == [False, True]
 
 
+async def test_a_question_about_a_crowd_is_refused_and_one_about_a_person_answered(
+    serve: Any,
+) -> None:
+    async with serve(operations=identity_operations()) as client:
+        await put(client, patient("a", ("urn:mrn", "7")))
+        for count, status in ((20_000, 400), (51, 400), (50, 200)):
+            numbers = [{"system": "urn:mrn", "value": str(n)} for n in range(count)]
+            sought = {"resourceType": "Patient", "identifier": numbers}
+            parameter = [{"name": "resource", "resource": sought}]
+            asked = {"resourceType": "Parameters", "parameter": parameter}
+            answer = await client.post("/Patient/$match", json=asked)
+            assert answer.status_code == status, (count, answer.text[:300])
+        assert [e["resource"]["id"] for e in answer.json()["entry"]] == ["a"]
+
+
 async def test_refusals_name_the_remedy_and_write_nothing(serve: Any) -> None:
     async with serve(operations=identity_operations()) as client:
         first, second = (ID_CARD_SYSTEM, card(2)), (ID_CARD_SYSTEM, card(4))
