@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from care.identity.matching import ARCHIVE_SYSTEM, HEALTH_CARD_SYSTEM, names_of
-from care.identity.sheets import Formula, Row, Sheet, text_of, write_sheet
+from care.identity.sheets import Formula, Row, Sheet, require_a_heading, text_of, write_sheet
 from conformance.cphc import BASE
 from conformance.cphc.code_systems import code_systems
 from conformance.identity_numbers import (
@@ -71,6 +71,7 @@ def read_rows(
     sheet: Sheet, *, today: datetime.date, test_regions: Container[str] = ()
 ) -> list[Read]:
     """Read every row; one whose ID card an earlier row has is refused."""
+    require_a_heading(sheet, [name for name, _, _ in COLUMNS])
     seen: dict[str, int] = {}
     found = []
     unknown = [one for one in sheet.headings if one and one not in {name for name, _, _ in COLUMNS}]

@@ -9,7 +9,7 @@ import datetime
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,19 @@ def _sheet_of(lines: Iterator[Sequence[Any]]) -> Sheet:
             named_cells = {name: cell for name, cell in zip(headings, cells, strict=False) if name}
             rows.append(Row(number=number, cells=named_cells))
     return Sheet(headings=headings, rows=tuple(rows))
+
+
+def require_a_heading(sheet: Sheet, known: Collection[str]) -> None:
+    """Refuse a sheet whose first row names no column that is known: it may be a row of data."""
+    if not set(known) & set(sheet.headings):
+        raise _refused(
+            "sheet-headings",
+            (
+                "The first row names none of the columns",
+                "首行没有任何已知的列名（可能是数据行）",
+            ),
+            ("Take the template and keep its first row.", "请使用模板并保留其首行。"),
+        )
 
 
 def read_sheets(data: bytes) -> dict[str, Sheet]:

@@ -318,6 +318,16 @@ def run(database_url: str, *arguments: Any) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+def test_a_sheet_that_begins_with_a_person_is_not_a_sheet_without_persons() -> None:
+    """Without the row of headings the first resident would be taken for it, and never told."""
+    row = "王五,999001196001011234\n".encode()
+    with pytest.raises(InvalidContent) as refused:
+        read_rows(read_sheet(row, CSV), today=datetime.date(2026, 1, 1))
+    assert refused.value.issues[0].key == "sheet-headings"
+    named = read_sheet("姓名,证件号码\n".encode() + row, CSV)
+    assert len(read_rows(named, today=datetime.date(2026, 1, 1))) == 1
+
+
 def test_the_command_line_does_the_same(database_url: str, tmp_path: Path) -> None:
     path = tmp_path / "r.xlsx"
     assert run(database_url, "--template", path)[0] == 0
