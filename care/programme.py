@@ -35,6 +35,7 @@ _ENROLLED = Issue(
     fix_zh="请查询 EpisodeOfCare?patient=…&status=planned,active，可用 $close-programme 结案。",
     expression="EpisodeOfCare.type",
 )
+_OPEN = frozenset({"planned", "waitlist", "active", "onhold"})
 _YEAR = datetime.timedelta(days=365)
 
 
@@ -91,8 +92,7 @@ def apply_for(
         "authoredOn": moment.stamp,
         **({"description": reason} if reason else {}),
     }
-    hold = Hold(kind=ENROLMENT, key=f"{patient} {programme}", holder=own, taken=_ENROLLED)
-    return [hold, Put(episode), Put(task), _who(moment, own, "apply", reason)]
+    return [*enrolments(episode), Put(episode), Put(task), _who(moment, own, "apply", reason)]
 
 
 def decide(
@@ -144,6 +144,37 @@ def close(moment: Moment, episode: Resource, plan: Resource | None, *, reason: s
     if plan is not None and plan.get("status") == "active":
         effects.append(Put({**_bare(plan), "status": "completed"}))
     return [*effects, _who(moment, own, "close", reason)]
+
+
+def enrolments(episode: Resource | None) -> tuple[Hold, ...]:
+    """Return the claims of an episode that is open: each programme of ours once for a resident."""
+    if episode is None or episode.get("status") not in _OPEN:
+        return ()
+    patient = str(episode.get("patient", {}).get("reference", ""))
+    codes = {
+        str(coding.get("code"))
+        for type_ in episode.get("type", ())
+        for coding in type_.get("coding", ())
+        if coding.get("system") == TYPE
+    }
+    own = content.reference_to(episode)
+    return tuple(
+        Hold(kind=ENROLMENT, key=f"{patient} {code}", holder=own, taken=_ENROLLED)
+        for code in sorted(codes)
+        if patient.startswith("Patient/")
+    )
+
+
+def claims_of_change(before: Resource | None, after: Resource | None) -> tuple[Hold | LetGo, ...]:
+    """Return what a change of an EpisodeOfCare claims and gives up, whoever writes it.
+
+    `before` and `after` are None where there is none.
+    """
+    held, wanted = enrolments(before), enrolments(after)
+    if held == wanted:
+        return ()
+    given_up = (LetGo(kind=ENROLMENT, holder=held[0].holder),) if held else ()
+    return (*given_up, *wanted)
 
 
 def task_key(episode_id: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 from care.contract.claims import claims_of_change
 from care.effects import Effect, Resource
 from care.package.publishing import claims_of_item, pins_of, require_kept
+from care.programme import claims_of_change as claims_of_episode
 from fhir_store.door import Judge
 from fhir_store.operations import Claim, Release, Written
 from fhir_store.store import Pool, Store
@@ -20,6 +21,11 @@ def lawful_store(pool: Pool, **choices: Any) -> Store:
 def _contract(written: Written) -> Sequence[Claim | Release]:
     """Claim the term of an active contract: one at a time for each resident."""
     return _asked(claims_of_change(*_named(written)))
+
+
+def _episode(written: Written) -> Sequence[Claim | Release]:
+    """Let a resident be in a programme once."""
+    return _asked(claims_of_episode(*_named(written)))
 
 
 def _package(written: Written) -> Sequence[Claim | Release]:
@@ -48,5 +54,6 @@ def _asked(effects: Iterable[Effect]) -> list[Claim | Release]:
 LAWS: Mapping[str, Judge] = {
     "ActivityDefinition": _item,
     "Contract": _contract,
+    "EpisodeOfCare": _episode,
     "PlanDefinition": _package,
 }

@@ -3,18 +3,23 @@
 import datetime
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from care.effects import Resource
-from care.package.publishing import is_published
+from care.package.publishing import is_published, pins_of_published
 from conformance.cphc import BASE
 from conformance.cphc.artefacts import package
 from conformance.problem import Gone, NotFound
 from conformance.resource_json import dump, parse
 from fhir_store.operations import Update, WriteContext
+from fhir_store.permits import conditions_of
+from fhir_store.search.query import SearchQuery
 from fhir_store.store import Store
+from routes.operations.contract_writing import operation_of
 
 MARK = "cphc-package"
 _PACKAGE = "PlanDefinition"
+_PAGE = 1000
 
 
 async def load_package(store: Store) -> int:
@@ -46,6 +51,27 @@ async def load_package(store: Store) -> int:
     ]
     written = await store.write(operations, context=context)
     return sum(one.changed for one in written)
+
+
+async def pin_published(store: Store) -> int:
+    """Claim the items of every published package; returns how many packages there are.
+
+    Each publication does so itself; this is for those published before that, or written past it.
+    """
+    plans: list[Resource] = []
+    conditions = conditions_of(_PACKAGE, [("status", "active,retired")])
+    query = SearchQuery(types=(_PACKAGE,), conditions=conditions, count=_PAGE)
+    while True:
+        page = await store.search(query)
+        plans += filter(is_published, (parse(version.body) for version in page.matches))
+        if page.next is None:
+            break
+        query = replace(query, cursor=page.next)
+    claims = [operation_of(claim) for plan in plans for claim in pins_of_published(plan)]
+    if claims:
+        context = WriteContext(actor="package", at=datetime.datetime.now(datetime.UTC))
+        await store.write(claims, context=context)
+    return len(plans)
 
 
 async def _published(store: Store, resources: Sequence[Resource]) -> set[tuple[str, str]]:

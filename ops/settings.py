@@ -125,7 +125,7 @@ class Settings(BaseSettings):
         "those without one who have a recorded qualification.",
     )
     relative_identity: Literal["verified", "recorded"] = Field(
-        default="recorded",
+        default="verified",
         description="Which relatives may act for a resident who consents: those whose identity was "
         "verified by camera or in person (`RelatedPerson/[id]/$verify`, level 3 or 4), or all.",
     )

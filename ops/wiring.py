@@ -43,7 +43,7 @@ from ops.lanes import LaneWorkers
 from ops.laws import lawful_store
 from ops.metrics import Metrics
 from ops.notice_channels import choose_notices, notice_destinations, senders_of
-from ops.package import load_package
+from ops.package import load_package, pin_published
 from ops.province import province_destination, province_sender
 from ops.province_choice import NAME as PROVINCE
 from ops.province_choice import choose_province
@@ -178,6 +178,7 @@ async def running_hub(
         if "http" in roles:
             await warm_up()
             await load_package(store)
+            await pin_published(store)
             console = Console(
                 store=store,
                 reloading=reloading,

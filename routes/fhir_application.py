@@ -37,6 +37,8 @@ from routes.statuses import headers_of, status_of, unexpected
 from routes.whole_answer import EXTENSION
 
 _HOST = re.compile(rb"[A-Za-z0-9.\-]{1,253}(?::[0-9]{1,5})?|\[[0-9a-fA-F:]{2,45}\](?::[0-9]{1,5})?")
+# Operations that answer with the file itself where Accept names its media type.
+_FILES = {"agreement-pdf": "application/pdf"}
 # Whoever may not come in may still learn how to.
 _OPEN = frozenset({"metadata"})
 _log = logging.getLogger("qiao.http")
@@ -98,7 +100,7 @@ class FhirApplication:
         asked = parse_query(scope["query_string"], self.hub.limits)
         shape, query = take_shape(
             asked,
-            _text(headers.get(b"accept")) or "",
+            _accepted(headers, address.operation),
             address.member or address.type,
             is_lenient=prefer.is_lenient,
         )
@@ -144,6 +146,12 @@ class FhirApplication:
             takes_gzip=takes_gzip(headers.get(b"accept-encoding", b"")),
             gzip_from=self.hub.limits.gzip_from_bytes,
         )
+
+
+def _accepted(headers: dict[bytes, bytes], operation: str) -> str:
+    """Return Accept; where the operation answers with a file, its media type is one of ours."""
+    accept = _text(headers.get(b"accept")) or ""
+    return accept.replace(_FILES[operation], "*/*") if operation in _FILES else accept
 
 
 def _refusal(problem: Problem) -> Answer:

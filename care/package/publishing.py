@@ -141,10 +141,17 @@ def pins_of(before: Resource | None, after: Resource | None) -> tuple[Hold | Let
     Several packages may name one item, so the claim belongs to its name and not to a package, and
     each of them renews it; it stays when a package retires, as contracts go on.
     """
-    if after is None or not is_published(after) or (before is not None and is_published(before)):
+    if after is None or (before is not None and is_published(before)):
+        return ()
+    return pins_of_published(after)
+
+
+def pins_of_published(plan: Resource) -> tuple[Hold | LetGo, ...]:
+    """Return the claims on the items of a package, none where it is not published."""
+    if not is_published(plan):
         return ()
     claims: list[Hold | LetGo] = []
-    for name in sorted(set(item_canonicals(after))):
+    for name in sorted(set(item_canonicals(plan))):
         claims.append(LetGo(kind=ITEM, holder=name))
         claims.append(Hold(kind=ITEM, key=name, holder=name, taken=_ITEM_BUSY))
     return tuple(claims)

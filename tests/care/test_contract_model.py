@@ -1,6 +1,7 @@
 """Random lives of contracts, in the rules of `care` and in a model that knows nothing of them."""
 
 import datetime
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -18,6 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from care import programme
 from care.contract import application as applying
 from care.contract import changes, content, delegation, ending, signing, states, steps
 from care.contract.application import Application
@@ -26,8 +28,9 @@ from care.contract.evidence import Place, Signing
 from care.contract.signing import Payment
 from care.contract.states import Event, State, amended_by, state_of
 from care.contract.surroundings import Surroundings
-from care.effects import Decision, Hold, LetGo
+from care.effects import Decision, Effect, Hold, LetGo
 from care.periods import LOCAL, end_of, start_of
+from care.programme import Moment
 from conformance.problem import BusinessRule
 from conformance.structure import check
 
@@ -154,7 +157,7 @@ class Lives(RuleBasedStateMachine):
         decision = None
         try:
             decision = step()
-            self.write(decision)
+            self.write(decision.effects if isinstance(decision, Decision) else decision)
         except (BusinessRule, Taken) as refused:
             refusal = refused
             (self.store, self.claims) = before
@@ -163,8 +166,8 @@ class Lives(RuleBasedStateMachine):
             assert all(issue.fix_en and issue.fix_zh for issue in refusal.issues)
         return decision if refusal is None else None
 
-    def write(self, decision: Decision) -> None:
-        for effect in decision.effects:
+    def write(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
             if isinstance(effect, LetGo):
                 self.claims = [
                     c for c in self.claims if (c.kind, c.holder) != (effect.kind, effect.holder)
@@ -405,6 +408,46 @@ class Lives(RuleBasedStateMachine):
         call = getattr(changes, step)
         self.compare(granted, lambda: call(self.around(name), contract, "原因"))
 
+    # --- programmes of care --------------------------------------------------------------------
+
+    def has_episodes(self) -> bool:
+        return bool(self.model.episodes)
+
+    def moment(self) -> Moment:
+        now = datetime.datetime.combine(day(self.model.today), datetime.time(9), LOCAL)
+        return Moment(now=now, actor="Practitioner/d")
+
+    @rule(code=st.sampled_from(["htn", "dm2"]))
+    def enrol(self, code: str) -> None:
+        name, around = self.new_id(), self.around()
+        granted = self.model.enrol(name, code)
+        self.compare(
+            granted,
+            lambda: programme.apply_for(
+                self.moment(), around.resident, around.team, id_=name, programme=code, reason=""
+            ),
+        )
+
+    @precondition(has_episodes)
+    @rule(number=st.integers(0, 50), step=st.sampled_from(["approve", "reject", "close", "close"]))
+    def go_on_with_a_programme(self, number: int, step: str) -> None:
+        names = sorted(self.model.episodes)
+        name = names[number % len(names)]
+        episode = self.store[f"EpisodeOfCare/{name}"]
+        if step == "close":
+            granted = self.model.close_programme(name)
+            plan = self.store.get("/".join(programme.plan_key(name)))
+            self.compare(
+                granted, lambda: programme.close(self.moment(), episode, plan, reason="结案")
+            )
+            return
+        granted = self.model.decide_programme(name, step == "approve")
+        task = self.store["/".join(programme.task_key(name))]
+        self.compare(
+            granted,
+            lambda: programme.decide(self.moment(), episode, task, [], verdict=step, reason="原因"),
+        )
+
     # --- what always holds ---------------------------------------------------------------------
 
     @invariant()
@@ -427,6 +470,18 @@ class Lives(RuleBasedStateMachine):
             for name, (first, last) in self.model.held.items()
         }
         assert ours == theirs
+
+    @invariant()
+    def who_is_in_a_programme_is_in_it_once(self) -> None:
+        states = {"planned": "asked", "active": "in", "cancelled": "out", "finished": "out"}
+        for name, (_, at) in self.model.episodes.items():
+            assert states[self.store[f"EpisodeOfCare/{name}"]["status"]] == at, name
+        ours = {c.holder.partition("/")[2]: c.key for c in self.claims if c.kind == "programme"}
+        assert ours == {
+            name: f"Patient/p {code}"
+            for name, (code, at) in self.model.episodes.items()
+            if at in ("asked", "in")
+        }
 
     def teardown(self) -> None:
         for reference, resource in self.store.items():
@@ -454,6 +509,8 @@ def without_renewal() -> dict[State, frozenset[Event]]:
         (signing, "awaits_payment", lambda _: False),
         (signing, "owed_for", lambda _, contract: sum(content.prices_of(contract).values())),
         (states, "is_reviewed_once", lambda _: False),
+        (programme, "enrolments", lambda _: ()),
+        (programme, "LetGo", lambda **_: LetGo(kind="none", holder="")),
     ],
     ids=[
         "renewal",
@@ -465,6 +522,8 @@ def without_renewal() -> dict[State, frozenset[Event]]:
         "payment",
         "difference",
         "second review",
+        "programme once",
+        "programme left",
     ],
 )
 def test_the_model_notices_each_rule_that_is_missing(

@@ -51,11 +51,12 @@ async def test_the_agreement_that_is_read_is_kept_signed_and_printed(database_ur
         binary = (await client.get("/Contract/c1/$agreement-pdf")).json()
         assert binary["resourceType"] == "Binary"
         assert base64.b64decode(binary["data"]).startswith(b"%PDF-")
-        file = await client.get(
-            "/Contract/c1/$agreement-pdf", headers={"accept": "text/html,*/*;q=0.8"}
-        )
-        assert file.headers["content-type"] == "application/pdf"
-        assert file.content.startswith(b"%PDF-")
+        for accept in ("text/html,*/*;q=0.8", "application/pdf"):
+            file = await client.get("/Contract/c1/$agreement-pdf", headers={"accept": accept})
+            assert file.headers["content-type"] == "application/pdf"
+            assert file.content.startswith(b"%PDF-")
+        elsewhere = await client.get("/Contract/c1", headers={"accept": "application/pdf"})
+        assert elsewhere.status_code == 406, "a resource is no file"
         legal = signed.json()["legal"][0]["contentReference"]["reference"]
         document = (await client.get(f"/{legal}")).json()
         document["content"][0]["attachment"]["data"] = base64.b64encode(b"forged").decode()

@@ -14,11 +14,13 @@ import pytest
 from contracting import NEXT_YEAR, SIGNING, TODAY, WORLD, asked, to_be_signed, world
 
 import ops.laws
+from care.programme import TYPE
 from conformance.problem import Problem
 from fhir_store.operations import Update, WriteContext
 from fhir_store.store import Store, make_pool
 from ops.importing import import_stretches, stretches_of
 from ops.laws import lawful_store
+from ops.package import pin_published
 
 DAY = datetime.timedelta(days=1)
 PRICE = {**WORLD[-1]["extension"][0], "valueMoney": {"value": 1, "currency": "CNY"}}
@@ -262,6 +264,70 @@ async def test_a_package_and_its_items_come_in_any_order(database_url: str) -> N
         assert (await client.post("/", json=bundle)).status_code == 200
         again = await client.put("/ActivityDefinition/bp", json=item("bp", title="别的"))
         assert code_of(again) == (409, "package-item-published")
+
+
+def episode(id_: str, status: str = "active", code: str = "htn") -> dict[str, Any]:
+    return {
+        "resourceType": "EpisodeOfCare",
+        "id": id_,
+        "status": status,
+        "type": [{"coding": [{"system": TYPE, "code": code}]}],
+        "patient": {"reference": "Patient/p1"},
+    }
+
+
+@pytest.mark.anyio
+async def test_a_resident_is_in_a_programme_once_whoever_writes(database_url: str) -> None:
+    async with world(database_url) as client:
+
+        async def written(one: dict[str, Any]) -> httpx.Response:
+            return await client.put(f"/EpisodeOfCare/{one['id']}", json=one)
+
+        assert (await written(episode("a"))).status_code == 201
+        second = await written(episode("b"))
+        assert second.status_code == 409
+        assert second.json()["issue"][0]["details"]["coding"][0]["code"] == "programme-enrolled"
+        assert (await client.get("/EpisodeOfCare/b")).status_code == 404
+        who = {"name": "resident", "valueReference": {"reference": "Patient/p1"}}
+        team = {"name": "team", "valueReference": {"reference": "CareTeam/t1"}}
+        wish = asked(who, team, {"name": "programme", "valueCode": "htn"})
+        step = await client.post("/EpisodeOfCare/$apply-for-programme", json=wish)
+        assert step.status_code == 409, "nor by the step"
+        assert (await written(episode("c", code="dm2"))).status_code == 201
+        # The advice: close the one that is there.
+        assert (await written(episode("a", "finished"))).status_code == 200
+        assert (await written(episode("b"))).status_code == 201
+        assert (await written(episode("b", "onhold"))).status_code == 200
+        assert (await written(episode("a"))).status_code == 409
+
+
+@pytest.mark.anyio
+async def test_without_the_law_two_episodes_go_in(database_url: str) -> None:
+    """The twin."""
+    async with make_pool(database_url, size=2) as pool:
+        context = WriteContext(actor="t", at=datetime.datetime.now(datetime.UTC))
+        both = [Update(resource=episode(id_)) for id_ in "ab"]
+        await Store(pool).write(both, context=context)
+        with pytest.raises(Problem):
+            await lawful_store(pool).write(
+                [Update(resource=episode(id_)) for id_ in "cd"], context=context
+            )
+
+
+@pytest.mark.anyio
+async def test_packages_published_before_the_law_are_pinned_at_start(database_url: str) -> None:
+    async with make_pool(database_url, size=2) as pool:
+        context = WriteContext(actor="t", at=datetime.datetime.now(datetime.UTC))
+        old = [Update(resource=item("bp")), Update(resource=plan("a")), Update(resource=plan("b"))]
+        await Store(pool).write(old, context=context)
+        store = lawful_store(pool)
+        changed = [Update(resource=item("bp", title="别的"))]
+        await store.write(changed, context=context)  # the twin: nobody has pinned it
+        for _ in range(2):  # each start
+            assert await pin_published(store) == 2
+        with pytest.raises(Problem) as refused:
+            await store.write([Update(resource=item("bp", title="第三"))], context=context)
+        assert refused.value.issues[0].key == "package-item-published"
 
 
 @pytest.mark.anyio

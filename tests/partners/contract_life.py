@@ -37,6 +37,7 @@ class Life:
     offer: frozenset = frozenset({"basic", "extra"})  # published packages
     contracts: dict = field(default_factory=dict)
     held: dict = field(default_factory=dict)  # contract -> (first day, last day)
+    episodes: dict = field(default_factory=dict)  # episode -> [programme, where it stands]
 
     def submit(self, name, start, end, packages, mode, pay_first, stages=1):
         if not (self.alive and self.doctor and packages <= self.offer):
@@ -185,6 +186,26 @@ class Life:
             "amending", "amendment-unpaid",
         )  # fmt: skip
         return self._leave(name, ok, "void")
+
+    def enrol(self, name, programme):
+        known = self.episodes.values()
+        is_in = any(code == programme and at in ("asked", "in") for code, at in known)
+        if is_in or not self.alive:
+            return False
+        self.episodes[name] = [programme, "asked"]
+        return True
+
+    def decide_programme(self, name, approves):
+        return self._episode(name, "asked", "in" if approves else "out")
+
+    def close_programme(self, name):
+        return self._episode(name, "in", "out")
+
+    def _episode(self, name, before, after):
+        if self.episodes[name][1] != before:
+            return False
+        self.episodes[name][1] = after
+        return True
 
     def _term_is_possible(self, start, end):
         return start <= end and end >= self.today and end - start < YEARS_3
