@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from conformance.problem import InvalidContent, Issue
+from conformance.problem import InvalidContent, Issue, NotFound
 from conformance.terminology.library import Library
 from conformance.terminology.members import Reading, members_of
 from fhir_store.search.value_nodes import Terminology
@@ -27,7 +27,10 @@ def search_terminology(definitions: Definitions) -> Terminology:
             known.clear()
         if (relation, value) not in known:
             find = _members if relation == "in" else _related
-            known[relation, value] = find(relation, value, library)
+            try:
+                known[relation, value] = find(relation, value, library)
+            except NotFound as missing:  # what the question names, not what is at the address
+                raise InvalidContent(*missing.issues) from None
         return known[relation, value]
 
     return codes_of

@@ -104,6 +104,19 @@ def parameters_named(
     return tuple(found)
 
 
+def _lists_in(text: str, name: str) -> tuple[str, ...]:
+    """Return the ids of lists; `$current-problems` and the like are no lists of ours."""
+    ids = words_in(text)
+    if any(one.startswith("$") for one in ids):
+        refuse(
+            name,
+            "search-functional-list",
+            ("a functional list, and there are none here", "功能性清单，此处没有"),
+            ("Name the id of a List that is stored.", "请给出已存储的 List 的 id。"),
+        )
+    return ids
+
+
 def refuse_unknown(name: str, type_: str) -> NoReturn:
     """Refuse a parameter that the type does not have."""
     refuse(
@@ -218,7 +231,7 @@ def _special(code: str, modifier: str, text: str, name: str, reading: Reading) -
     """Return the condition of a parameter the store answers itself, None for any other."""
     readers: dict[str, Callable[[], Condition]] = {
         "_id": lambda: IdTest(words_in(text)),
-        "_list": lambda: ListTest(words_in(text)),
+        "_list": lambda: ListTest(_lists_in(text, name)),
         "_lastUpdated": lambda: UpdatedTest(
             tuple(date_value(part, name, reading) for part in words_in(text))
         ),

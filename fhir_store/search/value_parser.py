@@ -310,6 +310,13 @@ def _composite(
                 "请写成 " + "$".join(component.code for component in parameter.components) + "。",
             ),
         )
+    if not all(parts):
+        refuse(
+            name,
+            "search-empty-value",
+            ("an empty value", "值为空"),
+            ("Give a value on each side of the $.", "请在 $ 的每一侧给出值。"),
+        )
     values = tuple(
         value_of(_as_parameter(parameter, index), "", part, name, reading)
         for index, part in enumerate(parts)

@@ -188,7 +188,8 @@ def _queries(
         pairs = urllib.parse.parse_qsl(text, keep_blank_values=True)
         query = parse_query(type_, pairs, rules)
         plain = SearchQuery(types=query.types, conditions=query.conditions, count=query.count)
-        if replace(query, pairs=(), warnings=()) != plain:
+        has_pages = any(name in ("_count", "_cursor") for name, _ in pairs)
+        if has_pages or replace(query, pairs=(), warnings=()) != plain:
             raise bad_parameter(
                 "_typeFilter", "Use search criteria only, no _include, _sort or _count.",
                 "只能使用检索条件，不能使用 _include、_sort、_count 等。",

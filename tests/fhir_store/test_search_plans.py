@@ -26,6 +26,11 @@ SHAPES = {
     "quantity": ("Observation", [("value-quantity", "gt5")], "Only Scan Backward using ix_num_hi"),
     "text begins": ("Patient", [("family", "te")], "Scan using ix_str_v"),
     "text contains": ("Patient", [("family:contains", "st77")], "Bitmap Index Scan on ix_str_g"),
+    "text asked of candidates": (
+        "Patient",
+        [("_id", "p1,p2"), ("family:contains", "st")],
+        "Scan using ix_str_w on ix_str",
+    ),
     "sorted by date": ("Observation", [("_sort", "-date")], "Scan Backward using ix_date_lo"),
     "sorted by update": ("Patient", [("_sort", "_lastUpdated")], "Scan using resource_lu"),
     "chain": (

@@ -79,6 +79,9 @@ def test_a_wrong_parameter_is_named_with_reason_and_fix(text):
         ("value-quantity=1e999999", "search-number-form"),
         ("value-quantity=NaN", "search-number-form"),
         ("code-value-quantity=a", "search-composite-form"),
+        ("code-value-quantity=$5", "search-empty-value"),
+        ("code-value-quantity=a$", "search-empty-value"),
+        ("_list=$current-problems", "search-functional-list"),
     ],
 )
 def test_a_wrong_observation_value_is_refused(text, key):

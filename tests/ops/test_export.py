@@ -214,6 +214,7 @@ async def test_wrong_wishes_are_refused_with_the_fix(
             "_type=Patient&_typeFilter=Patient%3Fno-such%3Da",
             "_type=Patient&_typeFilter=Patient%3F_include%3DPatient:link",
             "_type=Patient&_typeFilter=Patient%3F_sort%3Dname",
+            "_type=Patient&_typeFilter=Patient%3F_count%3D1",
         ):
             answer = await client.get(f"/$export?{query}", headers=ASYNC)
             assert answer.status_code == 400, (query, answer.text)

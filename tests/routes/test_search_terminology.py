@@ -22,6 +22,8 @@ SYSTEM = {
     "concept": [{"code": "animal", "concept": [{"code": "bird"}, {"code": "fish"}]}],
 }
 
+ALL_OF_NOTHING = {"include": [{"system": "urn:unknown"}]}
+
 
 def value_set(*codes):
     include = {"system": "urn:animals", "concept": [{"code": code} for code in codes]}
@@ -67,7 +69,9 @@ def test_value_sets_and_hierarchies_are_those_stored_now(database_url, monkeypat
             assert await find("code:above", "urn:animals|fish") == ["animal", "fish"]
             await write(value_set("bird", "fish"))
             assert await find("code:in", "urn:pets") == ["bird", "fish"]
+            await write({**value_set("x"), "id": "w", "url": "urn:all", "compose": ALL_OF_NOTHING})
             for name, value, key in (
+                ("code:in", "urn:all", "code-system-not-found"),
                 ("code:in", "urn:nothing", "search-value-set"),
                 ("code:below", "bird", "search-code-system"),
             ):
