@@ -171,6 +171,15 @@ class Settings(BaseSettings):
     sms_templates: str = Field(
         default="", description="Template ids by kind of message: renewal=1001,*=1000."
     )
+    faceid_url: str | None = Field(
+        default=None,
+        description="The service that compares name, ID card and face (Tencent Cloud faceid) for "
+        "`$prove-identity`; absent, checks are only recorded with `$verify`.",
+    )
+    faceid_secret_id: str = Field(default="", description="Secret id of the faceid account.")
+    faceid_secret_key: SecretStr | None = Field(
+        default=None, description="Secret key of the faceid account, for TC3-HMAC-SHA256."
+    )
     wechat_url: str | None = Field(
         default=None,
         description="WeChat's interface; absent, nobody is sent a subscription message.",

@@ -39,6 +39,7 @@ from ops.flow_inbound import InboundFlow
 from ops.flow_translation import Reading, Translation
 from ops.followers import following
 from ops.http_server import serving
+from ops.identity_proof import identity_proofs
 from ops.lanes import LaneWorkers
 from ops.laws import lawful_store
 from ops.metrics import Metrics
@@ -318,6 +319,7 @@ async def _start_http(
                 review_stages=settings.review_stages,
             ).promises(),
             *DoctorOperations(may_sign=may_sign).promises(),
+            *identity_proofs(settings, stack).promises(),
             *fulfilment_operations(),
             notice_statistics_operation(),
             invitation_operation(),

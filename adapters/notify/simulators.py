@@ -46,6 +46,7 @@ class NotifySimulator:
     moods: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     hang_seconds: float = 60.0
+    most_bytes: int = _MOST_BYTES
     _chance: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,7 +81,7 @@ class NotifySimulator:
         while True:
             message = await receive()
             body += message.get("body", b"")
-            if not message.get("more_body") or len(body) > _MOST_BYTES:
+            if not message.get("more_body") or len(body) > self.most_bytes:
                 break
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         query = dict(urllib.parse.parse_qsl(scope["query_string"].decode()))

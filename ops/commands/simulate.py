@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from adapters.identity_proof.simulator import FACEID_MOODS, FaceidSimulator
 from adapters.notify.simulators import (
     SMS_MOODS,
     WECHAT_MOODS,
@@ -84,6 +85,21 @@ def sms(
     )
     keys = {"secret id": simulator.secret_id, "secret key": simulator.secret_key}
     asyncio.run(_serve_notices("sms", simulator, home, port, keys))
+
+
+@app.command()
+def faceid(
+    port: Port = 0,
+    seed: Seed = 0,
+    moods: Annotated[str, typer.Option(help=_MOODS_HELP + ", ".join(FACEID_MOODS))] = "none",
+) -> None:
+    """Simulate the register that compares name, ID card and face (faceid with TC3-HMAC-SHA256)."""
+    home = read_settings().home
+    simulator = FaceidSimulator(
+        ledger=home / "faceid-ledger.jsonl", moods=_moods(moods, FACEID_MOODS), seed=seed
+    )
+    keys = {"secret id": simulator.secret_id, "secret key": simulator.secret_key}
+    asyncio.run(_serve_notices("faceid", simulator, home, port, keys))
 
 
 @app.command()

@@ -18,6 +18,7 @@ import httpx
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
+from adapters.identity_proof.simulator import FaceidSimulator
 from adapters.notify.simulators import SmsSimulator
 from adapters.transport.http_serving import serving_on_socket
 from conformance.cphc import BASE
@@ -332,11 +333,22 @@ async def _jwks(scope: Any, _receive: Any, send: Any) -> None:
 async def _serve(url: str, ready: "queue.Queue[Any]", stop: threading.Event) -> None:
     with tempfile.TemporaryDirectory() as folder:
         sms = SmsSimulator(ledger=pathlib.Path(folder) / "sms.jsonl", moods={})
-        await _serve_with(sms, url, ready, stop)
+        register = FaceidSimulator(ledger=pathlib.Path(folder) / "faceid.jsonl")
+        async with serving_on_socket(register) as faceid_url:
+            faceid = {
+                "faceid_url": faceid_url,
+                "faceid_secret_id": register.secret_id,
+                "faceid_secret_key": register.secret_key,
+            }
+            await _serve_with(sms, url, ready, stop, faceid)
 
 
 async def _serve_with(
-    sms: SmsSimulator, url: str, ready: "queue.Queue[Any]", stop: threading.Event
+    sms: SmsSimulator,
+    url: str,
+    ready: "queue.Queue[Any]",
+    stop: threading.Event,
+    faceid: dict[str, Any],
 ) -> None:
     try:
         async with serving_on_socket(sms) as sms_url:
@@ -352,15 +364,20 @@ async def _serve_with(
                 sms_app_id="1400",
                 sms_sign_name="桥南社区",
                 sms_templates="*=1000",
+                **faceid,
             )
-            await _serve_hub(settings, url, ready, stop)
+            await _serve_hub(settings, url, ready, stop, faceid)
     except BaseException as failure:
         ready.put(failure)
         raise
 
 
 async def _serve_hub(
-    settings: Settings, url: str, ready: "queue.Queue[Any]", stop: threading.Event
+    settings: Settings,
+    url: str,
+    ready: "queue.Queue[Any]",
+    stop: threading.Event,
+    faceid: dict[str, Any],
 ) -> None:
     """Run a hub that lets everybody in, and beside it one that asks for tokens."""
     async with running_hub(settings, url) as running, serving_on_socket(_jwks) as issuer:
@@ -371,7 +388,7 @@ async def _serve_hub(
             issuer=ISSUER,
             audience=AUDIENCE,
             jwks_url=f"{issuer}/jwks",
-            relative_identity="verified",
+            **faceid,
         )
         async with running_hub(asking, url, roles=frozenset({"http"})) as guarded:
             ready.put((running.http_port, guarded.http_port))

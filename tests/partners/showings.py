@@ -127,6 +127,39 @@ def verify_doctor(d: District) -> None:
     _verify(d, f"/Practitioner/{id_}")
 
 
+def _prove(d: District, path: str, user: str) -> None:
+    data = base64.b64encode(b"\x89PNG" + d.id("face").encode()).decode()
+    photo = {"name": "photo", "valueAttachment": {"contentType": "image/png", "data": data}}
+    seen = d.post_as(user, f"{path}/$prove-identity", photo)
+    assert seen.status_code == 200, seen.text
+    assert level_of(d.get(path)) == "3"
+    (kept,) = d.found(f"/DocumentReference?related={path[1:]}")
+    assert "96.5" in kept["description"]
+    assert data not in str(kept), "the result is kept, the face is not"
+    told = d.found(f"/Provenance?target={path[1:]}")
+    assert f"DocumentReference/{kept['id']}" in str(told)
+    other = {**photo, "valueAttachment": {"contentType": "image/png", "data": "iVBORwBB"}}
+    assert d.refused(f"{path}/$prove-identity", other) == "identity-differs"
+
+
+@showing
+def prove_resident(d: District) -> None:
+    """A resident proves who he is by his own app; nobody else's record is touched by it."""
+    resident, other = d.resident(), d.resident()
+    user = f"Patient/{resident}"
+    assert d.post_as(user, f"/Patient/{other}/$prove-identity").status_code == 404
+    _prove(d, f"/Patient/{resident}", user)
+
+
+@showing
+def prove_doctor(d: District) -> None:
+    id_ = d.id("dr")
+    card = [{"system": ID_CARD, "value": d.card("19800101")}]
+    name = [{"text": "张医生"}]
+    d.put({"resourceType": "Practitioner", "id": id_, "name": name, "identifier": card})
+    _prove(d, f"/Practitioner/{id_}", f"Practitioner/{id_}")
+
+
 @showing
 def verify_relative(d: District) -> None:
     _verify(d, f"/RelatedPerson/{d.relative(d.resident(), level='0')}")
