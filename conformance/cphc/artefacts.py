@@ -7,6 +7,7 @@ from typing import Any
 from conformance.cphc import BASE, VERSION
 from conformance.cphc.agreement_template import agreement_template
 from conformance.cphc.code_systems import code_systems, sources, value_sets
+from conformance.cphc.concept_maps import concept_maps
 from conformance.cphc.service_packages import service_packages
 from conformance.forms.questionnaires import option_value_sets, questionnaires
 from conformance.yaml_text import read_yaml
@@ -20,6 +21,7 @@ def package() -> Iterator[dict[str, Any]]:
     yield from code_systems()
     yield from value_sets()
     yield from option_value_sets()
+    yield from concept_maps()
     yield from extensions()
     yield from profiles()
     yield from search_parameters()
@@ -147,10 +149,21 @@ def _elements(type_: str, path: str, wanted: Mapping[str, Any]) -> Iterator[dict
     yield element
     for name, row in wanted.get("slice", {}).get("rows", {}).items():
         bounds = {"min": 0, **({"max": str(row["max"])} if "max" in row else {})}
-        yield {"id": f"{full}:{name}", "path": full, "sliceName": name, **bounds}
+        rules = [_rule(*rule) for rule in row.get("rules", ())]
+        sliced = {"id": f"{full}:{name}", "path": full, "sliceName": name, **bounds}
+        yield sliced | ({"constraint": rules} if rules else {})
         by = wanted["slice"]["by"]
         inner = f"{full}:{name}.{by}"
         yield {"id": inner, "path": f"{full}.{by}", "min": 1, "fixedUri": row["system"]}
+
+
+def _rule(key: str, chinese: str, english: str, expression: str) -> dict[str, Any]:
+    return {
+        "key": key,
+        "severity": "error",
+        "human": f"{chinese} ({english})",
+        "expression": " ".join(expression.split()),
+    }
 
 
 def search_parameters() -> Iterator[dict[str, Any]]:

@@ -6,7 +6,8 @@ https://hl7.org/fhirpath/N1/#type-safety-and-strict-evaluation
 from dataclasses import dataclass
 
 from conformance.fhirpath import model, types
-from conformance.fhirpath.faults import invalid_use, unknown_name
+from conformance.fhirpath.chinese import in_chinese
+from conformance.fhirpath.faults import in_place, invalid_use, unknown_name
 from conformance.fhirpath.syntax import (
     Binary,
     Call,
@@ -21,6 +22,7 @@ from conformance.fhirpath.syntax import (
     TypeTest,
     Unary,
 )
+from conformance.problem import InvalidContent
 
 _NEEDS_ORDER = frozenset({"first", "last", "tail", "skip", "take"})
 _KEEPS_TYPE = frozenset(
@@ -51,16 +53,16 @@ class Shape:
 _UNKNOWN = Shape(None)
 
 
-def require_well_typed(tree: Expression, type_name: str | None) -> None:
-    """Raise InvalidContent if the expression cannot be right for this context type."""
+def require_well_typed(tree: Expression, type_name: str | None, source: str) -> None:
+    """Raise InvalidContent, with the place, if the expression cannot be right for this type."""
     context = Shape(frozenset({type_name})) if type_name is not None else _UNKNOWN
-    _Checker(context).shape(tree, context)
+    _Checker(context, source).shape(tree, context)
 
 
 def result_types(tree: Expression, type_name: str) -> frozenset[str] | None:
     """Return the types the expression may give; None where that depends on the data."""
     context = Shape(frozenset({type_name}))
-    return _Checker(context).shape(tree, context).types
+    return _Checker(context, "").shape(tree, context).types
 
 
 def _system(name: str) -> Shape:
@@ -77,10 +79,17 @@ def _joined(shapes: list[Shape]) -> Shape:
 
 
 class _Checker:
-    def __init__(self, context: Shape) -> None:
+    def __init__(self, context: Shape, source: str) -> None:
         self.context = context
+        self.source = source
 
     def shape(self, tree: Expression, this: Shape) -> Shape:
+        try:
+            return self.shape_of(tree, this)
+        except InvalidContent as failure:
+            raise in_place(failure, self.source, tree.at) from failure
+
+    def shape_of(self, tree: Expression, this: Shape) -> Shape:
         match tree:
             case Literal(value):
                 return _UNKNOWN if value is not None else Shape(frozenset())
@@ -135,10 +144,20 @@ class _Checker:
                 is_known = True
                 found.update(slot.type for slot in child.slots)
         if not is_known:
-            raise unknown_name(f"element of {', '.join(sorted(focus.types))}", name)
+            names = [known for one in focus.types for known in model.children_of(one)]
+            what = f"element of {', '.join(sorted(focus.types))}"
+            raise unknown_name(what, name, candidates=names)
         return Shape(frozenset(found), focus.is_ordered)
 
     def step(self, step: Member | Call | Indexer | Special, focus: Shape, this: Shape) -> Shape:
+        try:
+            return self.shape_after(step, focus, this)
+        except InvalidContent as failure:
+            raise in_place(failure, self.source, step.at) from failure
+
+    def shape_after(
+        self, step: Member | Call | Indexer | Special, focus: Shape, this: Shape
+    ) -> Shape:
         match step:
             case Member(name):
                 return self.member(name, focus)
@@ -155,7 +174,7 @@ class _Checker:
         if not focus.is_ordered:
             raise invalid_use(
                 f"{what} needs an ordered collection, and children() and descendants() have none",
-                f"{what} 需要有序集合，而 children() 与 descendants() 的结果无序",
+                f"{in_chinese(what)} 需要有序集合，而 children() 与 descendants() 的结果无序",
                 fix_en="Name the elements, or use where().",
                 fix_zh="请写出元素名，或使用 where()。",
             )

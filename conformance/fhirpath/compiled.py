@@ -3,7 +3,7 @@
 import datetime as dt
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from conformance.fhirpath import model
@@ -12,11 +12,14 @@ from conformance.fhirpath.compiler import Compiler
 from conformance.fhirpath.direct import compile_values
 from conformance.fhirpath.direct_steps import Values
 from conformance.fhirpath.evaluation import NO_PORTS, Closure, Collection, Frame, Ports, Run, truth
+from conformance.fhirpath.faults import too_costly
 from conformance.fhirpath.limits import DEFAULT_LIMITS, Limits
-from conformance.fhirpath.nodes import Node, root_of, system_type_of
+from conformance.fhirpath.locating import LocatingCompiler
+from conformance.fhirpath.nodes import Node, TypeName, root_of, system_type_of
 from conformance.fhirpath.parser import parse
 from conformance.fhirpath.scope import Scope
 from conformance.fhirpath.syntax import Expression
+from conformance.problem import InvalidContent, Problem
 
 
 class Value(NamedTuple):
@@ -48,7 +51,10 @@ class Compiled:
     def _compile_direct(self, type_name: Any) -> Values | None:
         if not isinstance(type_name, str) or not model.is_known(type_name):
             return None
-        found = compile_values(self.tree, type_name, as_filters=self.as_filters)
+        try:
+            found = compile_values(self.tree, type_name, as_filters=self.as_filters)
+        except (InvalidContent, RecursionError):
+            found = None  # The engine refuses it too, and says where.
         self._direct[type_name] = found
         return found
 
@@ -64,7 +70,45 @@ class Compiled:
         """Return the result as the engine holds it: `Node`s with their places, System values.
 
         A `Node` as input is an element inside a resource; `%resource` is then its resource.
+        Raises InvalidContent with the place in the expression, TooCostly over a limit.
         """
+        run = self._run(resource, variables=variables, ports=ports, root=root, now=now)
+        try:
+            return self.closure(Frame(run, run.context))
+        except InvalidContent as failure:
+            raise self._placed(failure, run) from failure
+        except RecursionError:
+            raise too_costly("nesting", self.limits.depth) from None
+
+    def _placed(self, failure: InvalidContent, run: Run) -> InvalidContent:
+        """Return the refusal of a run with its place, which a second, watched run tells."""
+        again = Run(
+            run.context,
+            resource=run.resource,
+            root=run.root,
+            variables=run.variables,
+            ports=replace(run.ports, trace=None),
+            limits=self.limits,
+            now=run.now,
+        )
+        watched = LocatingCompiler(self.source, as_filters=self.as_filters)
+        try:
+            watched.expression(self.tree)(Frame(again, again.context))
+        except InvalidContent as placed:
+            return placed
+        except (Problem, RecursionError):
+            return failure
+        return failure
+
+    def _run(
+        self,
+        resource: Mapping[str, Any] | Node | None,
+        *,
+        variables: Mapping[str, Any] | None,
+        ports: Ports,
+        root: Node | None = None,
+        now: dt.datetime | None = None,
+    ) -> Run:
         if resource is None:
             context: Collection = []
             owner: Collection = []
@@ -72,7 +116,7 @@ class Compiled:
             context, owner = [resource], [_resource_of(resource)]
         else:
             context = owner = [root_of(resource)]
-        run = Run(
+        return Run(
             context,
             resource=owner,
             root=owner if root is None else [root],
@@ -81,7 +125,24 @@ class Compiled:
             limits=self.limits,
             now=now,
         )
-        return self.closure(Frame(run, context))
+
+    def _directly(
+        self,
+        direct: Values,
+        resource: dict[str, Any],
+        variables: Mapping[str, Any] | None,
+        ports: Ports,
+    ) -> list[Any]:
+        """Return plain values by the short way; refusals are the engine's, with their place."""
+        try:
+            found = direct.run(resource, Scope(resource, None, ports, self.limits, variables))
+        except InvalidContent as failure:
+            raise self._placed(
+                failure, self._run(resource, variables=variables, ports=ports)
+            ) from failure
+        except RecursionError:
+            raise too_costly("nesting", self.limits.depth) from None
+        return [value for value in found if value is not None]
 
     def evaluate(
         self,
@@ -95,9 +156,7 @@ class Compiled:
         if isinstance(resource, dict) and now is None:
             direct = self.direct(resource.get("resourceType"))
             if direct is not None:
-                scope = Scope(resource, None, ports, self.limits, variables)
-                found = direct.run(resource, scope)
-                return [value for value in found if value is not None]
+                return self._directly(direct, resource, variables, ports)
         found = self.nodes(resource, variables=variables, ports=ports, now=now)
         plain = [item.value if isinstance(item, Node) else item for item in found]
         return [value for value in plain if value is not None]
@@ -114,10 +173,9 @@ class Compiled:
         if isinstance(resource, dict) and now is None:
             direct = self.direct(resource.get("resourceType"))
             if direct is not None and len(direct.types) == 1 and direct.types[0] is not None:
-                scope = Scope(resource, None, ports, self.limits, variables)
                 name = direct.types[0]
-                found = direct.run(resource, scope)
-                return [Value(name, value) for value in found if value is not None]
+                found = self._directly(direct, resource, variables, ports)
+                return [Value(name, value) for value in found]
         found = self.nodes(resource, variables=variables, ports=ports, now=now)
         return [value for item in found for value in _typed(item)]
 
@@ -137,7 +195,11 @@ class Compiled:
 def _typed(item: Any) -> list[Value]:
     if isinstance(item, Node):
         return [] if item.value is None else [Value(item.type, item.value)]
-    return [Value(f"System.{system_type_of(item) or 'Any'}", item)]
+    if isinstance(item, TypeName):
+        # http://hl7.org/fhirpath/N1/#reflection
+        kind = "SimpleTypeInfo" if item.namespace == "System" else "ClassInfo"
+        return [Value(f"System.{kind}", str(item))]
+    return [Value(f"System.{system_type_of(item)}", item)]
 
 
 def _resource_of(node: Node) -> Node:
@@ -147,6 +209,14 @@ def _resource_of(node: Node) -> Node:
     ):
         found = found.parent
     return found
+
+
+def _closure_of(tree: Expression, source: str, *, as_filters: bool) -> Closure:
+    try:
+        return Compiler(as_filters=as_filters).expression(tree)
+    except InvalidContent:
+        LocatingCompiler(source, as_filters=as_filters).expression(tree)  # It says where.
+        raise
 
 
 @functools.lru_cache(maxsize=4096)
@@ -166,8 +236,11 @@ def compile(
     """
     tree = parse(expression, limits)
     if strict:
-        require_well_typed(tree, type_)
-    closure = Compiler(as_filters=as_filters).expression(tree)
+        require_well_typed(tree, type_, expression)
+    try:
+        closure = _closure_of(tree, expression, as_filters=as_filters)
+    except RecursionError:
+        raise too_costly("nesting", limits.depth) from None
     return Compiled(
         source=expression,
         type=type_,

@@ -109,7 +109,7 @@ class Compiler:
             return self.type_function(call)
         function = FUNCTIONS.get(name)
         if function is None:
-            raise unknown_name("function", name)
+            raise unknown_name("function", name, candidates=FUNCTIONS)
         if not function.least <= len(call.arguments) <= function.most:
             raise _wrong_arity(name, function.least, function.most, len(call.arguments))
         run = function.run

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from conformance.fhirpath.chinese import in_chinese
 from conformance.fhirpath.faults import invalid_use, too_costly
 from conformance.fhirpath.limits import DEFAULT_LIMITS, Limits
 from conformance.fhirpath.nodes import Node, system_value
@@ -125,7 +126,7 @@ def single(collection: Collection, what: str) -> Any:
     if len(collection) > 1:
         raise invalid_use(
             f"{what} takes one item, and the collection has {len(collection)}",
-            f"{what} 只接受一个值，集合中有 {len(collection)} 个",
+            f"{in_chinese(what)} 只接受一个值，集合中有 {len(collection)} 个",
             fix_en="Choose one item with first(), last(), single() or where().",
             fix_zh="请用 first()、last()、single() 或 where() 选出一个值。",
         )
@@ -177,5 +178,5 @@ def wrong_type(what: str, expected: str, value: Any) -> Exception:
     found = names.get(found, found)
     return invalid_use(
         f"{what} needs {expected}, and found {found}",
-        f"{what} 需要 {expected}，实际类型为 {found}",
+        f"{in_chinese(what)} 需要{in_chinese(expected)}，实际类型为 {in_chinese(found)}",
     )

@@ -133,12 +133,26 @@ def _read_escape(source: str, at: int) -> tuple[str, int]:
         match = _HEX4.match(source, at + 2)
         if match is None:
             raise invalid_syntax(source, at, expected="four hex digits behind \\u", found="others")
-        return chr(int(match.group(), 16)), match.end()
+        return _read_code_unit(source, at, match)
     if letter in _ESCAPES and letter:
         return _ESCAPES[letter], at + 2
     raise invalid_syntax(
         source, at, expected="an escape of \\ ' \" ` / f n r t uXXXX", found=f"`\\{letter}`"
     )
+
+
+def _read_code_unit(source: str, at: int, match: re.Match[str]) -> tuple[str, int]:
+    """Return the character of an escape, or of the two that write one beyond the first 65,536."""
+    first, end = int(match.group(), 16), match.end()
+    if 0xD800 <= first < 0xDC00 and source.startswith("\\u", end):
+        low = _HEX4.match(source, end + 2)
+        if low is not None and 0xDC00 <= int(low.group(), 16) < 0xE000:
+            return chr(0x10000 + (first - 0xD800 << 10) + int(low.group(), 16) - 0xDC00), low.end()
+    # http://hl7.org/fhir/R4/datatypes.html#string: no control characters but tab and line ends.
+    if 0xD800 <= first < 0xE000 or (first < 0x20 and first not in (0x9, 0xA, 0xD)):
+        raise invalid_syntax(source, at, expected="a character that a string may have",
+                             found=f"`{source[at:end]}`")  # fmt: skip
+    return chr(first), end
 
 
 def _shown(text: str) -> str:

@@ -8,7 +8,8 @@ class Limits:
     """How much an expression may ask for; what is over it is refused as too costly.
 
     Reasons: the longest expression that R4 defines has 1,386 characters; `depth` counts 4 for a
-    nested expression and 1 for an operator of a chain and stays far below Python's own stack.
+    nested expression, 2 for a comparison and 1 for another operator of a chain or a step of a path,
+    and stays below Python's own stack.
     """
 
     characters: int = 32_768

@@ -35,10 +35,12 @@ _LEVELS: dict[str, int] = {
     "*": 10, "/": 10, "div": 10, "mod": 10,
 }  # fmt: skip
 _UNARY_LEVEL = 11
-# Python's own stack bounds both: a nested expression takes several frames, a link of a
-# left-deep chain of operators one.
+# Python's own stack bounds all: a nested expression takes up to twelve frames, a comparison five,
+# a link of another left-deep chain of operators or a step of a path three.
 _NESTED = 4
+_COMPARED = 2
 _CHAINED = 1
+_COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">=", "is", "as"})
 _ASSOCIATIVE = frozenset({"|", "and", "or"})
 # These keywords may also be names of elements and functions.
 _NAME_KEYWORDS = frozenset({"as", "is", "contains", "in"})
@@ -115,7 +117,7 @@ class _Parser:
             if token.text in _ASSOCIATIVE:
                 left = _joined(token, left, self.expression(found))
                 continue
-            self.deeper(_CHAINED)
+            self.deeper(_COMPARED if token.text in _COMPARISONS else _CHAINED)
             if token.text in ("is", "as"):
                 left = TypeTest(token.text, left, self.type_name(), token.at)
             else:
@@ -133,18 +135,22 @@ class _Parser:
         return self.path()
 
     def path(self) -> Expression:
+        entered = self.depth
         head = self.term()
         steps: list[Member | Call | Indexer | Special] = []
         while True:
             if self.is_symbol("."):
                 self.take()
+                self.deeper(_CHAINED)
                 steps.append(self.invocation())
             elif self.is_symbol("["):
                 at = self.take().at
+                self.deeper(_CHAINED)
                 steps.append(Indexer(self.expression(0), at))
                 self.expect("]")
             else:
                 break
+        self.depth = entered
         return Path(head, tuple(steps), head.at) if steps else head
 
     def term(self) -> Expression:

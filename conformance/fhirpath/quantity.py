@@ -43,6 +43,14 @@ def calendar_unit_of(quantity: Quantity) -> str | None:
     return _FROM_UCUM.get(quantity.unit) or CALENDAR_UNITS.get(quantity.unit)
 
 
+def ucum_code_of(quantity: Quantity) -> str:
+    """Return the UCUM code of the unit; a calendar duration has that of the definite one like it.
+
+    https://hl7.org/fhir/R4/fhirpath.html#quantity
+    """
+    return _SIMILAR[quantity.unit] if quantity.is_calendar else quantity.unit
+
+
 def _ucum_of(quantity: Quantity, table: dict[str, str]) -> str | None:
     return table.get(quantity.unit) if quantity.is_calendar else quantity.unit
 

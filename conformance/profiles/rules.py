@@ -8,11 +8,13 @@ from conformance.fhirpath.direct_steps import Test
 from conformance.fhirpath.evaluation import Closure, Frame, Run, truth
 from conformance.fhirpath.nodes import Node
 from conformance.fhirpath.parser import parse
-from conformance.problem import InvalidContent, NotSupported
+from conformance.problem import InvalidContent, NotSupported, TooCostly
 from conformance.profiles.run import CheckRun, owner_of
 from conformance.profiles.shapes import Shape
 from conformance.profiles.slicing import NodeCheck
 from conformance.profiles.texts import fault
+
+_LONGEST = 1_000  # characters of a rule that a message shows
 
 
 def rule_checks(shape: Shape, url: str, *, is_root: bool) -> list[NodeCheck]:
@@ -34,8 +36,9 @@ def _rule_check(rule: dict[str, Any], url: str, *, is_root: bool) -> NodeCheck:
     try:
         tree = parse(expression)
         general = Compiler(as_filters=True).expression(tree)
-    except InvalidContent as problem:
+    except (InvalidContent, TooCostly) as problem:
         raise fault("profile-broken", url, f"rule {key}: {problem}") from problem
+    said = str(rule.get("human") or expression)[:_LONGEST]
     finding = "constraint-warning" if rule.get("severity") == "warning" else "constraint"
     direct: dict[str, Test] = {}
 
@@ -54,8 +57,11 @@ def _rule_check(rule: dict[str, Any], url: str, *, is_root: bool) -> NodeCheck:
                 verdict = _general_verdict(general, node, owner, run)
         except (InvalidContent, NotSupported):
             verdict = None
+        except (TooCostly, RecursionError):
+            run.add("constraint-costly", node, url, key)
+            return
         if verdict is not True:
-            run.add(finding, node, url, key, expression)
+            run.add(finding, node, url, key, said, expression[:_LONGEST])
 
     return check
 

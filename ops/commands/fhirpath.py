@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import sys
 from decimal import Decimal
 from typing import Annotated, Any
@@ -9,10 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from conformance import fhirpath, resource_json, resource_xml
-from conformance.fhirpath import Value
+from conformance.fhirpath import Node, Ports, Value
+from conformance.r4.tables import load
+from ops.commands.validate import validator_over
 
 app = typer.Typer(rich_markup_mode=None)
 
+_ASKS = re.compile("memberOf|subsume|conformsTo|slice")
 _MAX_BYTES = 64 << 20
 
 
@@ -38,13 +42,22 @@ def evaluate(
     resource = None if file is None else _read(file)
     type_name = resource.get("resourceType") if resource is not None and strict else None
     compiled = fhirpath.compile(expression, type_name, strict=strict)
-    values = compiled.values(resource, variables=_variables(variable or []))
+    ports = _ports(expression, resource)
+    values = compiled.values(resource, variables=_variables(variable or []), ports=ports)
     if as_json:
         shown = [{"type": value.type, "value": _plain(value.value)} for value in values]
         typer.echo(_json(shown))
         return
     for value in values:
         typer.echo(_line(value))
+
+
+def _ports(expression: str, resource: dict[str, Any] | None) -> Ports:
+    """Return what asks value sets and profiles: R4's and the package's, read only when needed."""
+    type_name = (resource or {}).get("resourceType")
+    if type_name not in load().resource_types or _ASKS.search(expression) is None:
+        return Ports()
+    return validator_over(()).ports_for(Node(resource, str(type_name)))
 
 
 def _read(file: pathlib.Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def validate(
     ] = False,
 ) -> None:
     """Check resources against R4 and profiles: where, what is wrong and how to mend it."""
-    validator = _validator(definitions or [], claimed)
+    validator = validator_over(definitions or [], claimed)
     refused = checked = 0
     for name, data, first_line in _shown(_inputs(files)):
         found = _check(validator, data, profile or [])
@@ -114,7 +114,7 @@ def _resources_in(file: pathlib.Path) -> Iterator[Input]:
             yield str(file), line, number
 
 
-def _validator(folders: Iterable[str], claimed: str) -> Validator:
+def validator_over(folders: Iterable[str], claimed: str = ENFORCE) -> Validator:
     """Return a validator that knows R4's definitions, our own and those in the folders."""
     if claimed not in (ENFORCE, WARN, OFF):
         raise typer.BadParameter("--claimed takes enforce, warn or off")

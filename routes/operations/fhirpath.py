@@ -1,10 +1,12 @@
 """`$fhirpath`: evaluate an expression on a resource that is sent along."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
 from conformance import fhirpath, resource_json
 from conformance.fhirpath import Compiled, Node, Ports, Value
+from conformance.fhirpath.quantity import ucum_code_of
 from conformance.r4.tables import load
 from routes.answer import Answer
 from routes.hub import Hub
@@ -34,6 +36,9 @@ _SYSTEM = {
     "System.Time": "time",
     "System.Quantity": "Quantity",
 }
+_TYPE_INFO = frozenset({"System.ClassInfo", "System.SimpleTypeInfo"})
+# https://hl7.org/fhir/R4/datatypes.html#string
+_NOT_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 async def fhirpath_operation(hub: Hub, request: Request) -> Answer:
@@ -112,13 +117,26 @@ def _part_of(value: Value) -> Json:
     name = _SYSTEM.get(value.type, value.type)
     info = load().types.get(name)
     plain = _plain(value.value)
-    if info is None or info.kind == "resource" or plain in ("", None):
+    if value.type in _TYPE_INFO:
+        return {"name": value.type.removeprefix("System."), "valueString": plain}
+    if info is None or info.kind == "resource" or not _is_fhir(plain):
         text = resource_json.dump({"value": plain}).decode()
         return {
             "name": name,
             "extension": [{"url": JSON_VALUE, "valueString": text[len('{"value":') : -1]}],
         }
     return {"name": name, f"value{name[0].upper()}{name[1:]}": plain}
+
+
+def _is_fhir(plain: Any) -> bool:
+    """Tell whether a computed value is one that R4 has too: no empty text, integers of 32 bits."""
+    if isinstance(plain, str):
+        return plain != "" and _NOT_IN_TEXT.search(plain) is None
+    if isinstance(plain, int) and not isinstance(plain, bool):
+        return -(2**31) <= plain < 2**31
+    if isinstance(plain, dict) and isinstance(plain.get("unit"), str):
+        return _is_fhir(plain["unit"])
+    return plain is not None
 
 
 def _plain(value: Any) -> Any:
@@ -129,7 +147,7 @@ def _plain(value: Any) -> Any:
             "value": value.value,
             "unit": value.unit,
             "system": "http://unitsofmeasure.org",
-            "code": value.unit,
+            "code": ucum_code_of(value),
         }
     return value
 

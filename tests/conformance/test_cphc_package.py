@@ -1,13 +1,21 @@
 """The package `cn.cphc.core`: every artefact is valid R4 and says what it should."""
 
+import datetime
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from conformance.cphc import BASE
 from conformance.cphc.artefacts import extensions, operation_definitions, package, profiles
+from conformance.identity_numbers import ID_CARD_SYSTEM, check_character_of_id_card
+from conformance.profiles import Profiles
 from conformance.r4.tables import load
 from conformance.structure import check
+from conformance.terminology.library import KINDS, Library
+from conformance.terminology.operations import translate_code
+from conformance.validation import Validator
 
 PACKAGE = list(package())
 
@@ -72,3 +80,139 @@ def test_the_package_holds_what_the_list_asks_for() -> None:
     assert counts["Questionnaire"] == 35
     assert counts["StructureDefinition"] >= 60
     assert counts["CodeSystem"] >= 50
+
+
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+CM = [r for r in PACKAGE if r["resourceType"] == "ConceptMap"]
+
+
+def test_the_concept_maps_lead_from_known_codes_to_known_codes() -> None:
+    library = Library([r for r in PACKAGE if r["resourceType"] in KINDS])
+    forms = {
+        (option["valueCoding"]["system"], option["valueCoding"]["code"])
+        for form in PACKAGE
+        if form["resourceType"] == "Questionnaire"
+        for option in options_of(form["item"])
+    }
+
+    def is_known(system: str, code: str) -> bool:
+        found = library.code_system(system)
+        return (found is not None and found.find(code) is not None) or (system, code) in forms
+
+    assert len(CM) >= 14
+    for concept_map in CM:
+        assert "Confidence: " in concept_map["purpose"]
+        for group in concept_map["group"]:
+            for element in group["element"]:
+                # The 2011 edition is not among the lists; its codes stand in the map alone.
+                assert "/phs2011-" in group["source"] or is_known(group["source"], element["code"])
+                for target in element["target"]:
+                    assert "code" not in target or is_known(group["target"], target["code"])
+    assert not is_known(f"{BASE}/CodeSystem/cphc-rh", "4")
+
+
+def options_of(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for item in items:
+        yield from (one for one in item.get("answerOption", ()) if "valueCoding" in one)
+        yield from options_of(item.get("item", []))
+
+
+def test_the_form_and_the_national_list_ask_for_rh_the_other_way_round() -> None:
+    library = Library(CM)
+    question = parameters(code="1", system=f"{BASE}/CodeSystem/phs3-rh")
+    answer = translate_code(question, library, NOW)
+    match = next(p for p in answer["parameter"] if p["name"] == "match")
+    (concept,) = [p["valueCoding"] for p in match["part"] if p["name"] == "concept"]
+    assert concept == {"system": f"{BASE}/CodeSystem/cphc-rh", "code": "2"}
+
+
+def test_what_the_third_edition_divided_is_left_to_a_person() -> None:
+    question = parameters(code="5", system=f"{BASE}/CodeSystem/phs2011-education")
+    answer = translate_code(question, Library(CM), NOW)
+    matches = [p["part"] for p in answer["parameter"] if p["name"] == "match"]
+    said = {
+        part["valueCode"] for parts in matches for part in parts if part["name"] == "equivalence"
+    }
+    assert len(matches) == 3
+    assert said == {"narrower"}
+
+
+def parameters(**named: str) -> dict[str, Any]:
+    listed = [{"name": name, "valueString": value} for name, value in named.items()]
+    return {"resourceType": "Parameters", "parameter": listed}
+
+
+RESIDENT = {
+    "resourceType": "Patient",
+    "identifier": [{"system": ID_CARD_SYSTEM, "value": "11010519491231002X"}],
+    "name": [{"text": "测试"}],
+    "gender": "female",
+    "birthDate": "1949-12-31",
+}
+VALIDATOR = Validator(profiles=Profiles(PACKAGE))
+
+
+def broken_rules(number: str | None, **members: Any) -> list[str]:
+    identifier = {"system": ID_CARD_SYSTEM} | ({"value": number} if number is not None else {})
+    resident = {**RESIDENT, "identifier": [identifier], **members}
+    found = VALIDATOR.check(resident, profiles=[f"{BASE}/StructureDefinition/cphc-patient"])
+    return [
+        name for issue in found for name in issue.text_en.split() if name.startswith("cphc-id-")
+    ]
+
+
+def number_of(first17: str) -> str:
+    return first17 + check_character_of_id_card(first17)
+
+
+@pytest.mark.parametrize(
+    ("number", "members", "broken"),
+    [
+        ("11010519491231002X", {}, []),
+        ("11010519491231002x", {}, []),
+        (None, {}, []),
+        ("110105194912310021", {}, ["cphc-id-check"]),
+        ("11010519491231020X", {}, ["cphc-id-check"]),  # two digits changed places
+        ("110105491231002", {}, ["cphc-id-form"]),
+        ("11010519491231002Y", {}, ["cphc-id-form"]),
+        ("1" * 300, {}, ["cphc-id-form"]),
+        (number_of("11010519490231002"), {}, ["cphc-id-birth"]),  # no 31st of February
+        (number_of("11010529491231002"), {"birthDate": "2949-12-31"}, ["cphc-id-birth"]),
+        ("11010519491231002X", {"birthDate": "1949-12-30"}, ["cphc-id-birth"]),
+        ("11010519491231002X", {"birthDate": "1949-12"}, []),
+        ("11010519491231002X", {"birthDate": "1949-11"}, ["cphc-id-birth"]),
+        ("11010519491231002X", {"gender": "male"}, ["cphc-id-sex"]),
+        (number_of("11010519491231001"), {"gender": "male"}, []),
+        ("11010519491231002X", {"gender": "unknown"}, []),
+    ],
+)
+def test_an_id_card_number_agrees_with_its_digit_the_birth_date_and_the_sex(
+    number: str | None, members: dict[str, Any], broken: list[str]
+) -> None:
+    assert broken_rules(number, **members) == broken
+
+
+def test_the_rule_of_the_profile_gives_the_digit_that_the_hub_computes() -> None:
+    for serial in range(200):
+        first17 = f"3301061988{serial % 12 + 1:02}{serial % 28 + 1:02}{serial:03}"
+        born = f"1988-{serial % 12 + 1:02}-{serial % 28 + 1:02}"
+        gender = "male" if serial % 2 else "female"
+        wrong = "0123456789X".replace(check_character_of_id_card(first17), "")[serial % 10]
+        assert broken_rules(number_of(first17), birthDate=born, gender=gender) == []
+        assert broken_rules(first17 + wrong, birthDate=born, gender=gender) == ["cphc-id-check"]
+
+
+def test_without_the_rules_of_the_slice_a_wrong_number_passes() -> None:
+    def without_rules(resource: dict[str, Any]) -> dict[str, Any]:
+        if resource.get("id") != "cphc-patient":
+            return resource
+        kept = [
+            {name: value for name, value in element.items() if name != "constraint"}
+            for element in resource["differential"]["element"]
+        ]
+        return {**resource, "differential": {"element": kept}}
+
+    profiles_ = Profiles([without_rules(one) for one in PACKAGE])
+    wrong = {**RESIDENT, "identifier": [{"system": ID_CARD_SYSTEM, "value": "110105194912310021"}]}
+    claimed = [f"{BASE}/StructureDefinition/cphc-patient"]
+    assert Validator(profiles=profiles_).check(wrong, profiles=claimed) == []

@@ -47,3 +47,13 @@ def test_a_wrong_name_is_refused_when_strict(file: str) -> None:
 
 def test_a_missing_file_is_a_usage_fault() -> None:
     assert CliRunner().invoke(app, ["1", "nowhere.json"]).exit_code == 2
+
+
+def test_value_sets_and_profiles_of_r4_and_the_package_are_asked(file: str) -> None:
+    def printed(expression: str) -> str:
+        return CliRunner().invoke(app, [expression, file]).stdout.strip()
+
+    assert printed("'male'.memberOf(%`vs-administrative-gender`)") == "true"
+    assert printed("'1'.memberOf(%`vs-administrative-gender`)") == "false"
+    profile = "https://fhir.qiao.example/cphc/StructureDefinition/cphc-patient"
+    assert printed(f"conformsTo('{profile}')") == "false"

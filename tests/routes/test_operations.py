@@ -94,6 +94,50 @@ async def test_fhirpath_that_cannot_be_evaluated_is_refused(serve: Any, body: An
         assert answer.json()["resourceType"] == "OperationOutcome"
 
 
+@pytest.mark.parametrize(
+    ("expression", "part"),
+    [
+        ("1 year", {"name": "Quantity", "valueQuantity": {
+            "value": 1, "unit": "year", "system": "http://unitsofmeasure.org", "code": "a"}}),
+        ("name.type()", {"name": "ClassInfo", "valueString": "FHIR.HumanName"}),
+        ("1.type()", {"name": "SimpleTypeInfo", "valueString": "System.Integer"}),
+    ],
+)  # fmt: skip
+async def test_fhirpath_gives_units_and_types_by_their_own_names(
+    serve: Any, expression: str, part: dict[str, Any]
+) -> None:
+    async with serve() as client:
+        body = parameters(expression=expression, resource=PATIENT)
+        answer = await client.post("/$fhirpath", json=body, headers=JSON)
+        assert answer.json()["parameter"] == [{"name": "result", "part": [part]}]
+
+
+@pytest.mark.parametrize("expression", ["2147483648", "'AAE='.decode('base64')", "1 ''", "''"])
+async def test_fhirpath_gives_what_no_value_of_r4_can_be_as_json_text(
+    serve: Any, expression: str
+) -> None:
+    async with serve() as client:
+        for kind in ("json", "xml"):
+            body = parameters(expression=expression, resource=PATIENT)
+            headers = {**JSON, "accept": f"application/fhir+{kind}"}
+            answer = await client.post("/$fhirpath", json=body, headers=headers)
+            assert answer.status_code == 200, answer.text
+            assert "cphc/StructureDefinition/json-value" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("expression", "status"),
+    [("'\\ud83d'", 400), ("name" + "[0]" * 3000, 422), ("name.foo()", 400)],
+)
+async def test_fhirpath_refuses_a_hostile_expression_by_name(
+    serve: Any, expression: str, status: int
+) -> None:
+    async with serve() as client:
+        body = parameters(expression=expression, resource=PATIENT)
+        answer = await client.post("/$fhirpath", json=body, headers=JSON)
+        assert answer.status_code == status, answer.text
+
+
 async def test_validate_says_what_is_wrong_and_writes_nothing(serve: Any) -> None:
     async with serve() as client:
         for body in (PATIENT, parameters(resource=PATIENT, mode="create")):

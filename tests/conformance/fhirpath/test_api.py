@@ -1,6 +1,7 @@
 """What callers of the FHIRPath engine rely on: plain values, types, places, ports and limits."""
 
 import datetime as dt
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -132,6 +133,89 @@ def test_a_wrong_expression_is_told_with_its_place(
     assert issue.fix_en
     assert issue.text_zh
     assert issue.line is not None
+
+
+@pytest.mark.parametrize(
+    ("expression", "place", "found"),
+    [
+        ("name.given.foo()", (1, 12), "no function `foo`"),
+        ("name.\n  wher(true)", (2, 3), "no function `wher`"),
+        ("name.substring()", (1, 6), "substring() takes 1 to 2 arguments, and 0 are given"),
+        ("name.given.single()", (1, 12), "the collection has 3"),
+        ("1 + 'a'", (1, 3), "`+` needs operands that fit each other, and found String"),
+        ("name.where(use = 'nickname').select(given + 1)", (1, 43), "`+` needs operands"),
+        ("name.exists(%nobody)", (1, 13), "no variable `%nobody`"),
+        ("'ab'.matches('(?=a)')", (1, 6), "The regular expression cannot be used"),
+        ("name is Nothing", (1, 6), "no type `Nothing`"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_told_with_its_place(
+    expression: str, place: tuple[int, int], found: str
+) -> None:
+    with pytest.raises(InvalidContent) as caught:
+        fhirpath.evaluate(expression, PATIENT)
+    (issue,) = caught.value.issues
+    assert found in issue.text_en
+    assert issue.text_en.startswith(f"line {place[0]}, column {place[1]}: ")
+    assert issue.text_zh.startswith(f"第 {place[0]} 行第 {place[1]} 列：")
+    assert (issue.line, issue.column) == place
+
+
+def test_a_misspelt_function_or_element_is_told_with_the_one_that_is_meant() -> None:
+    with pytest.raises(InvalidContent) as caught:
+        fhirpath.evaluate("name.wher(true)", PATIENT)
+    assert caught.value.issues[0].fix_en == "Did you mean where?"
+    with pytest.raises(InvalidContent) as caught:
+        fhirpath.evaluate("Patient.nam", PATIENT, strict=True)
+    assert caught.value.issues[0].fix_zh == "是否应为 name？"
+    assert caught.value.issues[0].column == 9
+
+
+@pytest.mark.parametrize("expression", ["name.", "a ; b", "1.foo()", "'a' + 1", "name.single()"])
+def test_the_chinese_of_a_refusal_has_no_english_words_of_ours(expression: str) -> None:
+    with pytest.raises(InvalidContent) as caught:
+        fhirpath.evaluate(expression, {**PATIENT, "name": [{}, {}]})
+    said = re.sub(
+        "`[^`]*`|[a-z]+\\(\\)|FHIRPath|String|Integer", "", caught.value.issues[0].text_zh
+    )
+    assert re.search("[A-Za-z]{2}", said) is None, said
+
+
+LONG = {
+    "indexes": "name" + "[0]" * 3000,
+    "steps": "name" + ".first()" * 2000,
+    "filters": "name" + ".where(true)" * 2000,
+    "comparisons": "1" + " = 1" * 200,
+    "tests of type": "name" + " is HumanName" * 200,
+    "negations": "active" + ".not()" * 2000,
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_chain_is_refused_before_it_ends_the_stack(name: str) -> None:
+    with pytest.raises(TooCostly, match="nesting"):
+        fhirpath.evaluate(LONG[name], PATIENT)
+
+
+def test_without_its_limit_a_long_chain_ends_the_stack_and_is_still_named() -> None:
+    limits = fhirpath.Limits(depth=100_000)
+    with pytest.raises(TooCostly, match="nesting") as caught:
+        fhirpath.evaluate("1" + " = 1" * 3000, PATIENT, limits=limits)
+    assert isinstance(caught.value.__context__, RecursionError)
+
+
+@pytest.mark.parametrize("escape", ["\\ud83d", "\\ude00", "\\u0000", "\\u001f"])
+def test_a_character_no_string_of_r4_has_is_refused(escape: str) -> None:
+    with pytest.raises(InvalidContent, match="a character that a string may have"):
+        fhirpath.evaluate(f"'{escape}'", None)
+    assert fhirpath.evaluate("'\\ud83d\\ude00\\u000a'", None) == ["😀\n"]
+
+
+def test_a_type_is_told_as_what_it_is() -> None:
+    (value,) = fhirpath.compile("Patient.active.type()").values(PATIENT)
+    assert (value.type, value.value) == ("System.ClassInfo", "FHIR.boolean")
+    (value,) = fhirpath.compile("1.type()").values(PATIENT)
+    assert (value.type, value.value) == ("System.SimpleTypeInfo", "System.Integer")
 
 
 def test_strict_refuses_names_the_type_does_not_have() -> None:

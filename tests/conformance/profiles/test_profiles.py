@@ -508,3 +508,34 @@ def test_a_rule_of_a_profile_may_ask_for_its_slices() -> None:
     assert judged(f"{name}.value = 'a@example.org'") == ["constraint"]
     assert judged(f"telecom.slice('{OWN}p', 'fax').empty()") != []
     assert judged(f"telecom.slice('{OWN}q', 'phone').empty()") != []
+
+
+def test_a_rule_that_asks_for_too_much_is_an_issue_and_no_end_of_the_check() -> None:
+    def found(expression: str) -> list[tuple[str, str]]:
+        rule = {"key": "t-1", "severity": "error", "human": "x", "expression": expression}
+        definition = profile(
+            {"id": "Patient", "path": "Patient", "constraint": [rule]},
+            {"id": "Patient.name", "path": "Patient.name", "min": 2},
+        )
+        validator = Validator(profiles=Profiles([definition]))
+        issues = validator.check(patient(), profiles=[definition["url"]])
+        return [(issue.key, issue.code) for issue in issues]
+
+    assert ("constraint-costly", "too-costly") in found("(1).repeat($this + 1).exists()")
+    assert ("min", "required") in found("(1).repeat($this + 1).exists()")
+    assert found("1" + " = 1" * 500) == [("profile-broken", "invalid")]
+    assert ("constraint", "invariant") in found("1 = 2")
+
+
+def test_a_broken_rule_is_told_in_its_own_words() -> None:
+    rule = {
+        "key": "t-1",
+        "severity": "error",
+        "human": "居民须有照片",
+        "expression": "photo.exists()",
+    }
+    definition = profile({"id": "Patient", "path": "Patient", "constraint": [rule]})
+    validator = Validator(profiles=Profiles([definition]))
+    (issue,) = validator.check(patient(), profiles=[definition["url"]])
+    assert "居民须有照片" in issue.text_zh
+    assert issue.fix_en.endswith("photo.exists()")
