@@ -151,7 +151,7 @@ def _check_context(
         run.add("extension-context", extension, url, allowed)
     for expression in definition.get("contextInvariant", ()):
         if not _holds(str(expression), parent, extension, run):
-            run.add("constraint", extension, url, "contextInvariant", expression)
+            run.add("constraint", extension, url, "contextInvariant", expression, expression)
 
 
 def _fits(parent: Node, context: Mapping[str, Any], run: CheckRun) -> bool:
