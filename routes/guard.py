@@ -40,6 +40,27 @@ async def may_write_freely(hub: Hub, request: Request, operations: Sequence[Oper
     return is_free
 
 
+async def shows_unread(hub: Hub, request: Request, operations: Sequence[Operation]) -> bool:
+    """Say whether the answer may show content that the caller did not send and may not read.
+
+    What a patch leaves, and what If-None-Exist finds. Where rights are narrowed, the guard has held
+    a patch's result to the right to update, and a find to the right to read.
+    """
+    for operation in operations:
+        is_find = isinstance(operation, Create) and operation.if_none_exist is not None
+        if not (is_find or isinstance(operation, Patch)):
+            continue
+        type_ = type_of(operation)
+        reading = (await _rights(hub, request, "r", type_)).criteria_of(type_)
+        if reading is None:
+            continue
+        letter = "c" if is_find else "u"
+        judged = (await _rights(hub, request, letter, type_)).criteria_of(type_)
+        if judged is None if is_find else judged != reading:
+            return True
+    return False
+
+
 async def guarded(
     hub: Hub,
     request: Request,

@@ -10,6 +10,7 @@ from typing import Literal
 from conformance.problem import InvalidContent, Issue
 
 Return = Literal["minimal", "representation", "OperationOutcome"]
+MINIMAL: Return = "minimal"
 
 _ETAG = re.compile(r'\s*(?:W/)?"([A-Za-z0-9\-.]{1,64})"\s*')
 

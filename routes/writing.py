@@ -2,21 +2,26 @@
 
 import urllib.parse
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+
+import msgspec
 
 from conformance.problem import InvalidContent, Issue, UnknownParameter
 from fhir_store.idempotency import IdempotencyKey, Reply, digest_of, find_reply, keep_reply
 from fhir_store.operations import Operation, WriteContext, Written
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
-from routes.guard import guarded, may_write_freely, type_of
+from routes.guard import guarded, may_write_freely, shows_unread, type_of
 from routes.hub import Hub
 from routes.own_records import is_lay, require_own_business
+from routes.preferences import MINIMAL
 from routes.request import Request
 from routes.subscription_rights import SUBSCRIPTION, require_contact
 
 _LONGEST_KEY = 255
 Work = Callable[[Transaction], Awaitable[Answer]]
+AnswerAll = Callable[[list[Written], Request], Awaitable[Answer]]
 
 
 async def write(
@@ -27,7 +32,7 @@ async def write(
 ) -> Answer:
     """Apply one operation and answer; with an Idempotency-Key, at most once."""
 
-    async def answer_all(written: list[Written]) -> Answer:
+    async def answer_all(written: list[Written], request: Request) -> Answer:
         return answer(written[0], request)
 
     return await write_all(hub, request, [operation], answer_all)
@@ -37,13 +42,20 @@ async def write_all(
     hub: Hub,
     request: Request,
     operations: Sequence[Operation],
-    answer: Callable[[list[Written]], Awaitable[Answer]],
+    answer: AnswerAll,
     *,
     is_transaction: bool = False,
 ) -> Answer:
-    """Apply operations in one commit and answer; linked and distinct if they are a transaction."""
+    """Apply operations in one commit and answer; linked and distinct if they are a transaction.
+
+    `answer` is given the request with what the caller may get back.
+    """
     context = context_of(request)
     is_free = await may_write_freely(hub, request, operations)
+    if request.prefer.return_ != "OperationOutcome" and await shows_unread(
+        hub, request, operations
+    ):
+        request = msgspec.structs.replace(request, prefer=replace(request.prefer, return_=MINIMAL))
     asks_for_events = any(type_of(one) == SUBSCRIPTION for one in operations)
     is_alone = request.header(b"idempotency-key") is None
     if asks_for_events and not is_free:
@@ -52,7 +64,7 @@ async def write_all(
         written = await hub.store.write(
             operations, context=context, link=is_transaction, distinct=is_transaction
         )
-        return await answer(written)
+        return await answer(written, request)
 
     async def apply(transaction: Transaction) -> list[Written]:
         async def unguarded() -> list[Written]:
@@ -73,10 +85,10 @@ async def write_all(
     if is_alone:
         async with hub.store.begin() as transaction:
             written = await apply(transaction)
-        return await answer(written)
+        return await answer(written, request)
 
     async def work(transaction: Transaction) -> Answer:
-        return await answer(await apply(transaction))
+        return await answer(await apply(transaction), request)
 
     return await once(hub, request, work)
 

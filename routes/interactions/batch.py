@@ -93,11 +93,11 @@ async def _transaction(
         require_claimed_profiles(resource, hub)
     plan = plan_transaction(entries_of(resource, base=request.base), change_of=_change_of)
 
-    async def answer(written: list[Written]) -> Answer:
+    async def answer(written: list[Written], request: Request) -> Answer:
         return await _transaction_answer(hub, request, plan, written, registry)
 
     if not plan.operations:
-        return await answer([])
+        return await answer([], request)
     return await write_all(hub, request, plan.operations, answer, is_transaction=True)
 
 
