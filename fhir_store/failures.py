@@ -44,6 +44,11 @@ def outage(failure: psycopg.OperationalError) -> Problem:
     return Unavailable(_AWAY)
 
 
+def history_too_long() -> TooCostly:
+    """Return the failure of a history that leads past too much that the caller may not see."""
+    return TooCostly(_HISTORY_TOO_LONG)
+
+
 def outage_of(failure: Exception) -> Problem | None:
     """Return what to answer where it is the database that failed; None for a fault of ours."""
     return outage(failure) if isinstance(failure, psycopg.OperationalError) else None
@@ -137,6 +142,14 @@ _TOO_LONG = Issue(
     text_zh="数据库未能在语句时限内完成",
     fix_en="Send less in one request, or try again later.",
     fix_zh="请减少单次请求的数据量，或稍后重试。",
+)
+_HISTORY_TOO_LONG = Issue(
+    code="too-costly",
+    key="history-time-limit",
+    text_en="The history took longer than a statement may",
+    text_zh="历史查询超过了单条语句的时间限制",
+    fix_en="Add _since, or ask for the history of one type or one resource.",
+    fix_zh="请加上 _since，或查询某一类型、某一资源的历史。",
 )
 _TOO_BUSY = Issue(
     code="throttled",

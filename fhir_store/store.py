@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+import psycopg
 from psycopg import AsyncConnection, DatabaseError
 from psycopg_pool import AsyncConnectionPool
 
@@ -14,7 +15,7 @@ from fhir_store.borrowed import Borrowed
 from fhir_store.changes import Index
 from fhir_store.conditional import Match
 from fhir_store.door import NO_LAWS, ChooseDestinations, Door, Judge, choose_none
-from fhir_store.failures import not_found, translated_failures
+from fhir_store.failures import history_too_long, not_found, translated_failures
 from fhir_store.grouped_writes import GroupedWrites
 from fhir_store.operations import Operation, Version, WriteContext, WriteRequest, Written
 from fhir_store.resource_types import TYPE_IDS, TYPES
@@ -186,4 +187,7 @@ class Store:
         types = TYPES if query.type is None else (query.type,)
         async with self.pool.connection() as connection:
             permitted = await self.searcher.condition_of(connection, types, authorization, RID)
-            return await history(connection, query, permitted=permitted)
+            try:
+                return await history(connection, query, permitted=permitted)
+            except psycopg.errors.QueryCanceled as failure:
+                raise history_too_long() from failure

@@ -1,12 +1,13 @@
 """Histories: three levels, _since, _at, pages; and point reads that share a statement."""
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from conformance.problem import Gone, NotFound
+from conformance.problem import Gone, NotFound, TooCostly
 from fhir_store.operations import Delete, Update, WriteContext
 from fhir_store.versions import HistoryQuery
 
@@ -19,6 +20,17 @@ def hour(number):
 
 def resource(id_, text, type_="Patient"):
     return {"resourceType": type_, "id": id_, "text": {"status": "generated", "div": text}}
+
+
+class OnlyOne:
+    """A pool that lends the same connection, set up for the test."""
+
+    def __init__(self, connection):
+        self._connection = connection
+
+    @contextlib.asynccontextmanager
+    async def connection(self):
+        yield self._connection
 
 
 async def fill(store):
@@ -77,6 +89,23 @@ def test_at_takes_what_was_current_at_some_moment_of_the_span(open_store):
             assert await names(store, at=(hour(0), hour(1) + moment)) == ["p1/2", "p1/1"]
             assert await names(store, at=(hour(9), hour(10))) == ["p1/3", "o1/1", "p2/1"]
             assert await names(store, at=(hour(-2), hour(-1))) == []
+
+    asyncio.run(run())
+
+
+def test_a_history_that_takes_too_long_is_refused_with_advice(open_store):
+    async def run():
+        async with open_store() as store:
+            await fill(store)
+            async with store.pool.connection() as other, other.transaction():
+                await other.execute("LOCK TABLE resource_history")  # as slow as one can be
+                async with store.pool.connection() as connection:
+                    await connection.execute("SET statement_timeout = 50")
+                    store.pool = OnlyOne(connection)
+                    with pytest.raises(TooCostly) as refusal:
+                        await store.history(HistoryQuery())
+            assert refusal.value.issues[0].key == "history-time-limit"
+            assert "_since" in refusal.value.issues[0].fix_en
 
     asyncio.run(run())
 
