@@ -8,9 +8,10 @@ go in. Resources keep their ids; nothing is delivered to partners; meta.source n
 import asyncio
 import gc
 import hashlib
+import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,24 +106,29 @@ def shifts(stretches: Sequence[Stretch], workers: int) -> list[Sequence[Stretch]
     return [stretches[first : first + size] for first in range(0, len(stretches), size)]
 
 
-def open_stretches(database_url: str, stretches: Iterable[Stretch]) -> list[Stretch]:
-    """Return those that are not in yet."""
+def open_stretches(database_url: str, stretches: Iterable[Stretch]) -> tuple[list[Stretch], Counts]:
+    """Return those that are not in yet, and what became of the others."""
     return asyncio.run(_open_stretches(database_url, list(stretches)))
 
 
-def import_stretches(database_url: str, stretches: Sequence[Stretch]) -> list[Outcome]:
+def import_stretches(
+    database_url: str, stretches: Sequence[Stretch], report: pathlib.Path | None = None
+) -> list[Outcome]:
     """Write each stretch in a commit of its own; run by a worker process.
 
-    While the server writes one, the next is read and indexed.
+    While the server writes one, the next is read and indexed. Refused lines stand in the report
+    before the commit, so that no end of this process can lose them.
     """
     gc.disable()  # a stretch makes a million objects and no cycles; looking for some costs a fifth
     try:
-        return asyncio.run(_import_stretches(database_url, stretches))
+        return asyncio.run(_import_stretches(database_url, stretches, report))
     finally:
         gc.enable()
 
 
-async def _open_stretches(database_url: str, stretches: Sequence[Stretch]) -> list[Stretch]:
+async def _open_stretches(
+    database_url: str, stretches: Sequence[Stretch]
+) -> tuple[list[Stretch], Counts]:
     async with (
         make_pool(database_url, size=1, name="qiao import") as pool,
         pool.connection() as connection,
@@ -131,10 +137,14 @@ async def _open_stretches(database_url: str, stretches: Sequence[Stretch]) -> li
             source: await done_stretches(connection, source)
             for source in {stretch.source for stretch in stretches}
         }
-    return [stretch for stretch in stretches if stretch.start not in done[stretch.source]]
+    due = [stretch for stretch in stretches if stretch.start not in done[stretch.source]]
+    found = (done[stretch.source].get(stretch.start) for stretch in stretches)
+    return due, total_of(counts for counts in found if counts is not None)
 
 
-async def _import_stretches(database_url: str, stretches: Sequence[Stretch]) -> list[Outcome]:
+async def _import_stretches(
+    database_url: str, stretches: Sequence[Stretch], report: pathlib.Path | None
+) -> list[Outcome]:
     gate = asyncio.Semaphore(_AT_ONCE)
     pool = make_pool(
         database_url, size=_AT_ONCE, statement_seconds=_STATEMENT_SECONDS, name="qiao import"
@@ -142,40 +152,87 @@ async def _import_stretches(database_url: str, stretches: Sequence[Stretch]) -> 
 
     async def imported(store: Store, stretch: Stretch) -> Outcome:
         async with gate:
-            return await _import_stretch(store, stretch)
+            return await _import_stretch(store, stretch, report)
 
     async with pool:
         store = lawful_store(pool)
         return list(await asyncio.gather(*(imported(store, one) for one in stretches)))
 
 
-async def _import_stretch(store: Store, stretch: Stretch) -> Outcome:
+async def _import_stretch(store: Store, stretch: Stretch, report: pathlib.Path | None) -> Outcome:
     with pathlib.Path(stretch.path).open("rb") as file:
         file.seek(stretch.start)
         data = file.read(stretch.end - stretch.start)
     context = import_context(stretch.source)
     read = _read_bundle if stretch.is_bundle else _read_lines
-    requests, refused, lines = read(stretch, data, context)
-    results = await _write(store, stretch, requests, len(refused), lines)
-    for (line, _), result in zip(requests, results, strict=True):
-        if isinstance(result, Problem):
-            refused.append(RefusedLine(line, tuple(result.issues)))
-    counts = _counts_of(results, len(refused) - _failed(results), lines)
+    requests, unread, lines = read(stretch, data, context)
+
+    def told(results: Sequence[Result]) -> None:
+        if report is not None:
+            _report(report, _refused(stretch, requests, unread, results))
+
+    results = await _write(store, stretch, requests, len(unread), lines, told)
     return Outcome(
         stretch=stretch,
-        counts=counts,
-        refused=tuple(
-            Refused(path=stretch.path, line=one.line, issues=one.issues)
-            for one in sorted(refused, key=lambda one: one.line)
-        ),
+        counts=_counts_of(results, len(unread), lines),
+        refused=_refused(stretch, requests, unread, results),
     )
+
+
+def _refused(
+    stretch: Stretch,
+    requests: Requests,
+    unread: Sequence[RefusedLine],
+    results: Sequence["Result"],
+) -> tuple[Refused, ...]:
+    lines = [
+        *unread,
+        *(
+            RefusedLine(line, tuple(result.issues))
+            for (line, _), result in zip(requests, results, strict=True)
+            if isinstance(result, Problem)
+        ),
+    ]
+    return tuple(
+        Refused(path=stretch.path, line=one.line, issues=one.issues)
+        for one in sorted(lines, key=lambda one: one.line)
+    )
+
+
+def _report(report: pathlib.Path, refused: Sequence[Refused]) -> None:
+    """Append lines to the report at once: several processes write to it."""
+    if refused:
+        text = "".join(json.dumps(one.to_json(), ensure_ascii=False) + "\n" for one in refused)
+        with report.open("ab", buffering=0) as listing:
+            listing.write(text.encode())
+            os.fsync(listing.fileno())
+
+
+def drop_repeats(report: pathlib.Path) -> None:
+    """Leave the last word on each line: a stretch that did not come to its commit is read again."""
+    last: dict[tuple[str, int], str] = {}
+    for text in report.read_text(encoding="utf-8").splitlines():
+        try:
+            one = json.loads(text)
+        except ValueError:  # cut off in the middle by the end of its process
+            continue
+        last.pop((one["file"], one["line"]), None)
+        last[one["file"], one["line"]] = text
+    whole = report.with_name(report.name + ".new")
+    whole.write_text("".join(text + "\n" for text in last.values()), encoding="utf-8")
+    whole.replace(report)
 
 
 Result = list[Written] | Problem
 
 
 async def _write(
-    store: Store, stretch: Stretch, requests: Requests, refused: int, lines: int
+    store: Store,
+    stretch: Stretch,
+    requests: Requests,
+    refused: int,
+    lines: int,
+    told: Callable[[Sequence[Result]], None],
 ) -> list[Result]:
     """Write all requests and note the stretch in one commit, again when writers collide."""
     attempt = 0
@@ -184,6 +241,7 @@ async def _write(
         try:
             async with store.begin() as transaction:
                 results = await transaction.apply_each([request for _, request in requests])
+                told(results)
                 counts = _counts_of(results, refused, lines)
                 await note_stretch(transaction.connection, stretch.source, stretch.start, counts)
                 return results

@@ -7,18 +7,20 @@ import os
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
 import typer.core
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fhir_store.import_progress import Counts
 from ops.cli import PARTIAL, USAGE
 from ops.command_database import reached_database
 from ops.importing import (
     Outcome,
     Stretch,
+    drop_repeats,
     import_stretches,
     open_stretches,
     shifts,
@@ -75,10 +77,11 @@ def import_command(
     files = list(_files(paths))
     with reached_database(read_settings()) as url:
         stretches = [stretch for file in files for stretch in stretches_of(file)]
-        due = stretches if again else open_stretches(url, stretches)
+        due, before = (stretches, Counts()) if again else open_stretches(url, stretches)
         begin = time.monotonic()
-        with report.open("a", encoding="utf-8") as listing:
-            outcomes = _import(url, due, workers, listing)
+        report.touch()
+        outcomes = _import(url, due, workers, report)
+    drop_repeats(report)
     total = total_of(outcome.counts for outcome in outcomes)
     result = {
         "files": len(files),
@@ -86,13 +89,14 @@ def import_command(
         "written": total.written,
         "refused": total.failed,
         "stretches_skipped": len(stretches) - len(due),
+        "refused_before": before.failed,
         "seconds": round(time.monotonic() - begin, 1),
     }
     if as_json:
         typer.echo(json.dumps(result))
     else:
         typer.echo(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result.items()))
-    if total.failed:
+    if total.failed or before.failed:
         typer.echo(f"Next: see {report}, mend the lines and import them again.", err=True)
         raise typer.Exit(PARTIAL)
     if not report.stat().st_size:
@@ -110,8 +114,8 @@ def _files(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
             raise typer.Exit(USAGE)
 
 
-def _import(url: str, due: Sequence[Stretch], workers: int, listing: TextIO) -> list[Outcome]:
-    """Import all stretches by so many processes and list what they refuse."""
+def _import(url: str, due: Sequence[Stretch], workers: int, report: pathlib.Path) -> list[Outcome]:
+    """Import all stretches by so many processes."""
     outcomes: list[Outcome] = []
     columns = (TextColumn("import"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     console = Console(stderr=True)
@@ -123,12 +127,11 @@ def _import(url: str, due: Sequence[Stretch], workers: int, listing: TextIO) -> 
         ) as pool,
     ):
         task = progress.add_task("import", total=size)
-        running = [pool.submit(import_stretches, url, shift) for shift in shifts(due, workers)]
+        running = [
+            pool.submit(import_stretches, url, shift, report) for shift in shifts(due, workers)
+        ]
         for done in concurrent.futures.as_completed(running):
             for outcome in done.result():
                 outcomes.append(outcome)
-                for one in outcome.refused:
-                    listing.write(json.dumps(one.to_json(), ensure_ascii=False) + "\n")
                 progress.advance(task, outcome.stretch.end - outcome.stretch.start)
-            listing.flush()
     return outcomes

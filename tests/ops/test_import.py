@@ -12,6 +12,7 @@ from collections import Counter
 import psycopg
 import pytest
 
+from ops import importing
 from ops.demo.synthetic_records import records
 from ops.importing import STRETCH_BYTES, stretches_of
 
@@ -119,6 +120,51 @@ def test_an_import_that_was_killed_goes_on_without_loss_or_double(
     counts = counts_in(database_url)
     assert sum(count for count, _ in counts.values()) == written
     assert {version for _, version in counts.values()} == {1}
+
+
+@pytest.mark.parametrize("is_told_before", [True, False])
+def test_an_end_right_after_a_commit_loses_no_refused_line(
+    database_url, tmp_path, monkeypatch, is_told_before
+):
+    """Twin: where the lines are listed after the commit, such an end loses them."""
+    path, report = tmp_path / "few.ndjson", tmp_path / "report.ndjson"
+    path.write_text('{"resourceType": "Patient", "id": "a"}\n{not json\n')
+    whole = importing.Outcome
+
+    def ended(**_):
+        raise SystemExit
+
+    monkeypatch.setattr(importing, "Outcome", ended)
+    if not is_told_before:
+        monkeypatch.setattr(importing, "_report", lambda *_: None)
+    stretches = list(stretches_of(path))
+    with pytest.raises(SystemExit):
+        importing.import_stretches(database_url, stretches, report)
+    monkeypatch.setattr(importing, "Outcome", whole)
+    due, before = importing.open_stretches(database_url, stretches)
+    assert (due, before.failed) == ([], 1)
+    told = report.read_text().splitlines() if report.exists() else []
+    assert [json.loads(one)["line"] for one in told] == ([2] if is_told_before else [])
+
+
+def test_the_report_keeps_the_last_word_on_a_line_and_nothing_cut_off(tmp_path):
+    report = tmp_path / "report.ndjson"
+    first, second, other = (
+        json.dumps({"file": file, "line": line, "outcome": outcome})
+        for file, line, outcome in (("a", 1, "old"), ("a", 1, "new"), ("b", 1, "own"))
+    )
+    report.write_text(f"{first}\n{other}\n{second}\n{second[:9]}")
+    importing.drop_repeats(report)
+    assert report.read_text().splitlines() == [other, second]
+
+
+def test_lines_that_were_refused_before_are_told_again(run_import, tmp_path):
+    path = tmp_path / "few.ndjson"
+    path.write_text('{"resourceType": "Patient", "id": "a"}\n{not json\n')
+    assert run_import(path)[0] == 5
+    code, result = run_import(path)
+    assert (code, result["stretches_skipped"], result["refused_before"]) == (5, 1, 1)
+    assert len((tmp_path / "report.ndjson").read_text().splitlines()) == 1
 
 
 def test_stretches_cover_every_line_once(tmp_path):
