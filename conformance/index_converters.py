@@ -4,18 +4,16 @@ http://hl7.org/fhir/R4/search.html#token and the sections beside it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from conformance.date_ranges import ALWAYS, NEVER, range_of
 from conformance.search_parameters import resource_types
 from conformance.text_folding import sounds_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(NamedTuple):
     """What the converters need beside the value."""
 
     resource: Mapping[str, Any]

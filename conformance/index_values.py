@@ -67,7 +67,7 @@ def extract_stored(
     Reference parameters keep their values, because a logical reference has rows of its own.
     """
     context = Context(resource=resource, zone=zone, base_url=base_url)
-    found = _stored_walk_of(str(resource.get("resourceType"))).run(context)
+    found = stored_walk_of(str(resource.get("resourceType"))).run(context)
     if custom:
         found.update(compile_walk(tuple(custom)).run(context))
     return found
@@ -84,7 +84,11 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """The compiled extraction of a set of parameters of one resource type."""
+    """The compiled extraction of a set of parameters of one resource type.
+
+    The values of a member of the resource (`of_member`) depend on it alone, unless it refers to a
+    contained resource; those of the whole (`of_whole`: composites and the like) on all of it.
+    """
 
     root: _Node
     specials: tuple[Callable[[Context, IndexValues], None], ...]
@@ -101,6 +105,19 @@ class Walk:
             special(context, out)
         return out
 
+    def of_member(self, name: str, value: Any, context: Context) -> IndexValues:
+        """Return the values of one member of the resource; its name is one of `root.children`."""
+        out: IndexValues = {}
+        _visit(self.root.children[name], value, out, context)
+        return out
+
+    def of_whole(self, context: Context) -> IndexValues:
+        """Return the values that no member has alone."""
+        out: IndexValues = {}
+        for special in self.specials:
+            special(context, out)
+        return out
+
 
 @cache
 def _walk_of(type_: str) -> Walk:
@@ -112,7 +129,8 @@ def _walk_of(type_: str) -> Walk:
 
 
 @cache
-def _stored_walk_of(type_: str) -> Walk:
+def stored_walk_of(type_: str) -> Walk:
+    """Return the extraction for the index of a type, as `extract_stored` uses it."""
     try:
         parameters = parameters_of(type_)
     except KeyError:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from msgspec import Struct
+
 from conformance.problem import InvalidContent, Issue
 from fhir_store import body
 from fhir_store.failures import collided, gone, not_found, version_conflict
@@ -43,8 +45,7 @@ def microseconds_of(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-@dataclass(slots=True, kw_only=True)
-class State:
+class State(Struct, kw_only=True):
     """One logical resource as it stands now, in the database or after the operations so far."""
 
     rid: int
@@ -81,8 +82,7 @@ class State:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditRow:
+class AuditRow(Struct, frozen=True, kw_only=True):
     """One access, as it goes into the audit table."""
 
     context: WriteContext

@@ -5,7 +5,6 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, lru_cache, partial
 from itertools import islice, product
@@ -13,14 +12,24 @@ from typing import Any, NamedTuple
 
 from conformance import ucum
 from conformance.date_ranges import DEFAULT_ZONE
-from conformance.index_values import extract_stored
+from conformance.index_converters import Context
+from conformance.index_values import IndexValues, compile_walk, stored_walk_of
 from conformance.search_parameters import SearchParameter, parameters_of
 from conformance.text_folding import fold
+from fhir_store.index_parts import (
+    Sink,
+    add_part,
+    empty_sink,
+    place_of,
+    recall,
+    remember,
+)
 from fhir_store.keys import (
     LONGEST_REMEMBERED,
     TEXT_SID,
     cached_key_of,
     grams_of,
+    identifier_key,
     key_of,
     resource_key,
     system_number,
@@ -52,20 +61,7 @@ class IndexRows(NamedTuple):
     systems: list[tuple[int, str]]
 
 
-@dataclass(slots=True)
-class _Sink:
-    """The growing rows of one resource."""
-
-    tokens: set[tuple[int, int]]
-    references: set[tuple[int, int]]
-    dates: set[tuple[int, int, int]]
-    numbers: set[tuple[int, float, float]]
-    strings: set[tuple[int, str, int, str]]
-    codes: dict[tuple[int, int, str], str]
-    systems: set[str]
-
-
-Emit = Callable[[list[Any], _Sink], None]
+Emit = Callable[[list[Any], Sink], None]
 StringRow = tuple[int, str, int, str]
 UnitKeys = tuple[tuple[int, ...], tuple[int, Decimal] | None]
 DictionaryRow = tuple[tuple[int, int], tuple[int, int, str]]
@@ -83,25 +79,49 @@ def rows_of(
     `custom` are further search parameters of its type, `zone` reads dates without a zone,
     references below `base_url` count as our own.
     """
-    values = extract_stored(resource, custom, zone=zone, base_url=base_url)
-    emitters = _emitters_of(str(resource.get("resourceType")), tuple(custom))
-    sink = _Sink(set(), set(), set(), set(), set(), {}, set())
-    present = []
-    for code, found in values.items():
-        ordinal, emit = emitters[code]
-        present.append(ordinal)
-        if found:
-            emit(found, sink)
+    type_ = str(resource.get("resourceType"))
+    walk, emitters = stored_walk_of(type_), _emitters_of(type_, tuple(custom))
+    context = Context(resource=resource, zone=zone, base_url=base_url)
+    is_usual = zone == DEFAULT_ZONE and not base_url
+    sink, present = empty_sink(), list[int]()
+    members = walk.root.children
+    for name, value in resource.items():
+        if name not in members:
+            continue
+        place = place_of(type_, name, value) if is_usual else None
+        if place is None:
+            _emit(walk.of_member(name, value, context), emitters, sink, present)
+            continue
+        part = recall(place)
+        if part is None:
+            rows, ordinals = empty_sink(), list[int]()
+            _emit(walk.of_member(name, value, context), emitters, rows, ordinals)
+            part = remember(place, rows, ordinals)
+        add_part(part, sink, present)
+    if walk.specials:
+        _emit(walk.of_whole(context), emitters, sink, present)
+    if custom:
+        _emit(compile_walk(tuple(custom)).run(context), emitters, sink, present)
     return IndexRows(
         tokens=sorted(sink.tokens),
         references=sorted(sink.references),
         dates=sorted(sink.dates),
         numbers=sorted(sink.numbers),
         strings=sorted(sink.strings),
-        present=sorted(present),
+        present=sorted(set(present)),
         codes=sorted((*place, display) for place, display in sink.codes.items()),
         systems=sorted((system_number(uri), uri) for uri in sink.systems),
     )
+
+
+def _emit(
+    values: IndexValues, emitters: Mapping[str, tuple[int, Emit]], sink: Sink, present: list[int]
+) -> None:
+    for code, found in values.items():
+        ordinal, emit = emitters[code]
+        present.append(ordinal)
+        if found:
+            emit(found, sink)
 
 
 @cache
@@ -115,7 +135,7 @@ def _emitters_of(type_: str, custom: tuple[SearchParameter, ...]) -> Mapping[str
 
 
 def _emitter(parameter: SearchParameter) -> Emit:
-    emitters: dict[str, Callable[[SearchParameter, list[Any], _Sink], None]] = {
+    emitters: dict[str, Callable[[SearchParameter, list[Any], Sink], None]] = {
         "token": _identifiers if parameter.holds_identifiers else _tokens,
         "string": _strings,
         "date": _dates,
@@ -207,7 +227,7 @@ def _string_row(number: int, text: str, prefix: tuple[str, ...]) -> StringRow:
 # --- rows by parameter type ----------------------------------------------------------------------
 
 
-def _tokens(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+def _tokens(parameter: SearchParameter, found: list[Any], sink: Sink) -> None:
     number = parameter.number
     for system, code, text, _ in found:
         if code is not None:
@@ -233,7 +253,7 @@ def _code_row(number: int, system: str, code: str) -> DictionaryRow:
     return (cached_key_of(number, "c", word), sid), (number, sid, word)
 
 
-def _text(number: int, text: str, sink: _Sink) -> None:
+def _text(number: int, text: str, sink: Sink) -> None:
     is_short = len(text) <= LONGEST_REMEMBERED
     row, place = (_remembered_text_row if is_short else _text_row)(number, text)
     sink.tokens.add(row)
@@ -251,7 +271,7 @@ def _text_row(number: int, text: str) -> DictionaryRow:
     return (cached_key_of(number, "t", folded), 0), (number, TEXT_SID, folded)
 
 
-def _identifiers(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+def _identifiers(parameter: SearchParameter, found: list[Any], sink: Sink) -> None:
     number = parameter.number
     for system, value, text, types in found:
         sid = system_number(system)
@@ -259,7 +279,7 @@ def _identifiers(parameter: SearchParameter, found: list[Any], sink: _Sink) -> N
             sink.tokens.add((cached_key_of(number, "s", system), sid))
             sink.systems.add(system)
         if isinstance(value, str):
-            sink.tokens.add((key_of(number, "c", value), sid))
+            sink.tokens.add((identifier_key(number, value), sid))
             sink.strings.add((cached_key_of(number, "k"), value[:STRING_LENGTH], 0, "{}"))
             for type_system, type_code in types:
                 key = key_of(number, "o", type_code, value)
@@ -270,27 +290,27 @@ def _identifiers(parameter: SearchParameter, found: list[Any], sink: _Sink) -> N
             _text(number, text, sink)
 
 
-def _strings(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+def _strings(parameter: SearchParameter, found: list[Any], sink: Sink) -> None:
     number = parameter.number
     sink.strings.update(string_row(number, text) for text in found)
 
 
-def _dates(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+def _dates(parameter: SearchParameter, found: list[Any], sink: Sink) -> None:
     key = cached_key_of(parameter.number, "d")
     sink.dates.update((key, low, high) for low, high in found)
 
 
-def _numbers(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+def _numbers(parameter: SearchParameter, found: list[Any], sink: Sink) -> None:
     key = cached_key_of(parameter.number, "n")
     sink.numbers.update((key, open_low(low), open_high(high)) for low, high in found)
 
 
-def _quantities(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+def _quantities(parameter: SearchParameter, found: list[Any], sink: Sink) -> None:
     for value in found:
         sink.numbers.update(unit_keys(parameter.number, "q", value))
 
 
-def _references(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+def _references(parameter: SearchParameter, found: list[Any], sink: Sink) -> None:
     number = parameter.number
     for kind, first, second in found:
         if kind == "identifier":
@@ -306,20 +326,20 @@ def target_of(kind: str, first: str, second: str) -> int:
     return resource_key(first, second) if kind == "literal" else url_key(first)
 
 
-def _uris(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+def _uris(parameter: SearchParameter, found: list[Any], sink: Sink) -> None:
     number = parameter.number
     for uri in found:
         sink.tokens.add((cached_key_of(number, "c", uri), 0))
         sink.codes[(number, 0, uri)] = ""
 
 
-def _positions(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+def _positions(parameter: SearchParameter, found: list[Any], sink: Sink) -> None:
     for latitude, longitude in found:
         for kind, degrees in (("lat", latitude), ("lon", longitude)):
             sink.numbers.add((cached_key_of(parameter.number, kind), degrees, degrees))
 
 
-def _composites(parameter: SearchParameter, found: list[Any], sink: _Sink) -> None:
+def _composites(parameter: SearchParameter, found: list[Any], sink: Sink) -> None:
     kinds = [component.type for component in parameter.components]
     discrete = [kind for kind in kinds if kind in ("token", "reference", "uri")]
     payload = kinds[len(discrete) :]
@@ -344,7 +364,7 @@ def component_word(kind: str, value: Any) -> str:
 
 
 def _payload(
-    number: int, prefix: tuple[str, ...], kinds: list[str], values: Sequence[Any], sink: _Sink
+    number: int, prefix: tuple[str, ...], kinds: list[str], values: Sequence[Any], sink: Sink
 ) -> None:
     """Add the rows of one combination: the last components are compared, not matched."""
     if not kinds:

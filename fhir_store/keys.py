@@ -38,6 +38,17 @@ def _remembered_key(number: int, kind: str, *parts: str) -> int:
     return key_of(number, kind, *parts)
 
 
+def identifier_key(number: int, value: str) -> int:
+    """Return the key of an identifier's value: one write looks it up, and has it in its rows."""
+    is_long = len(value) > LONGEST_REMEMBERED
+    return key_of(number, "c", value) if is_long else _recent_identifier_key(number, value)
+
+
+@lru_cache(maxsize=4096)
+def _recent_identifier_key(number: int, value: str) -> int:
+    return key_of(number, "c", value)
+
+
 def resource_key(type_: str, id_: str) -> int:
     """Return what references to `Type/id` point at (`resource.rkey`, `ix_ref.tgt`)."""
     if len(id_) > LONGEST_REMEMBERED:

@@ -7,25 +7,32 @@ stops its order keys and nothing else; a merge (A40) stops the keys of both reco
 No statement here is prepared: a plan made while the queue is short is ruinous when it is long.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from msgspec import Struct
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from conformance.problem import Issue
+from fhir_store.arrays import Byteas, Int8s, Texts
 from fhir_store.inbox import LANES, issues_to_json, lane_of
 
 Connection = AsyncConnection[Any]
+
+SURE_BATCH = 100
+MOST_BATCH_BYTES = 256 * 1024
+"""Beyond `SURE_BATCH` entries a batch grows while its messages are no more than this: what a commit
+locks and keeps in memory follows the size of the messages, what it costs by itself does not."""
 
 LOCK_CLASS = 0x51A0
 """First half of the lanes' advisory locks; the second is the lane."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """An open entry as a worker gets it."""
 
     id: int
@@ -149,8 +156,9 @@ async def take_batch(
 ) -> tuple[list[int], Plan] | None:
     """Lock lanes that have work, until the transaction ends, and plan their next entries.
 
-    `prefer` lists lanes in the order to try them; as many as `most_lanes` are taken. None where no
-    lane is free with work; an empty plan where all of it must wait.
+    `prefer` lists lanes in the order to try them; as many as `most_lanes` are taken. There are at
+    most `limit` entries, and of large messages `SURE_BATCH`. None where no lane is free with work;
+    an empty plan where all of it must wait.
     """
     cursor = await connection.execute(_LOCK, (list(prefer), LOCK_CLASS, most_lanes), prepare=False)
     taken = [int(row[0]) for row in await cursor.fetchall()]
@@ -160,11 +168,19 @@ async def take_batch(
     async with connection.cursor(row_factory=class_row(Entry)) as rows:
         await rows.execute(_OPEN, {"lanes": taken, "limit": limit}, binary=True, prepare=False)
         entries = await rows.fetchall()
+    entries = of_bearable_size(entries)
     entries = await _with_other_lanes(connection, taken, entries)
     if not entries:
         return taken, Plan()
     stuck = await _find_stuck(connection, taken, entries)
     return taken, plan_batch(entries, stuck)
+
+
+def of_bearable_size(entries: list[Entry]) -> list[Entry]:
+    """Return the first entries: `SURE_BATCH`, and more as long as their messages are small."""
+    sizes = itertools.accumulate(len(entry.raw) for entry in entries)
+    small = sum(1 for _ in itertools.takewhile(lambda size: size <= MOST_BATCH_BYTES, sizes))
+    return entries[: max(SURE_BATCH, small)]
 
 
 async def _with_other_lanes(
@@ -201,8 +217,7 @@ async def _find_stuck(
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(Struct, frozen=True, kw_only=True):
     """How an entry ended: `translated` with what it wrote and its trace, or `unmapped`."""
 
     entry: Entry
@@ -212,36 +227,42 @@ class Finished:
     issues: Sequence[Issue] = ()
 
 
+_FINISH = """
+update inbox i set state = f.state, finished_at = now(), due_at = null,
+       issues = coalesce(f.issues::jsonb, i.issues)
+  from unnest(%(ids)b::int8[], %(states)b::text[], %(issues)b::text[]) as f (id, state, issues)
+ where i.id = f.id"""
+
+_TRACE = """
+insert into inbox_trace (inbox_id, written, trace)
+select unnest(%(ids)b::int8[]), string_to_array(unnest(%(written)b::text[]), chr(31)),
+       unnest(%(traces)b::bytea[])
+    on conflict (inbox_id) do update set written = excluded.written, trace = excluded.trace"""
+
+
 async def finish(connection: Connection, finished: Sequence[Finished]) -> None:
     """Close entries; those that waited behind a backing-off one are free again."""
     if not finished:
         return
     await connection.execute(
-        """update inbox i set state = f.state, finished_at = now(), due_at = null,
-                  issues = coalesce(f.issues::jsonb, i.issues)
-             from unnest(%b::int8[], %b::text[], %b::text[]) as f (id, state, issues)
-            where i.id = f.id""",
-        (
-            [one.entry.id for one in finished],
-            [one.state for one in finished],
-            [issues_to_json(one.issues) if one.issues else None for one in finished],
-        ),
+        _FINISH,
+        {
+            "ids": Int8s(one.entry.id for one in finished),
+            "states": Texts(one.state for one in finished),
+            "issues": Texts(issues_to_json(one.issues) if one.issues else None for one in finished),
+        },
         prepare=False,
     )
     traced = [one for one in finished if one.trace or one.written]
     if traced:
         await connection.execute(
-            """insert into inbox_trace (inbox_id, written, trace)
-               select id, string_to_array(written, chr(31)), trace
-                 from unnest(%b::int8[], %b::text[], %b::bytea[]) as t (id, written, trace)
-                   on conflict (inbox_id) do update
-                  set written = excluded.written, trace = excluded.trace""",
-            (
-                [one.entry.id for one in traced],
-                ["\x1f".join(one.written) for one in traced],
-                [one.trace for one in traced],
-            ),
-            prepare=False,
+            _TRACE,
+            {
+                "ids": Int8s(one.entry.id for one in traced),
+                "written": Texts("\x1f".join(one.written) for one in traced),
+                "traces": Byteas(one.trace for one in traced),
+            },
+            prepare=True,
         )
     await release(connection, [one.entry.id for one in finished if one.entry.has_backed_off])
 

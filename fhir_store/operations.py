@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from conformance.problem import Issue
 
 Resource = Mapping[str, Any]
@@ -27,8 +29,7 @@ class Version(NamedTuple):
     method: str = "PUT"  # the HTTP verb that made it, for Bundle.entry.request.method
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(Struct, frozen=True, kw_only=True):
     """What became of one operation; `resource` and `previous` are parsed, for the one who asks.
 
     `changed` is False when the content was already there: no new version, nothing to deliver.
@@ -61,8 +62,7 @@ class WriteContext:
     destinations: frozenset[str] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(Struct, frozen=True, kw_only=True):
     """Where one operation came from, when one call carries the operations of many messages.
 
     It stands in for `trace_id`, `source` and `destinations` of the `WriteContext`.
@@ -73,8 +73,7 @@ class Origin:
     destinations: frozenset[str] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Create:
+class Create(Struct, frozen=True, kw_only=True):
     """Write a new resource.
 
     `id` is taken where the caller has already made one; `resource["id"]` is ignored, as R4 asks
@@ -90,8 +89,7 @@ class Create:
     origin: Origin | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Update:
+class Update(Struct, frozen=True, kw_only=True):
     """Write the next version, or the first one under the id the client chose.
 
     `criteria` makes it conditional: no match creates, one match updates, more are refused.

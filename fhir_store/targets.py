@@ -3,9 +3,10 @@
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, structs
 from psycopg import AsyncConnection
 
 from conformance.problem import InvalidContent, NotSupported, Problem, TooCostly
@@ -15,7 +16,7 @@ from fhir_store.arrays import Int4s, Int8s
 from fhir_store.audit_events import OWN_ID
 from fhir_store.conditional import Criteria, Match, parse_criteria, require_one
 from fhir_store.failures import not_found
-from fhir_store.keys import key_of, system_number
+from fhir_store.keys import identifier_key, system_number
 from fhir_store.operations import (
     Claim,
     Create,
@@ -35,8 +36,7 @@ ResourceOperation = Create | Update | Patch | Delete
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 
-@dataclass(slots=True, kw_only=True)
-class Target:
+class Target(Struct, kw_only=True):
     """An operation and the ids it is about.
 
     `is_found` says that a condition found them; otherwise the id is the operation's own or new.
@@ -170,7 +170,7 @@ def _link(plan: Plan, matches: Matches, made: Made, deleted: set[tuple[str, str]
         if isinstance(target.operation, Create | Update):
             operation = target.operation
             resource = references.rewrite(operation.resource, links, operation.full_url)
-            target.operation = replace(target.operation, resource=resource)
+            target.operation = structs.replace(operation, resource=resource)
 
 
 async def search(connection: Connection, match: Match | None, plans: Sequence[Plan]) -> Matches:
@@ -229,7 +229,7 @@ async def find_by_identifier(
         parameter = parameters_of(identity[0]).get("identifier")
         if parameter is not None:
             system, value = identity[1]
-            keyed[key_of(parameter.number, "c", value), system_number(system)] = identity
+            keyed[identifier_key(parameter.number, value), system_number(system)] = identity
     if not keyed:
         return {}
     cursor = await connection.execute(

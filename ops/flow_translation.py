@@ -66,21 +66,30 @@ class Translation:
 
         R4 asks for `recorded`; without it the whole message would wait for a person.
         """
-        if one.type != "Provenance" or "recorded" in one.resource or "_recorded" in one.resource:
+        resource = one.resource
+        if (
+            resource["resourceType"] != "Provenance"
+            or "recorded" in resource
+            or "_recorded" in resource
+        ):
             return one
         recorded = self.now().isoformat(timespec="seconds")
-        return one._replace(resource={**one.resource, "recorded": recorded})
+        return one._replace(resource={**resource, "recorded": recorded})
 
     def _require_valid(self, one: TranslatedResource) -> None:
         """Check a resource, unless it is a ward or doctor that was found right as it stands."""
-        key = (one.type, one.identity)
-        if self._checked.get(key) == one.resource:
+        type_ = one.type
+        if type_ not in _SHARED_TYPES or not one.identity:
+            self.require_valid(one.resource)
+            return
+        key = (type_, one.identity)
+        checked = self._checked.get(key)
+        if checked is one.resource or checked == one.resource:
             return
         self.require_valid(one.resource)
-        if one.type in _SHARED_TYPES and one.identity:
-            if len(self._checked) >= _MOST_CHECKED:
-                self._checked.clear()
-            self._checked[key] = one.resource
+        if len(self._checked) >= _MOST_CHECKED:
+            self._checked.clear()
+        self._checked[key] = one.resource
 
     async def write(
         self, transaction: Transaction, readings: Sequence[tuple[Entry, Reading]]
@@ -128,7 +137,7 @@ def _is_bare(one: TranslatedResource) -> bool:
 
     One that tells more (a reason, an operator, a place, the time of the event itself) is kept.
     """
-    if one.type != "Provenance" or not one.trace:
+    if one.resource["resourceType"] != "Provenance" or not one.trace:
         return False
     return all(_OF_THE_ROW.match(source) for _, source, _ in one.trace)
 

@@ -1,7 +1,7 @@
 """The workers of the inbox: take a lane, translate its next entries, write them in one commit.
 
 Fast path: all entries of a batch in one go. If that fails, the batch is rolled back to its
-savepoint and done again one by one, so that exactly the poison is found and parked.
+savepoint and done again half by half, so that exactly the poison is found and parked.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Generic, Protocol, TypeVar
 
 import psycopg
+from msgspec import Struct
 
 from conformance.problem import (
     EditConflict,
@@ -52,8 +53,7 @@ MOST_LANES = 4
 """Lanes that one batch takes: four workers find lanes of their own among the sixteen."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """An entry that will not move by itself any more, and why."""
 
     entry: Entry
@@ -85,7 +85,8 @@ class Work(Protocol[R]):
 class LaneWorkers(Generic[R]):
     """Works the inbox off with `workers` tasks; as many processes as wished may do the same.
 
-    A batch has up to `batch` entries, of several lanes where few wait in each. After a start the
+    A batch has up to `batch` entries (of large messages fewer), of several lanes where few wait in
+    each. After a start the
     first `careful` entries of each lane are counted before they are worked on, so that one that
     kills its process is found and parked.
     """
@@ -98,7 +99,7 @@ class LaneWorkers(Generic[R]):
         bell: Bell,
         metrics: Metrics,
         workers: int = 2,
-        batch: int = 100,
+        batch: int = 250,
         careful: int = 50,
         poll_seconds: float = 1.0,
         on_written: Bell | None = None,
@@ -216,6 +217,13 @@ class LaneWorkers(Generic[R]):
             readings.append((entry, reading))
             if len(readings) % 10 == 0:
                 await asyncio.sleep(0)  # frames are to be answered meanwhile
+        await self._settle(transaction, readings, batch)
+
+    async def _settle(
+        self, transaction: Transaction, readings: Sequence[tuple[Entry, R]], batch: "_Batch"
+    ) -> None:
+        """Write all together; where that fails each half alone, until the guilty one is found."""
+        readings = [one for one in readings if not batch.stands_behind(one[0])]
         if not readings:
             return
         try:
@@ -224,8 +232,13 @@ class LaneWorkers(Generic[R]):
         except Exception as failure:
             if transaction.connection.broken:
                 raise
-            log.info("batch is done one by one", size=len(readings), reason=kind_of(failure))
-            await self._one_by_one(transaction, readings, batch)
+            if len(readings) == 1:
+                await self._stop(transaction, readings[0][0], failure, batch)
+                return
+            log.info("batch is done in halves", size=len(readings), reason=kind_of(failure))
+            middle = len(readings) // 2
+            for half in (readings[:middle], readings[middle:]):
+                await self._settle(transaction, half, batch)
         else:
             batch.finished += finished
 
@@ -237,22 +250,6 @@ class LaneWorkers(Generic[R]):
         ended = [Ended(entry=one.entry, state=one.state, issues=one.issues) for one in finished]
         await self._work.tell(transaction, ended)
         return finished
-
-    async def _one_by_one(
-        self, transaction: Transaction, readings: Sequence[tuple[Entry, R]], batch: "_Batch"
-    ) -> None:
-        for entry, reading in readings:
-            if batch.stands_behind(entry):
-                continue
-            try:
-                async with transaction.savepoint():
-                    finished = await self._write(transaction, [(entry, reading)])
-            except Exception as failure:
-                if transaction.connection.broken:
-                    raise
-                await self._stop(transaction, entry, failure, batch)
-            else:
-                batch.finished += finished
 
     async def _stop(
         self, transaction: Transaction, entry: Entry, failure: Exception, batch: "_Batch"
@@ -325,18 +322,24 @@ class _Batch:
     def stop(self, entry: Entry, outcome: str) -> None:
         """Let later entries of its keys wait for this one."""
         self.stopped.append((entry, outcome))
-        for key in entry.keys:
-            self._stops.setdefault(key, entry.id)
+        self._stop_keys(entry, entry.id)
 
     def stands_behind(self, entry: Entry) -> bool:
-        """Whether a key of the entry was stopped before it; then it waits there."""
+        """Whether a key of the entry was stopped before it; then it waits there.
+
+        An entry is stopped when it is read, too: those before it are still to be written then.
+        """
         found = [self._stops[key] for key in entry.keys if key in self._stops]
-        if not found:
+        first = min(found, default=entry.id)
+        if first >= entry.id:
             return False
-        self.behind[entry.id] = min(found)
-        for key in entry.keys:
-            self._stops.setdefault(key, min(found))
+        self.behind[entry.id] = first
+        self._stop_keys(entry, first)
         return True
+
+    def _stop_keys(self, entry: Entry, at: int) -> None:
+        for key in entry.keys:
+            self._stops[key] = min(at, self._stops.get(key, at))
 
 
 def _is_transient(failure: Exception) -> bool:

@@ -30,6 +30,8 @@ class Desk:
     current: dict[Key, Resource]
     made: dict[tuple[int, str], Key] = field(default_factory=dict)
     told: dict[Key, Resource] = field(default_factory=dict)
+    # Wards and doctors come as the very same object as long as their words are the same.
+    _met: dict[int, tuple[Resource, Key]] = field(default_factory=dict)
 
     @classmethod
     async def prepare(
@@ -61,13 +63,16 @@ class Desk:
 
     def operations_of(self, message: TranslatedMessage, origin: Origin) -> list[Operation]:
         """Return what one message does to the records, and remember it for the next."""
-        keys = {one.key: self._key_of(one) for one in message.resources}
-        references = {f"urn:uuid:{key}": f"{type_}/{id_}" for key, (type_, id_) in keys.items()}
+        keys = [self._met_or_found(one) for one in message.resources]
+        references: dict[str, str] = {}
+        number = id(message)
+        for one, key in zip(message.resources, keys, strict=True):
+            references["urn:uuid:" + one.key] = f"{key[0]}/{key[1]}"
+            self.made[number, one.key] = key
         contents: dict[Key, Resource] = {}
-        for one in message.resources:
-            key = keys[one.key]
-            self.made[id(message), one.key] = key
-            if self.told.get(key) == one.resource and key not in contents:
+        for one, key in zip(message.resources, keys, strict=True):
+            told = self.told.get(key)
+            if (told is one.resource or told == one.resource) and key not in contents:
                 continue  # wards and doctors come with every message, mostly as they were
             incoming = with_references(one.resource, references)
             stored = contents.get(key) or self.current.get(key)
@@ -94,6 +99,16 @@ class Desk:
         read = stored.get("meta", {}).get("versionId")
         return Update(resource=content, if_match=int(read) if read else None, origin=origin)
 
+    def _met_or_found(self, one: TranslatedResource) -> Key:
+        """Return the key of a resource; of one that this batch has met without looking again."""
+        met = self._met.get(id(one.resource))
+        if met is not None:
+            return met[1]
+        key = self._key_of(one)
+        if one.identity and one.match is not Match.CREATE:
+            self._met[id(one.resource)] = one.resource, key
+        return key
+
     def _key_of(self, one: TranslatedResource) -> Key:
         if one.match is not Match.CREATE:
             for pair in one.identity:
@@ -118,7 +133,8 @@ class Desk:
         return {id_ for id_ in ids if _pairs_of(self.current.get((one.type, id_), {})) <= named}
 
     def _ids_of(self, type_: str, pair: Pair) -> set[str]:
-        return {self._successor(type_, id_) for id_ in self.known.get((type_, pair), ())}
+        ids = self.known.get((type_, pair))
+        return {self._successor(type_, id_) for id_ in ids} if ids else set()
 
     def _id_of(self, type_: str, pair: Pair) -> str | None:
         ids = self._ids_of(type_, pair)
@@ -128,6 +144,8 @@ class Desk:
 
     def _successor(self, type_: str, id_: str) -> str:
         """Return the record that stands for this one after all merges."""
+        if "link" not in self.current.get((type_, id_), ()):
+            return id_
         seen = {id_}
         while (record := self.current.get((type_, id_))) and (target := replaced_by(record)):
             following = target.rpartition("/")[2]
@@ -141,10 +159,13 @@ class Desk:
         for pair in identity:
             ids = self.known.setdefault((key[0], pair), [])
             if key[1] not in ids:
+                if ids:
+                    self._met.clear()  # whoever was found by this pair may be another now
                 ids.append(key[1])
 
     def _merge(self, merge: Merge, contents: dict[Key, Resource]) -> None:
         """Let the surviving record take the prior one's place and identifiers."""
+        self._met.clear()
         stays = self._first(merge.type, merge.surviving)
         if stays is None:
             raise InvalidContent(_nobody_survives())

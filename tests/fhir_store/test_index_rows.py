@@ -1,6 +1,9 @@
 from decimal import Decimal
 
+from conformance.resource_json import dump
 from conformance.search_parameters import parameters_of
+from fhir_store import index_rows
+from fhir_store.index_parts import place_of
 from fhir_store.index_rows import rows_of
 from fhir_store.keys import TEXT_SID, key_of, resource_key, system_number
 
@@ -84,3 +87,44 @@ def test_a_reference_below_our_own_base_is_a_local_one():
 def test_a_type_unknown_to_r4_has_no_rows():
     rows = rows_of({"resourceType": "Nonsense", "id": "1"})
     assert rows.tokens == rows.strings == rows.present == []
+
+
+def observation(contained):
+    return {
+        "resourceType": "Observation",
+        "contained": [{"resourceType": contained, "id": "a"}],
+        "subject": {"reference": "#a"},
+    }
+
+
+def is_of_a_patient(resource):
+    return parameters_of("Observation")["patient"].ordinal in rows_of(resource).present
+
+
+def test_what_a_contained_resource_decides_is_not_remembered():
+    assert is_of_a_patient(observation("Patient"))
+    assert not is_of_a_patient(observation("Group"))
+
+
+def test_remembered_rows_of_such_a_reference_would_be_those_of_another(monkeypatch):
+    """The twin of the test above."""
+    monkeypatch.setattr(
+        index_rows, "place_of", lambda type_, name, value: (type_, name, dump(value))
+    )
+    assert is_of_a_patient(observation("Patient"))
+    assert is_of_a_patient(observation("Group"))
+
+
+def test_remembered_rows_are_those_of_the_first_time_and_nobody_changes_them():
+    names = [{"family": "Qiao", "given": ["Bridge"]}]
+    first = rows_of({"resourceType": "Patient", "name": names})
+    rows_of({"resourceType": "Patient", "name": names, "address": [{"city": "X"}]})
+    assert rows_of({"resourceType": "Patient", "name": names}) == first
+    assert rows_of({"resourceType": "Practitioner", "name": names}) != first
+
+
+def test_long_members_and_those_of_one_resource_alone_are_not_remembered():
+    assert place_of("Patient", "gender", "male")
+    assert not place_of("Patient", "identifier", [{"value": "1"}])
+    assert not place_of("Encounter", "subject", {"reference": "Patient/1"})
+    assert not place_of("Patient", "name", [{"text": "x" * 300}])

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec import structs
 
 from conformance.problem import EditConflict, Issue
 from fhir_store import lanes, queue_desk
@@ -202,7 +203,7 @@ def test_a_collision_of_writers_costs_no_message(open_spine, adt, monkeypatch):
             monkeypatch.setattr(ops_lanes, "jitter", lambda: 300.0)
             for n in range(5):
                 await spine.send(adt(f"M{n}"))
-            spine.work.fail_next = [collided(), collided()]
+            spine.work.fail_next = [collided(), collided(), collided()]  # five, two, one
             await spine.drain()
             assert await spine.effects() == []
             await spine.rows("update inbox set due_at = now() where due_at is not null")
@@ -210,6 +211,54 @@ def test_a_collision_of_writers_costs_no_message(open_spine, adt, monkeypatch):
             assert await spine.effects() == [f"M{n}" for n in range(5)]
 
     asyncio.run(run())
+
+
+def test_what_comes_before_an_unreadable_entry_is_done_also_beside_poison(open_spine, adt):
+    async def run():
+        async with open_spine() as spine:
+            for n, word in enumerate(["", "POISON", "", "UNREADABLE", ""]):
+                await spine.send(adt(f"M{n}", patient="P1", extra=f"NTE|1||{word}"))
+            await spine.drain()
+            assert await spine.effects() == ["M0"]
+            assert await spine.states() == {
+                "M0": "translated", "M1": "parked", "M2": "received", "M3": "parked",
+                "M4": "received",
+            }  # fmt: skip
+            waits = await spine.rows("select id, waits_for from inbox where state = 'received'")
+            assert sorted(waits) == [(3, 2), (5, 4)]
+
+    asyncio.run(run())
+
+
+def test_poison_is_found_by_halves_not_by_writing_each_alone(open_spine, adt, monkeypatch):
+    """One among 64: 13 attempts hold it or a sibling half; each alone would be 65."""
+
+    async def run():
+        async with open_spine() as spine:
+            sizes, write = [], spine.work.write
+
+            async def noted(transaction, readings):
+                sizes.append(len(readings))
+                return await write(transaction, readings)
+
+            monkeypatch.setattr(spine.work, "write", noted)
+            for n in range(64):
+                extra = "NTE|1||POISON" if n == 37 else ""
+                # One lane, whatever their patients: else there are several batches.
+                await spine.send(adt(f"M{n:02}", patient=f"P{n}", extra=extra))
+            await spine.rows("update inbox set lane = 3")
+            await spine.drain()
+            assert sorted(sizes, reverse=True) == [64, 32, 32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1]
+            states = await spine.states()
+            assert [one for one, state in states.items() if state != "translated"] == ["M37"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("size", "taken"), [(500, 250), (1_500, 174), (40_000, 100)])
+def test_a_batch_of_large_messages_is_smaller(size, taken):
+    waiting = [structs.replace(entry(n), raw=b"x" * size) for n in range(250)]
+    assert len(lanes.of_bearable_size(waiting)) == taken
 
 
 def test_messages_without_a_patient_wait_for_nobody(open_spine, adt):
