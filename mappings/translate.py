@@ -12,6 +12,7 @@ from mappings.engine.library import Library
 from mappings.engine.places import IntoPlace
 from mappings.engine.rows import Into, Making, MessageMap
 from mappings.engine.scopes import Scope, SlotNames, Slots, scopes_of
+from mappings.engine.segment_memory import SegmentMemory
 from mappings.engine.targets import values_at
 from mappings.hl7.escape import Separators, unescape
 from mappings.hl7.message import Message, Segment, parse
@@ -53,7 +54,9 @@ class Translator:
         self._conditions: dict[str, tuple[SlotNames, Callable[[Slots, Context], bool]]] = {}
         self._intos: dict[int, IntoPlace] = {}
         self._elements = {name for name, one in library.maps.items() if one.is_element}
-        self._recalls: dict[tuple[int, Separators, str, str], tuple[Sender, Recall]] = {}
+        self._recalls: dict[tuple[int, Separators, str, str], tuple[Sender, int, Recall]] = {}
+        self._count = 0
+        self._segments = SegmentMemory()
 
     def translate(
         self, message: bytes | Message, channel: ChannelProfile, *, watch: Watch | None = None
@@ -86,7 +89,7 @@ class Translator:
             context.fired, context.conditions = watch.fired, watch.conditions
             context.looked = watch.looked
         else:
-            context.recall = self._recall_of(context)
+            self._remind(context)
         root = scopes_of(message.segments, message_map.groups)
         by_id = self._make_all(message_map, root, context)
         merges = _merges(message_map, root, by_id)
@@ -103,16 +106,18 @@ class Translator:
             map_hash=self.library.hash,
         )
 
-    def _recall_of(self, context: Context) -> Recall:
-        """Return what is kept of earlier messages that are read as this one is."""
+    def _remind(self, context: Context) -> None:
+        """Let a message know what is kept of earlier ones that are read as it is."""
         key = (id(context.sender), context.separators, context.codec, context.facility)
         known = self._recalls.get(key)
         if known is None:
             if len(self._recalls) >= _MOST_SENDERS:
                 self._recalls.clear()
+            self._count += 1
             # Held with its sender, whose `id` then cannot become another's.
-            known = self._recalls[key] = (context.sender, {})
-        return known[1]
+            known = self._recalls[key] = (context.sender, self._count, {})
+        _, context.memory, context.recall = known
+        context.segments = self._segments
 
     def _make_all(self, message_map: MessageMap, root: Scope, context: Context) -> dict[str, Made]:
         """Run every line of the message map, outer groups first."""
@@ -160,18 +165,20 @@ class Translator:
             key = made_by_id(scope, name)
             if key is None or key not in by_key or (made is not None and key == made.key):
                 continue
-            self._put_into(into, making, (scope, segment, made), by_key[key], context)
+            self._put_into(into, making, (scope, segment, made), (by_key, key), context)
 
     def _put_into(
         self,
         into: Into,
         making: Making,
         given: tuple[Scope, Segment, Made | None],
-        holder: Made,
+        at: tuple[dict[str, Made], str],
         context: Context,
     ) -> None:
         """Let an outer resource refer to what was made, with the element around the reference."""
         scope, segment, made = given
+        by_key, key = at
+        holder = by_key[key]
         reference = None if made is None else {"reference": f"urn:uuid:{made.key}"}
         place = self._intos.get(id(into))
         if place is None:
@@ -189,7 +196,9 @@ class Translator:
             element, trace = self._compiler.map(name).element(scope, segment, context, target)
             if reference is None and not element:
                 return
-        holder.own()
+        if holder.is_kept:
+            holder = by_key[key] = context.own(holder)
+        holder.own(place.steps[0].name)
         place.put(holder.resource, element, reference)
         if name:
             holder.tell(trace)
@@ -206,11 +215,11 @@ class Translator:
     def _make(
         self, making: Making, scope: Scope, segment: Segment, context: Context
     ) -> Made | None:
-        links: dict[str, Any] = {}
+        links: dict[str, str] = {}
         for path, name in making.links.items():
             key = made_by_id(scope, name)
             if key is not None:
-                links[path] = {"reference": f"urn:uuid:{key}"}
+                links[path] = key
         return self._compiler.map(making.map).run(scope, segment, context, links)
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mappings.engine.context import Context, Made, Recall, Recalled
+from mappings.engine.context import Call, Context, Made, Recall, Recalled
 from mappings.engine.row_code import Fill
 from mappings.engine.rows import RowMap
-from mappings.engine.scopes import Scope, SlotNames
+from mappings.engine.scopes import FieldsRead, Scope, SlotNames
+from mappings.engine.segment_memory import WordsRead, element_of, resource_of
 from mappings.engine.targets import (
     Element,
     Put,
@@ -35,6 +36,7 @@ class CompiledMap:
         "_maps",
         "_match",
         "_puts",
+        "_read",
         "_slots",
         "row_map",
     )
@@ -45,11 +47,13 @@ class CompiledMap:
         slots: SlotNames | None,
         fill: Fill,
         maps: "Callable[[str], CompiledMap]",
+        reads: FieldsRead | None = None,
     ) -> None:
         self.row_map = row_map
         self._maps = maps
         self._slots = slots or SlotNames()
         self._fill = fill
+        self._read = WordsRead(row_map.name, self._slots, reads)
         self._match = Match(row_map.match)
         self._puts: dict[str, Put] = {}
         self._identity = [compile_values(parse_target(path)) for path in row_map.identity]
@@ -58,27 +62,60 @@ class CompiledMap:
         self._key = [compile_values(parse_target(path)) for path in key]
 
     def run(
-        self, scope: Scope, segment: Segment, context: Context, links: Mapping[str, Any]
+        self, scope: Scope, segment: Segment, context: Context, links: Mapping[str, str]
     ) -> Made | None:
-        """Make the resource of one segment; None where no row found a value."""
+        """Make the resource of one segment, linked to others by path and key; None where empty."""
         slots = self._slots.fill(scope, segment)
-        return self._make(slots, 0, context, segment.place, links)
+
+        def read() -> Made | None:
+            return self._make(slots, 0, context, segment.place, links)
+
+        words = self._read.words(slots, segment, context)
+        if words is None:
+            return read()
+        return resource_of((*words, *links.items()), context, read, self._part_again(context))
 
     def element(
         self, scope: Scope, segment: Segment, context: Context, target: str
     ) -> tuple[Element, list[tuple[str, str, str]]]:
         """Return the element that a segment fills (empty where no row found a value), its trace."""
         slots = self._slots.fill(scope, segment)
-        return self._filled(slots, 0, context, segment.place, target)
+
+        def read() -> tuple[Element, list[TraceEntry]]:
+            return self._filled(slots, 0, context, segment.place, target)
+
+        words = self._read.words(slots, segment, context)
+        if words is None:
+            return read()
+        return element_of((*words, target), context, read, self._part_again(context))
+
+    def _part_again(self, context: Context) -> Callable[[Call], Made | None]:
+        def part_again(call: Call) -> Made | None:
+            return self._maps(call.map).run_part(call.raw, call.level, context, call.source)
+
+        return part_again
 
     def run_part(self, raw: str, level: int, context: Context, source: str) -> Made | None:
         """Make the resource that a field or component describes.
 
         A ward or doctor that an earlier message named in the same words is not read again.
         """
+        if context.calls is not None:
+            return self._called(raw, level, context, source)
         if self.row_map.once:
             return self._once(raw, level, context, source)
         return self._recalled(raw, level, context, source)
+
+    def _called(self, raw: str, level: int, context: Context, source: str) -> Made | None:
+        """Do the same for a segment that is to be kept."""
+        calls, context.calls = context.calls, None
+        count, faults = len(context.made), sum(_findings(context))
+        made = self.run_part(raw, level, context, source)
+        assert calls is not None
+        count, faults = len(context.made) - count, sum(_findings(context)) - faults
+        calls.append(Call(self.row_map.name, raw, level, source, count, faults))
+        context.calls = calls
+        return made
 
     def _recalled(self, raw: str, level: int, context: Context, source: str) -> Made | None:
         recall = context.recall
@@ -90,6 +127,9 @@ class CompiledMap:
             words = (self.row_map.name, raw, level, "")
             told = recall.get(words)
             if told is None:
+                segments = context.segments
+                if segments is not None and segments.is_new((context.memory, words)):
+                    return self._part(raw, level, context, source)
                 made, told = self._told(raw, level, context, source)
                 _remember(recall, words, told)
                 return made
@@ -157,18 +197,18 @@ class CompiledMap:
         return self._make(parts, level, context, source, {})
 
     def _make(
-        self, parts: Any, level: int, context: Context, source: str, links: Mapping[str, Any]
+        self, parts: Any, level: int, context: Context, source: str, links: Mapping[str, str]
     ) -> Made | None:
         kind = self.row_map.to
         out, trace = self._filled(parts, level, context, source, kind)
         if not out:
             return None
         resource: dict[str, Any] = {"resourceType": kind, **out}
-        for path, value in links.items():
+        for path, key in links.items():
             put = self._puts.get(path)
             if put is None:
                 put = self._puts[path] = compile_put(parse_target(path))
-            put(resource, value)
+            put(resource, {"reference": f"urn:uuid:{key}"})
         return self._identify(resource, trace, context, source)
 
     def _filled(

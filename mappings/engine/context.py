@@ -1,14 +1,16 @@
 """What one run of a map carries along: the channel's facts, the trace, and what was found wrong."""
 
-import copy
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conformance.problem import Issue
 from mappings.hl7.escape import STANDARD, Separators
 from mappings.translated import HeldCode, Match, TraceEntry, TranslatedResource
+
+if TYPE_CHECKING:
+    from mappings.engine.segment_memory import SegmentMemory
 
 
 class UnreadableValue(ValueError):
@@ -60,6 +62,7 @@ class Made:
     is_silent: bool = False  # who names it again adds nothing
     is_kept: bool = False  # all messages of the sender share this: `Context.own` before a change
     handed: TranslatedResource | None = None  # as later messages get it, with this `trace`
+    borrowed: set[str] | None = None  # the elements that are still shared after `own`
 
     @property
     def type(self) -> str:
@@ -83,12 +86,17 @@ class Made:
         )  # fmt: skip
         again.is_shared, again.is_kept = True, False
         again.handed = self.hand() if self.is_kept else None
+        again.borrowed = None
         return again
 
-    def own(self) -> None:
-        """Part from what other messages share, before a change of the resource in place."""
+    def own(self, element: str) -> None:
+        """Part from what other messages share, before a change within an element in place."""
         if self.is_shared:
-            self.resource, self.is_shared = copy.deepcopy(self.resource), False
+            self.resource, self.is_shared = dict(self.resource), False
+            self.borrowed = set(self.resource)
+        if self.borrowed is not None and element in self.borrowed:
+            self.borrowed.discard(element)
+            self.resource[element] = copied(self.resource[element])
         self.tell(())
 
     def tell(self, trace: Iterable[TraceEntry]) -> None:
@@ -114,6 +122,27 @@ class Made:
             if self.is_kept:
                 self.handed = handed
         return handed
+
+
+def copied(value: Any) -> Any:
+    """Return a copy of an element that may be changed in place."""
+    if type(value) is dict:
+        return {name: one if type(one) is str else copied(one) for name, one in value.items()}
+    return [copied(one) for one in value] if type(value) is list else value
+
+
+class Call(NamedTuple):
+    """A part of a segment that made resources: its map, raw text, level and source.
+
+    `made` is how many it made, `faults` how many notes and held codes it gave.
+    """
+
+    map: str
+    raw: str
+    level: int
+    source: str
+    made: int
+    faults: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +204,9 @@ Recall = dict[tuple[str, str, int, str], Recalled]
 class Context:
     """One run over one message; `trace` is the list of the resource being filled.
 
-    `recall` keeps what parts of earlier messages of this sender made; None where a run is watched.
+    `recall` keeps what parts of earlier messages of this sender made, `segments` what segments of
+    all senders became (`memory` is the number of this one's); both None where a run is watched.
+    `calls` are the parts that a segment names while it is read alone.
     `looked` are the fields (`PID[1]-3`) that rows of a watched run read or asked about.
     `joined` counts the resources found again in this message, `once` holds those made once of the
     same words, `named` where parts named them, `marks` the separators of component, subcomponent
@@ -197,6 +228,9 @@ class Context:
     fired: set[str] | None = None
     looked: set[str] | None = None
     recall: Recall | None = None
+    segments: "SegmentMemory | None" = None
+    memory: int = 0
+    calls: list[Call] | None = None
     joined: int = 0
     once: dict[tuple[str, str, int], Made] = field(default_factory=dict)
     named: list[Naming] = field(default_factory=list)
@@ -230,6 +264,9 @@ class Context:
 
     def own(self, made: Made) -> Made:
         """Return this message's own of a resource that it may share, before a change."""
+        if not made.is_kept:
+            return made
+        made = self.by_identity[made.keys[0]]  # another part may have changed it already
         if not made.is_kept:
             return made
         own = made.again()

@@ -5,7 +5,7 @@ notes for each value where it came from. Nothing of the YAML is looked at while 
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mappings.engine.codecs import CODECS
@@ -19,8 +19,9 @@ from mappings.engine.converters import (
     leaf_converter,
 )
 from mappings.engine.row_code import Fill, part_rows, segment_rows, type_rows
+from mappings.engine.row_reading import fields_named
 from mappings.engine.rows import Row, RowMap
-from mappings.engine.scopes import Scope, SlotNames
+from mappings.engine.scopes import FieldsRead, Scope, SlotNames
 from mappings.engine.tables import Table
 from mappings.engine.targets import Element
 from mappings.engine.value_code import Compiling
@@ -82,7 +83,7 @@ class Compiler:
             return CompiledMap(row_map, None, fill, self.map)
         slots = SlotNames()
         fill = segment_rows(row_map.name, rows, slots, self._compiling(), root)
-        return CompiledMap(row_map, slots, fill, self.map)
+        return CompiledMap(row_map, slots, fill, self.map, _fields_read(rows))
 
     def _compile_type(self, name: str) -> Convert:
         row_map = self._maps[name]
@@ -192,6 +193,18 @@ class PythonCall:
     def trace(self, target: str, source: str) -> None:
         """Note that `target` came from `source` (both absolute)."""
         self.context.trace.append((target, source, self.row.id))
+
+
+def _fields_read(rows: Iterable[Row]) -> FieldsRead | None:
+    """Return which fields the rows read or ask about, None where they read all of a name."""
+    reads: dict[str, set[int]] = {}
+    for row in rows:
+        if "[*]-" in row.source:
+            return None
+        for text in (row.source, row.when, *row.reads):
+            for name, number in fields_named(text):
+                reads.setdefault(name, set()).add(number)
+    return reads
 
 
 def made_by_id(scope: Scope, name: str) -> str | None:

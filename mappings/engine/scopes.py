@@ -1,7 +1,8 @@
 """A message's segments in the groups that a message map names, and how rows address them."""
 
+import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mappings.engine.rows import Group
@@ -145,6 +146,10 @@ def _leave(current: Scope, groups: dict[str, Group], name: str) -> Scope:
 # What the rows of one map see while they run: fields and trace prefix of each segment it names,
 # and the group for rows that read every segment of a name.
 Slots = tuple[list[list[str]], list[str], Scope]
+# Which fields the rows of a map read or ask about, by the segment's name.
+FieldsRead = Mapping[str, Collection[int]]
+# A slot, how many fields it must have, and the function that takes those read out of them.
+OtherFields = tuple[int, int, Callable[[Sequence[str]], Hashable]]
 
 
 class SlotNames:
@@ -158,6 +163,14 @@ class SlotNames:
         if name not in self.names:
             self.names.append(name)
         return self.names.index(name)
+
+    def others(self, main: str, reads: FieldsRead) -> list[OtherFields]:
+        """Return what rows read of the segments beside the one that a map runs for."""
+        return [
+            (slot, max(reads[name]) + 1, operator.itemgetter(*sorted(reads[name])))
+            for slot, name in enumerate(self.names)
+            if name != main and reads.get(name)
+        ]
 
     def fill(self, scope: Scope, main: Segment | None) -> Slots:
         """Return the fields of each named segment; `main` is the one the map runs for."""

@@ -64,20 +64,25 @@ def parse_location(text: str) -> Location | None:
     )
 
 
+_MOST_WORDS = 4_000
+
+
 class Segment:
     """One segment; `fields[n]` is the raw text of field n, escapes and delimiters unread.
 
     `fields[0]` is the name. In MSH, FHS and BHS field 1 is the separator itself, as the standard
     counts. `sequence` counts the segments of this name from 1; `place` is both, `PID[1]`.
+    `words` is its text as it was read, "" where that is long or has been changed.
     """
 
-    __slots__ = ("_fields", "_text", "mark", "name", "place", "sequence")
+    __slots__ = ("_fields", "_text", "mark", "name", "place", "sequence", "words")
 
     def __init__(self, name: str, text: str, mark: str, sequence: int) -> None:
         self.name = name
         self.mark = mark
         self.sequence = sequence
         self.place = f"{name}[{sequence}]"
+        self.words = text if len(text) <= _MOST_WORDS else ""
         self._text: str | None = text
         self._fields: list[str] | None = None
 
@@ -101,6 +106,7 @@ class Segment:
     def set_field(self, number: int, raw: str) -> None:
         """Replace a field by raw text (already escaped and joined)."""
         fields = self.fields
+        self.words = ""
         while len(fields) <= number:
             fields.append("")
         fields[number] = raw

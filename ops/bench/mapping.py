@@ -59,6 +59,7 @@ async def run() -> dict[str, Any]:
         "translate_us": whole,
         "translate_per_second": round(1e6 / whole, 1),
         "translate_without_trace_us": untraced,
+        "translate_later_us": _later(traced, messages, channel),
         "translate_first_time_us": _first_time(messages, channel),
         "trace_cost": round(whole / untraced - 1, 3),
         "admission_us": admission,
@@ -95,6 +96,36 @@ def _cpu(work: Callable[[bytes], Any], messages: Sequence[bytes]) -> float:
             work(data)
         best = min(best, time.process_time() - start)
     return round(best / len(messages) * 1e6, 1)
+
+
+def _later(translator: Translator, messages: Sequence[bytes], channel: ChannelProfile) -> float:
+    """Return what the next messages of the same patients cost.
+
+    Header and event have a new time, the header a new number, orders (ORC, OBR) new numbers and
+    results (OBX-14) a new time; whatever else stands in the messages was seen before.
+    """
+    best = float("inf")
+    for number in range(_REPEATS):
+        later = [_stamped(data, number) for data in messages]
+        start = time.process_time()
+        for data in later:
+            translator.translate(data, channel)
+        best = min(best, time.process_time() - start)
+    return round(best / len(messages) * 1e6, 1)
+
+
+def _stamped(data: bytes, number: int) -> bytes:
+    """Return a message as it would be sent at another time, for other orders."""
+    moment = f"202601010000{number:02d}"
+    new = {"MSH": {7: moment, 10: f"L{number}"}, "EVN": {2: moment}, "OBX": {14: moment}}
+    message = parse(data)
+    for segment in message.segments:
+        for field, text in new.get(segment.name, {}).items():
+            segment.set_field(field, text)
+        for field in (2, 3) if segment.name in {"ORC", "OBR"} else ():
+            if segment.field(field):
+                segment.set_field(field, f"{number}{segment.field(field)}")
+    return message.encode()
 
 
 def _first_time(messages: Sequence[bytes], channel: ChannelProfile) -> float:

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from mappings.channels.profile import ChannelProfile
-from mappings.engine import compiled_map
-from mappings.engine.context import Recalled, Sender
+from mappings.engine import compiled_map, segment_memory
+from mappings.engine.context import Context, Made, Recall, Recalled, Sender
 from mappings.engine.library import load
+from mappings.engine.scopes import SlotNames
+from mappings.engine.segment_memory import KeptSegment, SegmentMemory
+from mappings.hl7.message import parse
 from mappings.translate import Translator
 from mappings.translated import TranslatedMessage
 
@@ -86,7 +89,7 @@ def test_the_shared_messages_are_read_alike_with_and_without_a_memory(
     folder = shared_data / "hl7v2-messages" / "messages"
     messages = [file.read_bytes() for file in sorted(folder.glob("*.hl7"))]
     remembering, forgetful = Translator(LIBRARY), Translator(LIBRARY)
-    monkeypatch.setattr(forgetful, "_recall_of", lambda _context: None)
+    monkeypatch.setattr(forgetful, "_remind", lambda _context: None)
     plain = [forgetful.translate(message, CHANNEL) for message in messages]
     for _ in range(2):
         assert [remembering.translate(message, CHANNEL) for message in messages] == plain
@@ -142,7 +145,9 @@ def test_two_senders_do_not_share_what_their_messages_named(
     others = ChannelProfile(sender=Sender(authorities={"LAB": "urn:oid:1.2.3"}))
     translator = Translator(LIBRARY)
     if not is_guarded:  # the twin: one memory for all senders
-        monkeypatch.setattr(translator, "_recall_of", lambda _context, shared={}: shared)
+        shared: Recall = {}
+        segments = SegmentMemory()
+        monkeypatch.setattr(translator, "_remind", lambda context: _give(context, shared, segments))
     same = []
     for channel in (CHANNEL, others, CHANNEL):
         fresh = Translator(LIBRARY).translate(message, channel)
@@ -156,22 +161,172 @@ def test_a_fault_in_a_remembered_part_is_told_each_time(
     monkeypatch: pytest.MonkeyPatch, is_guarded: bool
 ) -> None:
     doctor = "D1^Zhang" + "^" * 17 + "2026X"  # XCN-19: the day from which the name holds
-    message = _admission("M1", {2: "I", 7: doctor, 19: "V1"})
+    messages = [_admission(f"M{n}", {2: "I", 7: doctor, 19: f"V{n}"}) for n in range(3)]
     if not is_guarded:  # the twin: parts are remembered whatever was found wrong in them
         monkeypatch.setattr(compiled_map, "_findings", lambda _context: (0, 0, 0))
     translator = Translator(LIBRARY)
-    first, second = (translator.translate(message, CHANNEL) for _ in range(2))
+    first, _, last = (translator.translate(message, CHANNEL) for message in messages)
     assert isinstance(first, TranslatedMessage)
+    assert isinstance(last, TranslatedMessage)
     (note,) = first.notes
     assert note.expression == "PV1[1]-7[1].19"
-    assert (first == second) is is_guarded
+    assert (first.notes == last.notes) is is_guarded
 
 
 def test_the_memory_of_a_sender_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled_map, "MOST_RECALLED", 20)
     translator = Translator(LIBRARY)
-    for number in range(60):
-        message = _admission(f"M{number}", {2: "I", 7: f"D{number}^Zhang", 19: f"V{number}"})
+    for number in range(120):
+        doctor = f"D{number // 2}^Zhang"
+        message = _admission(f"M{number}", {2: "I", 7: doctor, 19: f"V{number}"})
         translator.translate(message, CHANNEL)
-    (kept,) = translator._recalls.values()
-    assert 0 < len(kept[1]) <= 20
+    ((_, _, kept),) = translator._recalls.values()
+    assert 0 < len(kept) <= 20
+
+
+def _give(context: Context, parts: Recall, segments: SegmentMemory) -> None:
+    context.recall, context.segments = parts, segments
+
+
+def _message(control: str, *lines: str, at: str = "20260501083000", event: str = "A01") -> bytes:
+    header = f"MSH|^~\\&|HIS|H1|HUB|Q|{at}||ADT^{event}|{control}|P|2.5.1"
+    return ("\r".join((header, *lines)) + "\r").encode()
+
+
+PATIENT = "PID|1||7001^^^H1^MR~7002^^^LAB||Li^Lei||19900101|M|||1 Road^^Suzhou||138^PRN^CP"
+VISIT = f"PV1|1|I|{BED}||||D1^Zhang||||||||||||V1"
+NEAREST = "NK1|1|Han^Mei|SPO^Spouse^HL70063||139"
+ORDER = "OBR|1|P1^LAB|F1^LAB|1^x^L|||20260501|||||||||D1^Zhang"
+ONE_NUMBER = "PID|1||7001^^^H1^MR||Li^Lei"
+LABORATORY = "LAB&1.2.3&ISO"
+SEGMENTS = [
+    _message("S1", PATIENT, VISIT),
+    # The same visit, by an event that says its end.
+    _message("S2", PATIENT, VISIT, at="20260502", event="A03"),
+    # More of the same patient, put into the resource that is kept.
+    _message("S3", PATIENT, NEAREST, VISIT, "DG1|1||J06^Cold^I10|||A"),
+    # The same visit and diagnosis of another patient.
+    _message("S4", PATIENT.replace("7001", "8001"), NEAREST, VISIT, "DG1|1||J06^Cold^I10|||A"),
+    # A fault in a segment, and one in a part of it.
+    _message("S5", PATIENT, VISIT + "|" * 25 + "2026X"),
+    _message("S6", PATIENT, VISIT.replace("D1^Zhang", "D1^Zhang" + "^" * 17 + "2026X")),
+    # The same person named before with more words, and the patient twice.
+    _message("S7", "EVN|A01|20260501|||D1^Zhang^Wei", PATIENT, VISIT),
+    _message("S8", PATIENT, VISIT, PATIENT, NEAREST),
+    _message("S9", PATIENT, ORDER, at="20260503"),
+    _message("S10", PATIENT, "ORC|NW|P1^LAB|||||||20260504", ORDER, at="20260505"),
+    # The same visit of the same patient, where the authority was named by its OID alone before.
+    _message("S12", ONE_NUMBER.replace("H1", LABORATORY), f"{VISIT}^^^{LABORATORY}"),
+    _message("S13", ONE_NUMBER.replace("H1", "&1.2.3&ISO"), f"{VISIT}^^^{LABORATORY}"),
+    # An organisation without identifier has another key in each message.
+    _message("S11", PATIENT, VISIT.replace("D1^Zhang", "D7^Sun^^^^^^^&lab.example.org&DNS")),
+]
+
+
+def _changed(translator: Translator) -> list[bytes]:
+    """Return the messages of repeated segments that a remembering translator reads otherwise."""
+    rounds = (*SEGMENTS, *SEGMENTS, *reversed(SEGMENTS))
+    fresh = {message: Translator(LIBRARY).translate(message, CHANNEL) for message in SEGMENTS}
+    results = [(one, translator.translate(one, CHANNEL)) for one in rounds]
+    return [one for one, result in results if result != fresh[one]]
+
+
+def test_segments_that_are_repeated_become_the_same() -> None:
+    translator = Translator(LIBRARY)
+    assert _changed(translator) == []
+    assert len(translator._segments) > 20
+
+
+def test_a_repeated_segment_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    make = compiled_map.CompiledMap._make
+
+    def counted(self: compiled_map.CompiledMap, *given: Any) -> Made | None:
+        read.append(self.row_map.name)
+        return make(self, *given)
+
+    monkeypatch.setattr(compiled_map.CompiledMap, "_make", counted)
+    translator = Translator(LIBRARY)
+    counts = []
+    for number in range(4):
+        translator.translate(_message(f"S{number}", PATIENT, VISIT), CHANNEL)
+        counts.append((read.count("PID-Patient"), read.count("PV1-Encounter")))
+    assert counts == [(1, 1), (2, 2), (2, 2), (2, 2)]
+
+
+def _keeping(**changes: Any) -> Callable[..., KeptSegment]:
+    """Keep segments without one of the guards."""
+    return lambda **given: KeptSegment(**{**given, **changes})
+
+
+@pytest.mark.parametrize("guard", ["others", "calls", "notes"])
+def test_twin_without_what_else_a_segment_named_or_told_messages_differ(
+    monkeypatch: pytest.MonkeyPatch, guard: str
+) -> None:
+    monkeypatch.setattr(segment_memory, "KeptSegment", _keeping(**{guard: ()}))
+    assert _changed(Translator(LIBRARY)) != []
+
+
+def test_twin_without_the_fields_of_other_segments_messages_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SlotNames, "others", lambda *_: [])
+    assert _changed(Translator(LIBRARY)) != []
+
+
+def test_twin_without_the_resources_it_is_linked_to_messages_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = segment_memory.resource_of
+
+    def without_links(words: Any, *given: Any) -> Made | None:
+        return whole(tuple(one for one in words if not isinstance(one, tuple)), *given)
+
+    monkeypatch.setattr(compiled_map, "resource_of", without_links)
+    assert _changed(Translator(LIBRARY)) != []
+
+
+def test_twin_that_changes_what_messages_share_messages_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Made, "own", lambda self, _element: self.tell(()))
+    assert _changed(Translator(LIBRARY)) != []
+
+
+def test_twin_that_shares_elements_messages_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment_memory, "copied", lambda value: value)
+    assert _changed(Translator(LIBRARY)) != []
+
+
+def test_a_segment_that_was_changed_is_read_as_it_is_now() -> None:
+    translator = Translator(LIBRARY)
+    for _ in range(3):
+        translator.translate(parse(SEGMENTS[0]), CHANNEL)
+    message = parse(SEGMENTS[0])
+    message.segments[1].set_field(8, "F")
+    result = translator.translate(message, CHANNEL)
+    assert isinstance(result, TranslatedMessage)
+    (patient,) = (one.resource for one in result.resources if one.type == "Patient")
+    assert patient["gender"] == "female"
+
+
+def test_the_memory_of_segments_keeps_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment_memory, "MOST_SEGMENTS", 4)
+    memory, kept = SegmentMemory(), KeptSegment(notes=())
+    for number in range(20):
+        memory.keep(number, kept)
+        assert len(memory) <= 8
+        memory.get(0)
+    assert memory.get(0) is kept
+    assert memory.get(19) is kept
+    assert memory.get(8) is None
+
+
+@pytest.mark.parametrize("is_guarded", [True, False])
+def test_what_has_another_key_in_each_message_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, is_guarded: bool
+) -> None:
+    if not is_guarded:
+        monkeypatch.setattr(segment_memory, "_is_lasting", lambda _made: True)
+        monkeypatch.setattr(compiled_map, "_is_lasting", lambda _made: True)
+    assert (_changed(Translator(LIBRARY)) == []) is is_guarded
