@@ -19,6 +19,7 @@ from mappings.hl7.message import Message, Segment, parse
 from mappings.translated import Merge, TranslatedMessage, Unmapped
 
 _MOST_SENDERS = 64
+_MOST_GROUPS = 2000  # one for each set of segments that groups of messages hold
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -50,6 +51,7 @@ class Translator:
         self.library = library
         self._without = frozenset(without)
         self._lines: dict[str, Mapping[str, Sequence[Making]]] = {}
+        self._lines_present: dict[tuple[str, ...], Sequence[Making]] = {}
         self._compiler: Compiler = library.compile(traced=traced, watched=watched)
         self._conditions: dict[str, tuple[SlotNames, Callable[[Slots, Context], bool]]] = {}
         self._intos: dict[int, IntoPlace] = {}
@@ -122,17 +124,26 @@ class Translator:
     def _make_all(self, message_map: MessageMap, root: Scope, context: Context) -> dict[str, Made]:
         """Run every line of the message map, outer groups first."""
         by_key: dict[str, Made] = {}
-        by_group = self._lines_of(message_map)
         for scope in root.all():
             segments = scope.segments
-            for making in by_group.get(scope.group, ()):
-                if making.each not in segments:
-                    continue
+            for making in self._lines_for(message_map, scope):
                 for segment in segments[making.each]:
                     if making.when and not self._holds(making, scope, segment, context):
                         continue
                     self._run_line(making, scope, segment, context, by_key)
         return by_key
+
+    def _lines_for(self, message_map: MessageMap, scope: Scope) -> Sequence[Making]:
+        """Return the lines for a group that holds some segments, put together once."""
+        key = (message_map.name, scope.group, *scope.segments)
+        lines = self._lines_present.get(key)
+        if lines is None:
+            if len(self._lines_present) >= _MOST_GROUPS:
+                self._lines_present.clear()
+            in_group = self._lines_of(message_map).get(scope.group, ())
+            lines = [making for making in in_group if making.each in scope.segments]
+            self._lines_present[key] = lines
+        return lines
 
     def _lines_of(self, message_map: MessageMap) -> Mapping[str, Sequence[Making]]:
         """Return the lines of a message map by their group, put together once."""
@@ -198,7 +209,7 @@ class Translator:
                 return
         if holder.is_kept:
             holder = by_key[key] = context.own(holder)
-        holder.own(place.steps[0].name)
+        holder.own(place.steps[0].name, is_deep=place.is_deep)
         place.put(holder.resource, element, reference)
         if name:
             holder.tell(trace)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mappings.engine.context import Call, Context, Made, Recall, Recalled
+from mappings.engine.joins import join
 from mappings.engine.row_code import Fill
 from mappings.engine.rows import RowMap
 from mappings.engine.scopes import FieldsRead, Scope, SlotNames
@@ -73,7 +74,12 @@ class CompiledMap:
         words = self._read.words(slots, segment, context)
         if words is None:
             return read()
-        return resource_of((*words, *links.items()), context, read, self._part_again(context))
+
+        def add(known: Made, own: Made) -> Made:
+            return self._joined(known, own.resource, own.trace, context, segment.place)
+
+        part = self._part_again(context)
+        return resource_of((*words, *links.items()), context, read, part, add)
 
     def element(
         self, scope: Scope, segment: Segment, context: Context, target: str
@@ -237,10 +243,7 @@ class CompiledMap:
         for one in keys:
             known = context.by_identity.get(one)
             if known is not None:
-                known = _join(known, resource, trace, context)
-                if source != known.origin and "-" not in source:
-                    known.parts.append((row_map.name, "$this", source))
-                return known
+                return self._joined(known, resource, trace, context, source)
         key = (
             key_of(row_map.to, *identity[0])
             if identity
@@ -261,6 +264,20 @@ class CompiledMap:
         for one in keys:
             context.by_identity[one] = made
         return made
+
+    def _joined(
+        self,
+        known: Made,
+        resource: Mapping[str, Any],
+        trace: Iterable[TraceEntry],
+        context: Context,
+        source: str,
+    ) -> Made:
+        """Return the known resource with what a segment or a part of one says of it besides."""
+        known = join(known, resource, trace, context)
+        if source != known.origin and "-" not in source:
+            known.parts.append((self.row_map.name, "$this", source))
+        return known
 
     def _is_another(
         self, resource: dict[str, Any], identity: list[tuple[str, str]], context: Context
@@ -317,38 +334,6 @@ def _type_of(identifier: Mapping[str, Any]) -> str:
     return ""
 
 
-# The choice elements of R4 that our maps write; one of a kind excludes the others.
-_CHOICES = (
-    "collected", "deceased", "effective", "event", "medication", "multipleBirth", "occurrence",
-    "onset", "performed", "value",
-)  # fmt: skip
-
-
-def _filled(known: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the known resource with what it had no word about yet."""
-    if more.keys() <= known.keys():
-        return known
-    known = dict(known)
-    for name, value in more.items():
-        if name in known:
-            continue
-        choice = next((prefix for prefix in _CHOICES if name.startswith(prefix)), None)
-        if choice is None or not any(have.startswith(choice) for have in known):
-            known[name] = value
-    return known
-
-
-def _join(
-    known: Made, resource: Mapping[str, Any], trace: Iterable[TraceEntry], context: Context
-) -> Made:
-    """Return the resource that the message has made already, with what else it says of it."""
-    context.joined += 1
-    known = context.own(known)
-    known.resource = _filled(known.resource, resource)
-    known.tell(trace)
-    return known
-
-
 def _findings(context: Context) -> tuple[int, int]:
     return len(context.notes), len(context.held)
 
@@ -385,5 +370,5 @@ def _joined_again(kept: Recalled, context: Context) -> Made | None:
             context.joined += 1
             found.append(known)
         else:
-            found.append(_join(known, one.resource, one.trace, context))
+            found.append(join(known, one.resource, one.trace, context))
     return found[kept.own] if kept.own >= 0 else None

@@ -62,7 +62,8 @@ class Made:
     is_silent: bool = False  # who names it again adds nothing
     is_kept: bool = False  # all messages of the sender share this: `Context.own` before a change
     handed: TranslatedResource | None = None  # as later messages get it, with this `trace`
-    borrowed: set[str] | None = None  # the elements that are still shared after `own`
+    # Elements that are still shared after `own`: as a whole, or (False) what is within them.
+    borrowed: dict[str, bool] | None = None
 
     @property
     def type(self) -> str:
@@ -89,14 +90,29 @@ class Made:
         again.borrowed = None
         return again
 
-    def own(self, element: str) -> None:
-        """Part from what other messages share, before a change within an element in place."""
+    def borrow(self, elements: Iterable[str]) -> None:
+        """Remember that elements of the resource may belong to another, which messages share."""
+        if not self.is_shared:
+            self.borrowed = {**(self.borrowed or {}), **dict.fromkeys(elements, True)}
+
+    def own(self, element: str, *, is_deep: bool = True) -> None:
+        """Part from what other messages share, before a change in place.
+
+        The element is set, or (if a list) gets one more item; with `is_deep`, what is within it is
+        changed.
+        """
         if self.is_shared:
             self.resource, self.is_shared = dict(self.resource), False
-            self.borrowed = set(self.resource)
-        if self.borrowed is not None and element in self.borrowed:
-            self.borrowed.discard(element)
-            self.resource[element] = copied(self.resource[element])
+            self.borrowed = dict.fromkeys(self.resource, True)
+        borrowed = self.borrowed
+        if borrowed is not None and element in borrowed:
+            value = self.resource[element]
+            if is_deep:
+                self.resource[element] = copied(value)
+                del borrowed[element]
+            elif borrowed[element]:
+                self.resource[element] = list(value) if type(value) is list else value
+                borrowed[element] = False
         self.tell(())
 
     def tell(self, trace: Iterable[TraceEntry]) -> None:
@@ -274,9 +290,10 @@ class Context:
         for key in made.keys:
             if self.by_identity.get(key) is made:
                 self.by_identity[key] = own
-        for part, known in self.once.items():
-            if known is made:
-                self.once[part] = own
+        if made.is_once:
+            for part, known in self.once.items():
+                if known is made:
+                    self.once[part] = own
         return own
 
     def fire(self, row: str) -> None:

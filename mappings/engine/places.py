@@ -93,6 +93,7 @@ class IntoPlace:
     def __init__(self, into: Into, *, is_element: bool) -> None:
         self.steps = parse_target(into.path)
         star = next((at for at, step in enumerate(self.steps) if step.index == -1), None)
+        self.is_deep = star != 0 and len(self.steps) != 1
         end = len(self.steps) - (0 if is_element else 1) if star is None else star + 1
         self._outer, self._rest = self.steps[:end], self.steps[end:]
         self._whole = Place(self._outer, into.defaults) if self._outer else None

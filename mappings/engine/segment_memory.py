@@ -115,22 +115,28 @@ def resource_of(
     context: Context,
     read: Callable[[], Made | None],
     part: Callable[[Call], object],
+    add: Callable[[Made, Made], Made],
 ) -> Made | None:
     """Return the resource of a segment, `read` anew or as an earlier message made it.
 
-    `part` makes what a part of the segment names.
+    `part` makes what a part of the segment names, `add` adds the resource to that which the message
+    has made already.
     """
     kept = _kept(words, context, lambda: _alone(context, read))
     if kept is None:
         return read()
-    own = kept.own
-    if own is not None and not context.by_identity.keys().isdisjoint(kept.keys):
+    own, by_identity = kept.own, context.by_identity
+    is_new = by_identity.keys().isdisjoint(kept.keys)
+    if own is not None and not is_new and not own.is_joining:
         return read()
     _name_again(kept, context, part)
-    if own is not None:
-        context.made.append(own)
-        for key in kept.keys:
-            context.by_identity[key] = own
+    if own is None:
+        return None
+    if not is_new:
+        return add(next(by_identity[key] for key in kept.keys if key in by_identity), own)
+    context.made.append(own)
+    for key in kept.keys:
+        by_identity[key] = own
     return own
 
 

@@ -198,6 +198,7 @@ VISIT = f"PV1|1|I|{BED}||||D1^Zhang||||||||||||V1"
 NEAREST = "NK1|1|Han^Mei|SPO^Spouse^HL70063||139"
 ORDER = "OBR|1|P1^LAB|F1^LAB|1^x^L|||20260501|||||||||D1^Zhang"
 ONE_NUMBER = "PID|1||7001^^^H1^MR||Li^Lei"
+DEVOUT = ONE_NUMBER + "|" * 12 + "BUD"
 LABORATORY = "LAB&1.2.3&ISO"
 SEGMENTS = [
     _message("S1", PATIENT, VISIT),
@@ -218,6 +219,11 @@ SEGMENTS = [
     # The same visit of the same patient, where the authority was named by its OID alone before.
     _message("S12", ONE_NUMBER.replace("H1", LABORATORY), f"{VISIT}^^^{LABORATORY}"),
     _message("S13", ONE_NUMBER.replace("H1", "&1.2.3&ISO"), f"{VISIT}^^^{LABORATORY}"),
+    # What one segment lacks and another, which is kept, has: a remark is put beside it.
+    _message("S14", PATIENT.replace("7001", "9001"), DEVOUT),
+    _message("S15", PATIENT.replace("7001", "9001"), DEVOUT),
+    _message("S16", f"{ONE_NUMBER}^Mei", DEVOUT, "NTE|1||Walks"),
+    _message("S17", PATIENT.replace("7001", "9001"), DEVOUT),
     # An organisation without identifier has another key in each message.
     _message("S11", PATIENT, VISIT.replace("D1^Zhang", "D7^Sun^^^^^^^&lab.example.org&DNS")),
 ]
@@ -289,7 +295,12 @@ def test_twin_without_the_resources_it_is_linked_to_messages_differ(
 def test_twin_that_changes_what_messages_share_messages_differ(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Made, "own", lambda self, _element: self.tell(()))
+    monkeypatch.setattr(Made, "own", lambda self, _element, *, is_deep: self.tell(()))
+    assert _changed(Translator(LIBRARY)) != []
+
+
+def test_twin_that_changes_what_was_joined_messages_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Made, "borrow", lambda _self, _elements: None)
     assert _changed(Translator(LIBRARY)) != []
 
 

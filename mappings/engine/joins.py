@@ -1,0 +1,41 @@
+"""What a message says in several places of one resource, put together."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mappings.engine.context import Context, Made
+from mappings.translated import TraceEntry
+
+# The choice elements of R4 that our maps write; one of a kind excludes the others.
+_CHOICES = (
+    "collected", "deceased", "effective", "event", "medication", "multipleBirth", "occurrence",
+    "onset", "performed", "value",
+)  # fmt: skip
+
+
+def _filled(known: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the known resource with what it had no word about yet."""
+    if more.keys() <= known.keys():
+        return known
+    known = dict(known)
+    for name, value in more.items():
+        if name in known:
+            continue
+        choice = next((prefix for prefix in _CHOICES if name.startswith(prefix)), None)
+        if choice is None or not any(have.startswith(choice) for have in known):
+            known[name] = value
+    return known
+
+
+def join(
+    known: Made, resource: Mapping[str, Any], trace: Iterable[TraceEntry], context: Context
+) -> Made:
+    """Return the resource that the message has made already, with what else it says of it."""
+    context.joined += 1
+    known = context.own(known)
+    filled = _filled(known.resource, resource)
+    if filled is not known.resource:
+        known.borrow(filled.keys() - known.resource.keys())
+        known.resource = filled
+    known.tell(trace)
+    return known
