@@ -308,19 +308,20 @@ async def _start_http(
         return {"database": await _answers(store.pool)}
 
     may_sign = may_sign_by_registration(is_review_required=settings.doctor_review == "required")
+    follows = Following(store.searcher, tasks_for=tasks_for)
     app = create_app(
         hub,
         operations=(
             *terminology_operations(definitions),
             *form_operations(definitions),
             *ContractOperations(
-                following=Following(store.searcher, tasks_for=tasks_for),
+                following=follows,
                 may_sign=may_sign,
                 review_stages=settings.review_stages,
             ).promises(),
             *DoctorOperations(may_sign=may_sign).promises(),
             *identity_proofs(settings, stack).promises(),
-            *fulfilment_operations(),
+            *fulfilment_operations(follows),
             notice_statistics_operation(),
             invitation_operation(),
             submissions_operation(),

@@ -27,7 +27,8 @@ from routes.answer import Answer
 from routes.bundle_bytes import Link, bundle, search_entries
 from routes.hub import Hub
 from routes.operations.contract_parameters import Given
-from routes.operations.contract_writing import operations_of
+from routes.operations.contract_writing import Following, operations_of
+from routes.operations.extra_services import ExtraServices
 from routes.operations.parameters import (
     bad_parameter,
     parameters_answer,
@@ -46,8 +47,8 @@ _SOURCES = "Encounter, Procedure, QuestionnaireResponse"
 Resource = Mapping[str, Any]
 
 
-def fulfilment_operations() -> tuple[Promise, ...]:
-    """Return the operations as the registry wants them."""
+def fulfilment_operations(following: Following) -> tuple[Promise, ...]:
+    """Return the operations as the registry wants them; `following` reads a package's items."""
     task = frozenset({"Task"})
     base = f"{BASE}/OperationDefinition"
     return (
@@ -73,6 +74,7 @@ def fulfilment_operations() -> tuple[Promise, ...]:
             types=task,
             handler=count_services,
         ),
+        *ExtraServices(following=following).promises(),
     )
 
 

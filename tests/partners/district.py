@@ -488,7 +488,14 @@ def activity(code: str, quota: int, *proofs: str) -> Resource:
         "status": "active",
         "title": code,
         "code": {"coding": [{"system": ITEM, "code": code}]},
-        "extension": [{"url": f"{_EXTENSION}service-quota", "valueInteger": quota}, *rules],
+        "extension": [
+            {"url": f"{_EXTENSION}service-quota", "valueInteger": quota},
+            {
+                "url": f"{_EXTENSION}package-price",
+                "valueMoney": {"value": 15.00, "currency": "CNY"},
+            },
+            *rules,
+        ],
     }
 
 

@@ -1342,6 +1342,36 @@ def quota_is_checked(d: District) -> None:
 
 
 @showing
+def beyond_the_quota_is_charged(d: District) -> None:
+    resident, other = d.resident(), d.resident()
+    contract = d.signed(resident)
+    path, item = f"/Contract/{contract}/$charge-service", text("item", "urn:item:bp")
+
+    def visited(whose: str) -> Resource:
+        # Of no type that fulfils a service by itself.
+        return text("source", f"Encounter/{d.visit(whose, type=[{'text': '加测血压'}])}")
+
+    visit = visited(resident)
+    assert d.refused(path, item, visit) == "quota-left"
+    task = _service(d, contract, "bp")
+    d.post(f"/Task/{task['id']}/$complete-service")  # the advice; the next one is not due yet
+    charged = d.post(path, item, visit)
+    assert (charged["status"], charged["priceOverride"]["value"]) == ("billable", 15)
+    assert charged["subject"]["reference"] == f"Patient/{resident}"
+    assert {"reference": f"Contract/{contract}"} in charged["supportingInformation"]
+    assert d.refused(path, item, visit) == "service-source-used", "once for its source"
+    late = {"name": "performed", "valueDateTime": (TODAY + 400 * DAY).isoformat()}
+    assert d.refused(path, item, visited(resident), late) == "charge-not-possible"
+    assert d.refused(path, item, visited(other)) == "operation-parameter"
+    assert d.refused(path, text("item", "urn:item:none"), visit) == "operation-parameter"
+    own = d.post_as(f"Patient/{resident}", path, item, visited(resident))
+    assert own.json()["issue"][0]["details"]["coding"][0]["code"] == "staff-only"
+    assert d.post_as(f"Patient/{other}", path, item, visit).status_code == 404
+    (kept,) = d.found(f"/ChargeItem?subject=Patient/{resident}")
+    assert kept["id"] == charged["id"]
+
+
+@showing
 def home_bed(d: District) -> None:
     resident, stranger = d.resident(), d.resident()
     mine, theirs = (
