@@ -8,7 +8,70 @@ from decimal import Decimal, InvalidOperation
 from care.contract.delegation import Delegation
 from care.contract.evidence import Place, Signing
 from care.periods import LOCAL, bounds_of
-from routes.operations.parameters import Part, bad_parameter, parts_of, value_of
+from routes.hub import Hub
+from routes.operations.parameters import (
+    Part,
+    bad_parameter,
+    parameters_in,
+    parts_of,
+    value_of,
+)
+from routes.request import Request
+
+KNOWN = frozenset(
+    [
+        "contractId",
+        "number",
+        "resident",
+        "team",
+        "package",
+        "start",
+        "end",
+        "agreementHash",
+        "mode",
+        "payFirst",
+        "template",
+        "readAt",
+        "reader",
+        "invitation",
+        "suitabilityOverride",
+        "verdict",
+        "reason",
+        "words",
+        "residentParty",
+        "doctorParty",
+        "residentSignature",
+        "doctorSignature",
+        "photo",
+        "place",
+        "signedOffline",
+        "invoice",
+        "from",
+        "to",
+        "kind",
+        "scope",
+        "task",
+        "contract",
+        "complaint",
+        "outcome",
+    ]
+)
+"""What the steps of a contract read, all together."""
+
+
+def given_in(hub: Hub, request: Request) -> "Given":
+    """Return the parameters of a step; one that no step knows is refused, or left out leniently."""
+    parts = parameters_in(hub, request)
+    unknown = sorted({str(part["name"]) for part in parts} - KNOWN)
+    if unknown and not request.prefer.is_lenient:
+        raise bad_parameter(
+            unknown[0],
+            f"There is no such parameter. Known are {', '.join(sorted(KNOWN))}. "
+            "`Prefer: handling=lenient` leaves unknown ones out.",
+            f"没有该参数。可用参数：{'、'.join(sorted(KNOWN))}。"
+            "如需忽略未知参数，请使用 Prefer: handling=lenient。",
+        )
+    return Given(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +94,8 @@ class Given:
     def maybe(self, name: str) -> str | None:
         """Return a text, code, date or reference, or None."""
         found = self.texts(name)
+        if len(found) > 1:
+            raise bad_parameter(name, "Give it once.", "该参数只能给出一次。")
         return found[0] if found else None
 
     def texts(self, name: str) -> list[str]:

@@ -47,7 +47,7 @@ from routes.operations.contract_facts import (
     unknown,
     with_authority,
 )
-from routes.operations.contract_parameters import Given
+from routes.operations.contract_parameters import Given, given_in
 from routes.operations.contract_steps import (
     STEPS,
     Step,
@@ -58,7 +58,7 @@ from routes.operations.contract_steps import (
 )
 from routes.operations.contract_writing import Following, carry_out, require_may_act
 from routes.operations.invitations import read_invitation
-from routes.operations.parameters import bad_parameter, parameters_answer, parameters_in
+from routes.operations.parameters import bad_parameter, parameters_answer
 from routes.registry import Handler, Level
 from routes.registry import Operation as Promise
 from routes.request import Request
@@ -112,7 +112,7 @@ class ContractOperations:
         """Take an application, or one again that was supplemented (at the instance)."""
         if request.address.id:
             return await self.on_instance(resubmit)(hub, request)
-        given = Given(parameters_in(hub, request))
+        given = given_in(hub, request)
 
         async def work(transaction: Transaction) -> Answer:
             wish = await self._application(transaction, given)
@@ -125,7 +125,7 @@ class ContractOperations:
 
     async def sign(self, hub: Hub, request: Request) -> Answer:
         """Sign a reviewed contract, or apply and sign in one step (at the type)."""
-        given = Given(parameters_in(hub, request))
+        given = given_in(hub, request)
         signed = given.signing()
 
         async def work(transaction: Transaction) -> Answer:
@@ -165,7 +165,7 @@ class ContractOperations:
 
     async def confirm_payment(self, hub: Hub, request: Request) -> Answer:
         """Note that the invoice of a contract was paid."""
-        given = Given(parameters_in(hub, request))
+        given = given_in(hub, request)
         invoice = given.text("invoice")
 
         async def work(transaction: Transaction) -> Answer:
@@ -188,7 +188,7 @@ class ContractOperations:
 
     async def delegate(self, hub: Hub, request: Request) -> Answer:
         """Let another doctor or team stand in for a while."""
-        given = Given(parameters_in(hub, request))
+        given = given_in(hub, request)
 
         async def work(transaction: Transaction) -> Answer:
             contract, around = await self._read(hub, request, transaction, given, locks_team=True)
@@ -205,7 +205,7 @@ class ContractOperations:
 
     async def cancel_delegation(self, hub: Hub, request: Request) -> Answer:
         """Take a delegation back before its time."""
-        given = Given(parameters_in(hub, request))
+        given = given_in(hub, request)
         key = key_of(given.text("task"), "Task", "task")
 
         async def work(transaction: Transaction) -> Answer:
@@ -224,7 +224,7 @@ class ContractOperations:
         """Give one contract to another team, or many of them (at the type), each or not at all."""
         if request.address.id:
             return await self.on_instance(reassign)(hub, request)
-        given = Given(parameters_in(hub, request))
+        given = given_in(hub, request)
         ids = sorted({key_of(one, "Contract", "contract")[1] for one in given.texts("contract")})
         if not 0 < len(ids) <= MOST_AT_ONCE:
             raise bad_parameter(
@@ -254,7 +254,7 @@ class ContractOperations:
         """Return the handler of a step that needs nothing beside the surroundings."""
 
         async def handle(hub: Hub, request: Request) -> Answer:
-            given = Given(parameters_in(hub, request))
+            given = given_in(hub, request)
 
             async def work(transaction: Transaction) -> Answer:
                 contract, around = await self._read(hub, request, transaction, given)
@@ -333,7 +333,7 @@ class ContractOperations:
 
     async def agreement(self, hub: Hub, request: Request) -> Answer:
         """Return the text to be read and its digest, before anything is applied for."""
-        given = Given(parameters_in(hub, request))
+        given = given_in(hub, request)
         async with hub.store.begin() as transaction:
             wish = await self._application(transaction, given)
             around = await self._around_wish(hub, request, transaction, wish, None, begins=False)

@@ -453,5 +453,27 @@ async def test_no_way_of_signing_goes_without_its_proof(database_url: str) -> No
         assert signed.json()["status"] == "executed"
 
 
+@pytest.mark.anyio
+async def test_a_parameter_that_no_step_knows_is_said_out_loud(database_url: str) -> None:
+    """A misspelt one would be left out in silence, and with it what somebody meant."""
+    odd = {"name": "payfirst", "valueBoolean": True}
+    async with world(database_url) as client:
+        wish = application("c1", 60.00, "p1", odd)
+        answer = await client.post("/Contract/$submit-application", json=wish)
+        assert answer.status_code == 400
+        issue = answer.json()["issue"][0]
+        assert "'payfirst'" in issue["expression"][0]
+        assert "payFirst" in issue["diagnostics"]
+        twice = application(
+            "c1", 60.00, "p1", {"name": "resident", "valueReference": {"reference": "Patient/p2"}}
+        )
+        answer = await client.post("/Contract/$submit-application", json=twice)
+        assert (answer.status_code, _key(answer)) == (400, "operation-parameter")
+        assert (await client.get("/Contract/c1")).status_code == 404
+        lenient = {"prefer": "handling=lenient"}
+        taken = await client.post("/Contract/$submit-application", json=wish, headers=lenient)
+        assert taken.status_code == 201
+
+
 def _key(answer: httpx.Response) -> str:
     return str(answer.json()["issue"][0]["details"]["coding"][0]["code"])
