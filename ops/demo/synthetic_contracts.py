@@ -28,9 +28,11 @@ _EXTENSION = f"{BASE}/StructureDefinition/cphc-"
 _HASH = "9" * 64  # nobody agreed to anything
 _DAY = datetime.timedelta(days=1)
 _SIGNED_DAYS_AGO = 700
-HYPERTENSION = "PlanDefinition/package-hypertension"
-BASIC = "PlanDefinition/package-basic"
-ADVICE = "PlanDefinition/package-advice"
+# What is published only retires: a change here is a new version, and with it new resources.
+VERSION = "1.1.0"
+HYPERTENSION = f"PlanDefinition/package-hypertension-{VERSION}"
+BASIC = f"PlanDefinition/package-basic-{VERSION}"
+ADVICE = f"PlanDefinition/package-advice-{VERSION}"
 
 # Residents have these in turn.
 STATES: tuple[str, ...] = (
@@ -40,30 +42,30 @@ STATES: tuple[str, ...] = (
 )  # fmt: skip
 
 
-def packages() -> list[dict[str, Any]]:
+def packages(version: str = VERSION) -> list[dict[str, Any]]:
     """Return the items and packages of the demonstration."""
     return [
-        _item("health-check", "年度健康检查", 1, 12),
-        _item("hypertension-visit", "高血压随访", 4, 3),
-        _package("package-basic", "基础包", "basic", "0.00", ["health-check"], None),
+        _item(version, "health-check", "年度健康检查", 1, 12),
+        _item(version, "hypertension-visit", "高血压随访", 4, 3),
+        _package(version, "package-basic", "基础包", "basic", "0.00", ["health-check"], None),
         _package(
-            "package-hypertension", "高血压个性化包", "personalised", "120.00",
+            version, "package-hypertension", "高血压个性化包", "personalised", "120.00",
             ["hypertension-visit"], "hypertension",
         ),
-        _item("advice", "健康咨询", 4, 3),
+        _item(version, "advice", "健康咨询", 4, 3),
         _package(
-            "package-advice", "健康咨询包", "personalised", "60.00", ["advice"], None,
+            version, "package-advice", "健康咨询包", "personalised", "60.00", ["advice"], None,
             is_paid_first=True,
         ),
     ]  # fmt: skip
 
 
-def _item(id_: str, title: str, quota: int, months: int) -> dict[str, Any]:
+def _item(version: str, id_: str, title: str, quota: int, months: int) -> dict[str, Any]:
     return {
         "resourceType": "ActivityDefinition",
-        "id": f"item-{id_}",
+        "id": f"item-{id_}-{version}",
         "url": f"{BASE}/ActivityDefinition/demo-{id_}",
-        "version": "1.0.0",
+        "version": version,
         "status": "active",
         "title": title,
         "code": {
@@ -76,6 +78,7 @@ def _item(id_: str, title: str, quota: int, months: int) -> dict[str, Any]:
 
 
 def _package(
+    version: str,
     id_: str,
     title: str,
     category: str,
@@ -87,9 +90,9 @@ def _package(
 ) -> dict[str, Any]:
     plan: dict[str, Any] = {
         "resourceType": "PlanDefinition",
-        "id": id_,
+        "id": f"{id_}-{version}",
         "url": f"{BASE}/PlanDefinition/demo-{id_}",
-        "version": "1.0.0",
+        "version": version,
         "status": "active",
         "title": title,
         "extension": [
@@ -100,7 +103,7 @@ def _package(
             },
         ],
         "action": [
-            {"definitionCanonical": f"{BASE}/ActivityDefinition/demo-{item}|1.0.0"}
+            {"definitionCanonical": f"{BASE}/ActivityDefinition/demo-{item}|{version}"}
             for item in items
         ],
     }

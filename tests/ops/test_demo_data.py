@@ -16,11 +16,15 @@ from care.contract.states import State, state_of
 from care.fulfilment.items import SERVICE_ITEM
 from conformance import resource_json
 from conformance.identity_numbers import ID_CARD_SYSTEM, TEST_REGION, read_id_card
+from conformance.problem import Problem
 from conformance.structure import require_valid
+from fhir_store.operations import Update, WriteContext
 from fhir_store.store import Store, make_pool
 from ops.demo import seed
 from ops.demo.data import demo_data
 from ops.demo.seed import seed_district
+from ops.demo.synthetic_contracts import packages
+from ops.laws import lawful_store
 
 QIAO = Path(sys.executable).with_name("qiao")
 TODAY = datetime.date(2026, 11, 21)
@@ -107,6 +111,24 @@ async def test_an_interrupted_start_goes_on_and_a_second_one_writes_nothing(
                 await seed_district(store, 20)
         assert await seed_district(store, 20) > 100
         assert await seed_district(store, 20) == 0
+
+
+@pytest.mark.anyio
+async def test_a_later_version_of_the_demonstration_leaves_the_published_one_alone(
+    database_url: str,
+) -> None:
+    context = WriteContext(actor="t", at=datetime.datetime.now(datetime.UTC))
+    async with make_pool(database_url, size=2) as pool:
+        store = lawful_store(pool)
+
+        async def written(version: str, **change: Any) -> None:
+            made = [Update(resource={**one, **change}) for one in packages(version)]
+            await store.write(made, context=context)
+
+        await written("1.0.0", title="从前的")
+        await written("1.1.0")
+        with pytest.raises(Problem):  # the twin: under the same version it is refused
+            await written("1.0.0", title="现在的")
 
 
 def run(database_url: str, count: int) -> dict[str, Any]:
