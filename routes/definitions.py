@@ -37,9 +37,12 @@ class Definitions:
         self._looked_at = float("-inf")
         self._lock = asyncio.Lock()
 
-    async def library(self) -> Library:
-        """Return code systems, value sets and maps: stored, of the package, of R4."""
-        if time.monotonic() - self._looked_at < LOOK_SECONDS:
+    async def library(self, *, is_fresh: bool = False) -> Library:
+        """Return code systems, value sets and maps: stored, of the package, of R4.
+
+        `is_fresh` asks the store whether anything has changed, however lately it was asked.
+        """
+        if not is_fresh and time.monotonic() - self._looked_at < LOOK_SECONDS:
             return self._library
         async with self._lock:
             mark = await definitions_mark(self._store.pool, _TYPES)

@@ -17,10 +17,11 @@ _ETAG = re.compile(r'\s*(?:W/)?"([A-Za-z0-9\-.]{1,64})"\s*')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
-    """The Prefer header: what to return (None: not said), and whether to be lenient."""
+    """The Prefer header: what to return (None: not said), and how to take unknown parameters."""
 
     return_: Return | None = None
     is_lenient: bool = False
+    is_strict: bool = False
     is_async: bool = False
 
 
@@ -28,16 +29,18 @@ class Preferences:
 def parse_prefer(header: str) -> Preferences:
     """Read the Prefer header (RFC 7240); what is unknown in it is ignored, as that RFC says."""
     chosen: Return | None = None
-    is_lenient = is_async = False
+    is_lenient = is_strict = is_async = False
     for part in re.split(r"[,;]", header):
         name, _, value = (piece.strip().strip('"') for piece in part.partition("="))
         if name.lower() == "return" and value in {"minimal", "representation", "OperationOutcome"}:
             chosen = value  # type: ignore[assignment]
         elif name.lower() == "handling":
-            is_lenient = value == "lenient"
+            is_lenient, is_strict = value == "lenient", value == "strict"
         elif name.lower() == "respond-async":
             is_async = True
-    return Preferences(return_=chosen, is_lenient=is_lenient, is_async=is_async)
+    return Preferences(
+        return_=chosen, is_lenient=is_lenient, is_strict=is_strict, is_async=is_async
+    )
 
 
 def parse_if_match(header: str) -> int | None:

@@ -29,17 +29,26 @@ def search_terminology(definitions: Definitions) -> Terminology:
             find = _members if relation == "in" else _related
             try:
                 known[relation, value] = find(relation, value, library)
-            except NotFound as missing:  # what the question names, not what is at the address
-                raise InvalidContent(*missing.issues) from None
+            except NotFound:
+                # What was stored within the last moment counts, too, where something is missed.
+                fresh = await definitions.library(is_fresh=True)
+                try:
+                    return find(relation, value, fresh)
+                except NotFound as missing:  # what the question names, not what is at the address
+                    raise InvalidContent(*missing.issues) from None
         return known[relation, value]
 
     return codes_of
 
 
 def _members(_: str, canonical: str, library: Library) -> Codes:
-    value_set = library.find("ValueSet", canonical)
+    kind, _, id_ = canonical.partition("/")
+    if kind == "ValueSet":  # https://hl7.org/fhir/R4/search.html#modifiers: relative, too
+        value_set = library.of_id(kind, id_)
+    else:
+        value_set = library.find("ValueSet", canonical)
     if value_set is None:
-        raise InvalidContent(_UNKNOWN_VALUE_SET)
+        raise NotFound(_UNKNOWN_VALUE_SET)
     return list(members_of(value_set, Reading(library=library)))
 
 
@@ -47,7 +56,7 @@ def _related(relation: str, token: str, library: Library) -> Codes:
     canonical, _, code = token.rpartition("|")
     system = library.code_system(canonical) if canonical else None
     if system is None:
-        raise InvalidContent(_UNKNOWN_SYSTEM)
+        raise NotFound(_UNKNOWN_SYSTEM)
     others = system.descendants(code) if relation == "below" else system.ancestors(code)
     return [(system.url, one) for one in (code, *others)]
 
@@ -57,8 +66,8 @@ _UNKNOWN_VALUE_SET = Issue(
     key="search-value-set",
     text_en="The value set of the search is not known here",
     text_zh="查询所用的值集未知",
-    fix_en="Give the canonical address of a stored ValueSet, or store it first.",
-    fix_zh="请给出已存储的 ValueSet 的规范地址，或先存储该值集。",
+    fix_en="Give the canonical address or ValueSet/id of a stored ValueSet, or store it first.",
+    fix_zh="请给出已存储的 ValueSet 的规范地址或 ValueSet/id，或先存储该值集。",
 )
 _UNKNOWN_SYSTEM = Issue(
     code="not-found",

@@ -78,6 +78,7 @@ def _code_system(entry: Mapping[str, Any], rows: list[dict[str, str]]) -> dict[s
     system: dict[str, Any] = {
         "resourceType": "CodeSystem",
         "id": key,
+        "language": "zh",
         "extension": [
             {
                 "url": f"{BASE}/StructureDefinition/cphc-confidence",

@@ -74,6 +74,7 @@ def option_value_sets() -> Iterator[dict[str, Any]]:
         yield {
             "resourceType": "CodeSystem",
             "id": f"phs3-{name}",
+            "language": "zh",
             "url": system,
             "version": VERSION,
             "name": f"Phs3{title}",

@@ -11,14 +11,21 @@ from conformance.terminology.concepts import value_of
 
 _CODINGS = ("coding", "codingA", "codingB", "sourceCoding", "targetCoding")
 _CONCEPTS = ("codeableConcept", "sourceCodeableConcept")
-_BOOLEANS = ("activeOnly", "excludeNested", "includeDesignations", "includeDefinition", "reverse")
+_BOOLEANS = (
+    "abstract",
+    "activeOnly",
+    "excludeNested",
+    "includeDesignations",
+    "includeDefinition",
+    "reverse",
+)
 _INTEGERS = ("offset", "count")
 _RESOURCES = {"valueSet": "ValueSet", "codeSystem": "CodeSystem", "conceptMap": "ConceptMap"}
 _TEXTS = (
     "url", "system", "version", "systemVersion", "valueSetVersion", "code", "display", "filter",
     "displayLanguage", "property", "useSupplement", "codeA", "codeB", "source", "target",
     "targetsystem", "targetSystem", "sourceSystem", "sourceCode", "targetCode", "sourceScope",
-    "targetScope",
+    "targetScope", "conceptMapVersion", "designation", "exclude-system",
 )  # fmt: skip
 _KINDS: Mapping[str, str] = {
     **dict.fromkeys(_CODINGS, "Coding"),
@@ -55,7 +62,7 @@ class Arguments:
         """Return a value, or raise InvalidContent naming what is missing."""
         value = self.one(*names)
         if value is None:
-            raise missing(" or ".join(names))
+            raise missing(*names)
         return value
 
 
@@ -90,16 +97,17 @@ def _wrong_kind(name: str, kind: str) -> InvalidContent:
     )
 
 
-def missing(names: str) -> InvalidContent:
-    """Say that a parameter is missing."""
+def missing(*alternatives: str) -> InvalidContent:
+    """Say that a parameter is missing; one of the alternatives is enough."""
+    names, names_zh = " or ".join(alternatives), " 或 ".join(alternatives)
     return InvalidContent(
         Issue(
             code="required",
             key="parameter-missing",
             text_en=f"The operation needs the parameter {names}",
-            text_zh=f"该操作缺少参数 {names}",
+            text_zh=f"该操作缺少参数 {names_zh}",
             fix_en=f"Add {names} to the query or to the Parameters resource.",
-            fix_zh=f"请在查询或 Parameters 资源中加上 {names}。",
+            fix_zh=f"请在查询或 Parameters 资源中加上 {names_zh}。",
             expression="Parameters.parameter",
         )
     )

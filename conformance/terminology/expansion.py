@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conformance.terminology.concepts import value_of
+from conformance.terminology.languages import wording
 from conformance.terminology.library import Library
 from conformance.terminology.members import Key, Member, Reading, canonical_of, members_of
 
@@ -66,6 +67,8 @@ class ExpandOptions:
     display_language: str | None = None
     properties: tuple[str, ...] = ()
     supplements: tuple[str, ...] = ()
+    designations: tuple[str, ...] = ()
+    excluded_systems: tuple[str, ...] = ()
     identifier: Callable[[], str] = lambda: f"urn:uuid:{uuid.uuid4()}"
 
 
@@ -79,6 +82,8 @@ def expand(
     """Return the value set with its expansion; raises NotFound, InvalidContent, TooCostly."""
     reading = Reading(library=library, supplements=_supplements(value_set, library, options))
     members = list(members_of(value_set, reading).values())
+    if options.excluded_systems:
+        members = [member for member in members if not _is_excluded(member, options, reading)]
     if options.active_only:
         members = [member for member in members if not member.is_inactive]
     if options.filter:
@@ -86,7 +91,8 @@ def expand(
         members = [member for member in members if _is_hit(member, words)]
     page = members[options.offset or 0 :]
     page = page if options.count is None else page[: options.count]
-    shown = {(m.system, m.code): _contains(m, options) for m in page}
+    spoken = {s.url: s.resource.get("language") for s in reading.systems.values()}
+    shown = {(m.system, m.code): _contains(m, options, spoken.get(m.system)) for m in page}
     is_nested = not options.exclude_nested and len(page) == len(members)
     top = _nest(page, shown, value_set) if is_nested else list(shown.values())
     expansion: dict[str, Any] = {
@@ -103,7 +109,8 @@ def expand(
         expansion["contains"] = top
     if not expansion["parameter"]:
         del expansion["parameter"]
-    header = {name: value_set[name] for name in _HEADER if name in value_set}
+    names = (*_HEADER, "compose") if options.include_definition else _HEADER
+    header = {name: value_set[name] for name in names if name in value_set}
     kept = [e for e in header.pop("extension", ()) if e.get("url") != STANDARDS_STATUS]
     if kept:
         header["extension"] = kept
@@ -122,6 +129,12 @@ def _supplements(
     return library.require_supplements(dict.fromkeys([*own, *options.supplements]))
 
 
+def _is_excluded(member: Member, options: ExpandOptions, reading: Reading) -> bool:
+    versions = {s.url: s.canonical for s in reading.systems.values()}
+    named = {member.system, versions.get(member.system)}
+    return any(one in named for one in options.excluded_systems)
+
+
 def _is_hit(member: Member, words: Iterable[str]) -> bool:
     texts = [member.code, member.display or ""]
     if member.concept:
@@ -130,7 +143,7 @@ def _is_hit(member: Member, words: Iterable[str]) -> bool:
     return all(any(word in text for text in folded) for word in words)
 
 
-def _contains(member: Member, options: ExpandOptions) -> dict[str, Any]:
+def _contains(member: Member, options: ExpandOptions, language: str | None) -> dict[str, Any]:
     concept = member.concept
     entry: dict[str, Any] = {}
     has_more = member.enumerated or (concept and (concept.extensions or concept.properties))
@@ -144,27 +157,43 @@ def _contains(member: Member, options: ExpandOptions) -> dict[str, Any]:
     if member.is_inactive:
         entry["inactive"] = True
     entry["code"] = member.code
-    display = _display(member, options.display_language)
+    display = _display(member, options, language)
     if display:
         entry["display"] = display
-    if options.include_designations and (designations := _designations(member)):
+    if options.include_designations and (designations := _wanted_designations(member, options)):
         entry["designation"] = designations
     return entry
 
 
-def _display(member: Member, language: str | None) -> str | None:
+def _display(member: Member, options: ExpandOptions, language: str | None) -> str | None:
     """Return the wording in the language asked for, where one stands; else the usual one."""
-    if language:
-        wanted = language.split(",")[0].split(";")[0].strip().lower()
-        for designation in _designations(member):
-            if designation.get("language", "").lower().split("-")[0] == wanted.split("-")[0]:
-                return str(designation["value"])
-    return member.display
+    if not options.display_language:
+        return member.display
+    return wording(member.display, language, _designations(member), options.display_language)
 
 
 def _designations(member: Member) -> list[dict[str, Any]]:
     of_concept = member.concept.designations if member.concept else ()
     return [_designation(d) for d in (*member.enumerated.get("designation", ()), *of_concept)]
+
+
+def _wanted_designations(member: Member, options: ExpandOptions) -> list[dict[str, Any]]:
+    """Return the designations, or of them those that `designation` names: a language or a use."""
+    found = _designations(member)
+    if not options.designations:
+        return found
+    return [one for one in found if any(_is_named(one, name) for name in options.designations)]
+
+
+def _is_named(designation: Mapping[str, Any], name: str) -> bool:
+    system, _, code = name.rpartition("|")
+    if (
+        system in ("", "urn:ietf:bcp:47")
+        and designation.get("language", "").lower() == code.lower()
+    ):
+        return True
+    use = designation.get("use", {})
+    return bool(system) and (use.get("system"), use.get("code")) == (system, code)
 
 
 def _designation(designation: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,8 +308,14 @@ def _echo(
         ("excludeNested", "valueBoolean", options.exclude_nested),
         ("includeDesignations", "valueBoolean", options.include_designations),
         ("includeDefinition", "valueBoolean", options.include_definition),
-        ("displayLanguage", "valueCode", options.display_language),
+        (
+            "displayLanguage",
+            "valueCode",
+            " ".join((options.display_language or "").split()) or None,
+        ),
     ]
+    asked += [("designation", "valueString", name) for name in options.designations]
+    asked += [("exclude-system", "valueUri", name) for name in options.excluded_systems]
     parameters = [{"name": n, kind: value} for n, kind, value in asked if value is not None]
     supplements = {s for system in reading.systems.values() for s in system.supplements}
     used = [

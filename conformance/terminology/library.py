@@ -51,6 +51,11 @@ class Library:
             return None
         return known
 
+    def of_id(self, kind: str, id_: str) -> Mapping[str, Any] | None:
+        """Return the given resource of a kind by its id; R4's own have none here."""
+        found = (r for r in self._resources if (r["resourceType"], r.get("id")) == (kind, id_))
+        return next(found, None)
+
     def code_system(self, canonical: str, supplements: tuple[str, ...] = ()) -> CodeSystem | None:
         """Return the indexed CodeSystem with its supplements, or None where it is not known."""
         url, version = split_canonical(canonical)

@@ -9,6 +9,7 @@ from typing import Any
 
 from conformance.problem import Issue, NotFound
 from conformance.terminology.concepts import CodeSystem, Concept
+from conformance.terminology.languages import wording
 
 
 def look_up(
@@ -19,7 +20,7 @@ def look_up(
     wanted = set(properties)
     parameters: list[dict[str, Any]] = [
         {"name": "name", "valueString": system.resource.get("name", system.url)},
-        {"name": "display", "valueString": _display(concept, language)},
+        {"name": "display", "valueString": _display(system, concept, language)},
         {"name": "code", "valueCode": concept.code},
         {"name": "system", "valueUri": system.url},
         {"name": "abstract", "valueBoolean": concept.is_abstract},
@@ -68,13 +69,9 @@ def require_concept(system: CodeSystem, code: str) -> Concept:
     return concept
 
 
-def _display(concept: Concept, language: str | None) -> str:
-    if language:
-        wanted = language.split(",")[0].split(";")[0].strip().lower().split("-")[0]
-        for designation in concept.designations:
-            if designation.get("language", "").lower().split("-")[0] == wanted:
-                return str(designation["value"])
-    return concept.display or concept.code
+def _display(system: CodeSystem, concept: Concept, language: str | None) -> str:
+    own = system.resource.get("language")
+    return wording(concept.display, own, concept.designations, language) or concept.code
 
 
 def _preferred(system: CodeSystem, concept: Concept) -> Iterable[dict[str, Any]]:

@@ -15,6 +15,8 @@ from conformance.terminology.members import code_system_not_found, value_set_not
 from conformance.terminology.validation import (
     CodeAnswer,
     CodeQuestion,
+    in_language,
+    refused_as_abstract,
     to_parameters,
     validate_in_code_system,
     validate_in_value_set,
@@ -38,6 +40,8 @@ def expand_value_set(
         display_language=arguments.one("displayLanguage"),
         properties=tuple(str(name) for name in arguments.every("property")),
         supplements=tuple(arguments.every("useSupplement")),
+        designations=tuple(arguments.every("designation")),
+        excluded_systems=tuple(arguments.every("exclude-system")),
     )
     return expand(_value_set(arguments, library), library, options, now=now)
 
@@ -93,6 +97,9 @@ def validate_value_set_code(
     library = library.with_resources(arguments.every("tx-resource"))
     supplements = library.require_supplements(arguments.every("useSupplement"))
     value_set = _value_set(arguments, library)
+    system, version = arguments.one("system"), arguments.one("systemVersion")
+    if system and version and library.code_system(f"{system}|{version}") is None:
+        raise NotFound(code_system_not_found(f"{system}|{version}"))
     answers = [
         validate_in_value_set(question, value_set, library, supplements)
         for question in _questions(arguments)
@@ -111,7 +118,9 @@ def validate_code_system_code(
     for question in _questions(arguments):
         url = given.get("url") if given else arguments.one("url") or question.system
         if url is None:
-            raise missing("codeSystem.url" if given else "url or system")
+            raise missing(*(("codeSystem.url",) if given else ("url", "system")))
+        version = arguments.one("version", "systemVersion")
+        url = f"{url}|{version}" if version and "|" not in url else url
         system = library.code_system(url, tuple(arguments.every("useSupplement")))
         if system is None:
             raise NotFound(code_system_not_found(str(url)))
@@ -155,7 +164,12 @@ def _best(answers: list[CodeAnswer], arguments: Arguments) -> dict[str, Any]:
     if not answers:
         raise missing("codeableConcept.coding")
     best = next((answer for answer in answers if answer.is_valid), answers[0])
-    return to_parameters(best, codeable_concept=arguments.one("codeableConcept"))
+    if best.concept and best.concept.is_abstract and arguments.one("abstract") is False:
+        best = refused_as_abstract(best)
+    return to_parameters(
+        in_language(best, arguments.one("displayLanguage")),
+        codeable_concept=arguments.one("codeableConcept"),
+    )
 
 
 def look_up_code(
@@ -247,6 +261,8 @@ def _maps(arguments: Arguments, library: Library) -> list[Mapping[str, Any]]:
     url = arguments.one("url")
     if url is None:
         return list(library.concept_maps())
+    version = arguments.one("conceptMapVersion")
+    url = f"{url}|{version}" if version and "|" not in url else url
     found = library.find("ConceptMap", url)
     if found is None:
         raise NotFound(
@@ -273,3 +289,25 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("ConceptMap", "translate"): translate_code,
 }
 """Every terminology operation by resource type and name."""
+
+_WHICH_SET = frozenset({"url", "valueSet", "valueSetVersion", "tx-resource", "useSupplement"})
+_WHICH_CODE = frozenset({"code", "system", "systemVersion", "display", "coding", "codeableConcept",
+                         "abstract", "displayLanguage"})  # fmt: skip
+_WHICH_SYSTEM = frozenset({"system", "version", "systemVersion", "useSupplement"})
+PARAMETERS: Mapping[tuple[str, str], frozenset[str]] = {
+    ("ValueSet", "expand"): _WHICH_SET
+    | {"filter", "offset", "count", "activeOnly", "excludeNested", "includeDesignations",
+       "designation", "includeDefinition", "displayLanguage", "property", "exclude-system"},
+    ("ValueSet", "validate-code"): _WHICH_SET | _WHICH_CODE,
+    ("CodeSystem", "validate-code"): _WHICH_CODE
+    | {"url", "codeSystem", "version", "useSupplement"},
+    ("CodeSystem", "lookup"): _WHICH_SYSTEM | {"code", "coding", "displayLanguage", "property"},
+    ("CodeSystem", "subsumes"): _WHICH_SYSTEM | {"codeA", "codeB", "codingA", "codingB"},
+    ("ConceptMap", "translate"): frozenset(
+        {"url", "conceptMap", "conceptMapVersion", "code", "system", "source", "target",
+         "targetsystem", "reverse", "coding", "codeableConcept", "sourceCode", "sourceCoding",
+         "sourceCodeableConcept", "sourceSystem", "sourceScope", "targetCode", "targetCoding",
+         "targetSystem", "targetScope"}
+    ),
+}  # fmt: skip
+"""The parameters that each operation reads; it answers as if others had not been sent."""

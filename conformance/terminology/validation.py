@@ -5,11 +5,12 @@ https://hl7.org/fhir/R4/codesystem-operation-validate-code.html
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from conformance.terminology.concepts import CodeSystem, Concept, value_of
 from conformance.terminology.expansion import STANDARDS_STATUS, cautions
+from conformance.terminology.languages import wording
 from conformance.terminology.library import Library
 from conformance.terminology.members import Member, Reading, canonical_of, members_of
 
@@ -114,6 +115,30 @@ def validate_in_code_system(question: CodeQuestion, system: CodeSystem) -> CodeA
         display=concept.display if concept else None,
         findings=tuple(findings),
     )
+
+
+def refused_as_abstract(answer: CodeAnswer) -> CodeAnswer:
+    """Return the answer where only concepts that may be used in a record are lawful."""
+    code = answer.question.code
+    text = (
+        f"The concept '{code}' is abstract, and abstract concepts are not allowed in this context"
+    )
+    finding = Finding(
+        severity="error",
+        code="business-rule",
+        kind="code-rule",
+        text=text,
+        expression=_inside(answer.question, "code"),
+    )
+    return replace(answer, findings=(*answer.findings, finding))
+
+
+def in_language(answer: CodeAnswer, wish: str | None) -> CodeAnswer:
+    """Return the answer with its display in the language asked for, where there is one."""
+    if not wish or answer.concept is None or answer.system is None:
+        return answer
+    own = answer.system.resource.get("language")
+    return replace(answer, display=wording(answer.display, own, answer.concept.designations, wish))
 
 
 def to_parameters(answer: CodeAnswer, *, codeable_concept: Any = None) -> dict[str, Any]:

@@ -195,6 +195,72 @@ async def test_a_parameter_of_a_wrong_kind_is_refused_with_the_right_one(
         assert refused.status_code == 400
 
 
+async def test_a_parameter_that_is_not_read_is_told_or_refused(database_url: str) -> None:
+    async with client_of(database_url) as client:
+        gender = "http://hl7.org/fhir/administrative-gender"
+        asked = {"url": "http://hl7.org/fhir/ValueSet/administrative-gender", "fliter": "x"}
+        answer = await client.get("/ValueSet/$expand", params=asked)
+        said = {part["name"]: part for part in answer.json()["expansion"]["parameter"]}
+        assert "fliter" in said["warning-operation-unread-parameter"]["valueString"]
+        strict = {"prefer": "handling=strict"}
+        refused = await client.get("/ValueSet/$expand", params=asked, headers=strict)
+        assert refused.status_code == 400
+        assert refused.json()["issue"][0]["code"] == "not-supported"
+        asked = {"url": gender, "code": "male", "date": "2020"}
+        told = parts(await client.get("/CodeSystem/$validate-code", params=asked))
+        assert told["result"] is True
+        assert told["issues"]["issue"][0]["severity"] == "warning"
+        body = {"resourceType": "Parameters", "parameter": [
+            {"name": name, "valueString": value} for name, value in asked.items()]}  # fmt: skip
+        refused = await client.post("/CodeSystem/$validate-code", json=body, headers=strict)
+        assert refused.status_code == 400
+        del asked["date"]
+        fine = await client.get("/CodeSystem/$validate-code", params=asked, headers=strict)
+        assert "issues" not in parts(fine)
+
+
+async def test_accept_language_chooses_the_wording_where_no_parameter_does(
+    database_url: str,
+) -> None:
+    sex = {"system": f"{BASE}/CodeSystem/cphc-gbt-2261-1", "code": "1"}
+    browser = "zh-CN,zh;q=0.9,en;q=0.8"
+    async with client_of(database_url) as client:
+
+        async def display(operation: str, language: str, **asked: str) -> Any:
+            headers = {"accept-language": language} if language else {}
+            answer = await client.get(operation, params=asked, headers=headers)
+            if operation.endswith("$expand"):
+                return answer.json()["expansion"]["contains"][1]["display"]
+            return parts(answer)["display"]
+
+        assert await display("/CodeSystem/$lookup", "", **sex) == "男性"
+        assert await display("/CodeSystem/$lookup", browser, **sex) == "男性"
+        assert await display("/CodeSystem/$lookup", "fr, en;q=0.5", **sex) == "male"
+        assert await display("/CodeSystem/$lookup", "en", displayLanguage="zh", **sex) == "男性"
+        assert await display("/CodeSystem/$lookup", ";;q=,*;q=x", **sex) == "男性"
+        code = {"url": sex["system"], "code": "1"}
+        assert await display("/CodeSystem/$validate-code", "en-GB", **code) == "male"
+        members = {"url": f"{BASE}/ValueSet/cphc-gbt-2261-1", "excludeNested": "true"}
+        assert await display("/ValueSet/$expand", "en", **members) == "male"
+        assert await display("/ValueSet/$expand", browser, **members) == "男性"
+
+
+async def test_what_was_stored_a_moment_ago_is_found(database_url: str) -> None:
+    async with client_of(database_url) as client:
+        await client.get("/ValueSet/$expand", params={"url": "urn:none"})
+        for resource in SYSTEMS:
+            await client.put(f"/{resource['resourceType']}/{resource['id']}", json=resource)
+        expanded = await client.get("/ValueSet/$expand", params={"url": f"{ICD}:all"})
+        assert expanded.status_code == 200, expanded.text
+        late = {**SYSTEMS[1], "id": "late", "url": "urn:late"}
+        await client.put("/ValueSet/late", json=late)
+        for named in ("urn:late", "ValueSet/late"):
+            found = await client.get("/Observation", params={"code:in": named})
+            assert found.status_code == 200, found.text
+        refused = await client.get("/Observation", params={"code:in": "ValueSet/none"})
+        assert refused.status_code == 400
+
+
 async def test_a_form_is_begun_for_whom_and_from_what_is_given(database_url: str) -> None:
     form = questionnaires()["phs3-newborn-visit"]
     child = {"resourceType": "Patient", "name": [{"text": "张小宝"}], "birthDate": "2026-01-02"}

@@ -203,3 +203,95 @@ def test_a_code_system_without_an_address_is_refused_where_one_is_needed() -> No
     library = Library([bare])
     assert library.code_system("") is None
     assert library.find("CodeSystem", "") is None
+
+
+SPOKEN = Library([
+    {"resourceType": "CodeSystem", "url": "urn:s", "version": "1", "status": "active",
+     "content": "complete", "concept": [
+         {"code": "a", "display": "Alpha", "designation": [
+             {"language": "zh-Hant", "value": "甲（繁）"}, {"language": "zh", "value": "甲"},
+             {"language": "de", "use": {"system": "urn:use", "code": "long"}, "value": "Alfa"}]},
+         {"code": "top", "property": [{"code": "notSelectable", "valueBoolean": True}]}]},
+    {"resourceType": "ValueSet", "url": "urn:v", "status": "active",
+     "compose": {"include": [{"system": "urn:s"}]}},
+    {"resourceType": "ConceptMap", "url": "urn:m", "version": "1", "status": "active"},
+])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wish", "display"),
+    [
+        ("fr", "Alpha"),
+        ("fr, de;q=0.5", "Alfa"),
+        ("de;q=0.1, zh;q=0.9", "甲"),
+        ("zh-Hant", "甲（繁）"),
+        ("zh-CN", "甲（繁）"),  # of the same language, the first
+        ("de;q=0, fr", "Alpha"),
+        ("*, de;q=0.5", "Alpha"),
+        (",;q=x,;;", "Alpha"),
+    ],
+)
+def test_the_most_wanted_language_that_there_is_gives_the_wording(wish: str, display: str) -> None:
+    looked = run("CodeSystem", "lookup", SPOKEN, system="urn:s", code="a", displayLanguage=wish)
+    assert part(looked, "display") == display
+    checked = run(
+        "CodeSystem", "validate-code", SPOKEN, url="urn:s", code="a", displayLanguage=wish
+    )
+    assert part(checked, "display") == display
+    expansion = run("ValueSet", "expand", SPOKEN, url="urn:v", displayLanguage=wish)["expansion"]
+    assert expansion["contains"][0]["display"] == display
+
+
+def test_an_own_language_is_kept_before_a_designation_wanted_less() -> None:
+    wish = "zh-CN,zh;q=0.9,en;q=0.8"
+    looked = run("CodeSystem", "lookup", system=ETHNIC, code="04", displayLanguage=wish)
+    assert part(looked, "display") == "藏族"
+
+
+def test_a_version_that_is_not_known_is_refused_everywhere() -> None:
+    for type_, name, asked in (
+        ("CodeSystem", "validate-code", {"url": "urn:s", "code": "a", "version": "9"}),
+        ("ValueSet", "validate-code",
+         {"url": "urn:v", "system": "urn:s", "systemVersion": "9", "code": "a"}),
+        ("ConceptMap", "translate", {"url": "urn:m", "code": "a", "conceptMapVersion": "9"}),
+    ):  # fmt: skip
+        with pytest.raises(NotFound, match=r"\|9 is not known"):
+            run(type_, name, SPOKEN, **asked)
+        known = {key: value.replace("9", "1") for key, value in asked.items()}
+        assert part(run(type_, name, SPOKEN, **known), "result") in (True, False)
+
+
+def test_an_abstract_code_is_lawful_only_where_the_caller_does_not_exclude_it() -> None:
+    def result(**more: bool) -> Any:
+        asked = {"url": "urn:v", "system": "urn:s", "code": "top"}
+        return part(run("ValueSet", "validate-code", SPOKEN, **asked, **more), "result")
+
+    assert result() is True
+    assert result(abstract=True) is True
+    assert result(abstract=False) is False
+
+
+def test_an_expansion_has_the_definition_designations_and_systems_that_are_asked_for() -> None:
+    def expanded(**more: Any) -> dict[str, Any]:
+        return run("ValueSet", "expand", SPOKEN, url="urn:v", **more)
+
+    def designations(**more: Any) -> list[str]:
+        first = expanded(includeDesignations=True, **more)["expansion"]["contains"][0]
+        return [one["value"] for one in first.get("designation", ())]
+
+    assert "compose" not in expanded()
+    assert expanded(includeDefinition=True)["compose"]["include"] == [{"system": "urn:s"}]
+    assert len(designations()) == 3
+    assert designations(designation="de") == ["Alfa"]
+    assert designations(designation="urn:use|long") == ["Alfa"]
+    assert designations(designation="urn:ietf:bcp:47|zh") == ["甲"]
+    assert expanded(**{"exclude-system": "urn:s"})["expansion"]["total"] == 0
+    assert expanded(**{"exclude-system": "urn:s|1"})["expansion"]["total"] == 0
+    assert expanded(**{"exclude-system": "urn:s|2"})["expansion"]["total"] == 2
+
+
+def test_what_is_missing_is_named_in_both_languages() -> None:
+    with pytest.raises(InvalidContent) as caught:
+        run("ValueSet", "expand", SPOKEN)
+    assert "url or valueSet" in caught.value.issues[0].text_en
+    assert "url 或 valueSet" in caught.value.issues[0].text_zh
