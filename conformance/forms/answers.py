@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conformance.forms.answer_rules import check_answer, extension_values, issue
+from conformance.forms.calculated import check_calculated
 from conformance.forms.enabling import Answers, answers_of, is_enabled, same
 from conformance.problem import Issue
 from conformance.terminology.concepts import value_of
@@ -46,7 +47,7 @@ def check_response(
     checking = _Checking(
         library, answers_of(response.get("item", ())), response.get("status") in COMPLETE
     )
-    return list(
+    found = list(
         _check_items(
             questionnaire.get("item", ()),
             response.get("item", ()),
@@ -55,6 +56,8 @@ def check_response(
             0,
         )
     )
+    # What is calculated from faulty answers would only repeat their fault.
+    return found or list(check_calculated(response, questionnaire))
 
 
 def _check_items(

@@ -6,6 +6,7 @@ http://hl7.org/fhir/uv/sdc/OperationDefinition/QuestionnaireResponse-extract
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from conformance.cphc import BASE
 from conformance.forms.answer_rules import extension_values
 from conformance.forms.enabling import answers_of
 from conformance.forms.questionnaires import EXTRACT, EXTRACT_AS, LOINC
@@ -28,12 +29,13 @@ _VITAL = {
 }
 _DATES = ("visit-date", "exam-date", "assessed-on", "filled-on", "opened-on")
 _PROGRAMMES = {
-    "phs3-htn-followup": "高血压患者健康管理 (hypertension)",
-    "phs3-dm2-followup": "2型糖尿病患者健康管理 (type 2 diabetes)",
-    "phs3-smi-register": "严重精神障碍患者管理 (severe mental illness)",
-    "phs3-tb-first-visit": "肺结核患者健康管理 (tuberculosis)",
-    "phs3-antenatal-1": "孕产妇健康管理 (pregnancy)",
+    "phs3-htn-followup": ("htn", "高血压患者健康管理 (hypertension)"),
+    "phs3-dm2-followup": ("dm2", "2型糖尿病患者健康管理 (type 2 diabetes)"),
+    "phs3-smi-register": ("smi", "严重精神障碍患者管理 (severe mental illness)"),
+    "phs3-tb-first-visit": ("tb", "肺结核患者健康管理 (tuberculosis)"),
+    "phs3-antenatal-1": ("pregnancy", "孕产妇健康管理 (pregnancy)"),
 }
+_PROGRAMME_TYPE = f"{BASE}/CodeSystem/cphc-programme-type"
 PRESSURE = ("8480-6", "8462-4")
 NONE = "1"  # the option 无 (none) of every list of diseases
 
@@ -61,7 +63,7 @@ def extract(response: Mapping[str, Any], questionnaire: Mapping[str, Any]) -> li
     found = list(extraction.observations(questionnaire.get("item", ())))
     found += extraction.groups(questionnaire.get("item", ()), response.get("item", ()))
     if form in _PROGRAMMES:
-        found.append(extraction.episode(_PROGRAMMES[form], form))
+        found.append(extraction.episode(*_PROGRAMMES[form], form))
     return found
 
 
@@ -109,7 +111,7 @@ class _Extraction:
                 if made:
                     yield made
 
-    def episode(self, title: str, form: str) -> dict[str, Any]:
+    def episode(self, code: str, title: str, form: str) -> dict[str, Any]:
         """Return the programme the resident is in; one for each form's programme."""
         return self._about(
             "EpisodeOfCare",
@@ -119,7 +121,7 @@ class _Extraction:
                     {"system": "urn:qiao:programme", "value": f"{form}|{self.subject['reference']}"}
                 ],
                 "status": "active",
-                "type": [{"text": title}],
+                "type": [{"coding": [{"system": _PROGRAMME_TYPE, "code": code}], "text": title}],
                 **({"period": {"start": self.on}} if self.on else {}),
             },
         )

@@ -115,7 +115,6 @@ def form_operations(definitions: Definitions) -> tuple[Operation, ...]:
             levels=frozenset({"type", "instance"}),
             types=frozenset({type_}),
             handler=handler,
-            affects_state=True,
         )
         for code, base, type_, handler in rows
     )

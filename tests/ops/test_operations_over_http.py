@@ -332,3 +332,35 @@ async def test_a_response_is_judged_by_its_questionnaire(database_url: str) -> N
         assert await worst(client, unknown) == {"warning"}
         scored = parts(await client.post("/QuestionnaireResponse/$score", json=answered("1")))
         assert (scored["form"], scored["total"]) == ("psych-gad7", len(questions))
+
+
+async def test_what_changes_nothing_is_asked_by_get_too(database_url: str) -> None:
+    scale = questionnaires()["psych-gad7"]
+    items = [
+        {
+            "linkId": one["linkId"],
+            "answer": [{"valueCoding": one["answerOption"][1]["valueCoding"]}],
+        }
+        for one in scale["item"]
+        if one["type"] == "choice"
+    ]
+    response = {
+        "resourceType": "QuestionnaireResponse", "id": "r", "status": "completed", "item": items,
+        "questionnaire": f"{scale['url']}|{scale['version']}",
+        "subject": {"reference": "Patient/p"},
+    }  # fmt: skip
+    async with client_of(database_url) as client:
+        for resource in ({"resourceType": "Patient", "id": "p", "gender": "male"}, response):
+            kind, id_ = resource["resourceType"], resource["id"]
+            assert (await client.put(f"/{kind}/{id_}", json=resource)).status_code == 201
+        scored = parts(await client.get("/QuestionnaireResponse/r/$score"))
+        assert scored["total"] == len(items)
+        for operation in ("$extract", "$check-answers"):
+            answer = await client.get(f"/QuestionnaireResponse/r/{operation}")
+            assert answer.status_code == 200, answer.text
+        form = "/Questionnaire/phs3-personal-info/$populate"
+        begun = await client.get(form, params={"subject": "Patient/p"})
+        assert begun.json()["questionnaire"].startswith(f"{BASE}/Questionnaire/phs3-personal-info")
+        refused = await client.get("/QuestionnaireResponse/$score")
+        assert refused.status_code == 400
+        assert (await client.get("/QuestionnaireResponse/r/$assess")).status_code == 400

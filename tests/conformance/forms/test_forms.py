@@ -3,12 +3,14 @@
 import pathlib
 import random
 import re
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from conformance import fhirpath
 from conformance.forms.answers import check_response
+from conformance.forms.calculated import check_calculated
 from conformance.forms.enabling import answers_of, is_enabled
 from conformance.forms.extract import extract
 from conformance.forms.questionnaires import (
@@ -443,3 +445,38 @@ def test_a_total_becomes_an_observation(form: str, code: str) -> None:
     # A form of somebody else may ask for it without saying what is observed.
     bare = [{k: v for k, v in item.items() if k != "code"} for item in FORMS[form]["item"]]
     assert extract(response, {**FORMS[form], "item": bare}) == []
+
+
+def said_of_calculated(form: str, link_id: str, value: Any, others: dict[str, Any]) -> list[str]:
+    response = filled(form, others)
+    response["item"].append({"linkId": link_id, "answer": [value]})
+    found = check_calculated(response, FORMS[form])
+    return [f"{issue.severity} {issue.expression}" for issue in found]
+
+
+@pytest.mark.parametrize(("answer", "is_told"), [("22.9", False), ("22.90", False), ("23", True)])
+def test_a_calculated_answer_that_differs_is_told(answer: str, is_told: bool) -> None:
+    given = {"valueDecimal": Decimal(answer)}
+    measured = {"weight": Decimal(62), "height": Decimal("164.5")}
+    said = said_of_calculated("phs3-htn-followup", "bmi", given, measured)
+    place = "warning QuestionnaireResponse.item[2].answer[0].value"
+    assert said == ([place] if is_told else [])
+
+
+def test_a_calculation_that_cannot_be_made_says_nothing() -> None:
+    given = {"valueDecimal": Decimal(99)}
+    assert said_of_calculated("phs3-htn-followup", "bmi", given, {}) == []
+    without_height = {"weight": 60, "height": 0}
+    assert said_of_calculated("phs3-htn-followup", "bmi", given, without_height) == []
+
+
+def test_a_hostile_calculation_ends_within_its_limits() -> None:
+    def asked(expression: str) -> dict[str, Any]:
+        value = {"language": "text/fhirpath", "expression": expression}
+        extension = [{"url": CALCULATED, "valueExpression": value}]
+        return {"linkId": "a", "type": "integer", "extension": extension}
+
+    response = {"item": [{"linkId": "a", "answer": [{"valueInteger": 1}]}]}
+    for expression in ("(1).repeat($this + 1)", "1 +", "(" * 500, "1" + " = 1" * 500):
+        assert list(check_calculated(response, {"item": [asked(expression)]})) == []
+    assert len(list(check_calculated(response, {"item": [asked("1 + 1")]}))) == 1

@@ -182,6 +182,9 @@ def test_a_visit_becomes_observations_medication_and_a_programme() -> None:
     found = extract(response, FORMS["phs3-htn-followup"])
     by_type = {resource["resourceType"]: resource for resource in found}
     assert set(by_type) == {"Observation", "MedicationStatement", "EpisodeOfCare"}
+    (programme,) = by_type["EpisodeOfCare"]["type"]
+    (coding,) = programme["coding"]
+    assert coding == {"system": f"{BASE}/CodeSystem/cphc-programme-type", "code": "htn"}
     panel = by_type["Observation"]
     assert panel["code"]["coding"][0]["code"] == "85354-9"
     values = [c["valueQuantity"]["value"] for c in panel["component"]]
