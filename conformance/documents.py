@@ -39,25 +39,31 @@ def read(data: bytes) -> Document:
     return Document(resource=resource_json.parse(data), data=data, syntax="json")
 
 
-def with_places(document: Document, issues: Iterable[Issue]) -> list[Issue]:
-    """Return the issues with line and column: of the element, or of what it is missing from."""
+def with_places(document: Document, issues: Iterable[Issue], inside: str = "") -> list[Issue]:
+    """Return the issues with line and column: of the element, or of what it is missing from.
+
+    `inside` is the path to the resource that was judged, where it is a part of the document:
+    `parameter[0].resource`.
+    """
     found = list(issues)
     if all(issue.line is not None or issue.expression is None for issue in found):
         return found
     places = document.places()
-    return [_placed(issue, places) for issue in found]
+    return [_placed(issue, places, inside) for issue in found]
 
 
-def _placed(issue: Issue, places: Mapping[str, tuple[int, int]]) -> Issue:
+def _placed(issue: Issue, places: Mapping[str, tuple[int, int]], inside: str) -> Issue:
     if issue.line is not None or issue.expression is None:
         return issue
-    place = place_of(issue.expression, places)
+    place = place_of(issue.expression, places, inside)
     return dataclasses.replace(issue, line=place[0], column=place[1])
 
 
-def place_of(expression: str, places: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+def place_of(
+    expression: str, places: Mapping[str, tuple[int, int]], inside: str = ""
+) -> tuple[int, int]:
     """Return line and column of `Type.path` as the checks write it, or of the nearest parent."""
-    path = expression.partition(".")[2]
+    path = ".".join(part for part in (inside, expression.partition(".")[2]) if part)
     path = _CHOICE.sub(lambda m: f".{m[1]}{m[2].upper()}{m[3]}", "." + path)[1:]
     while path and path not in places:
         path = _LAST_STEP.sub("", path)

@@ -23,7 +23,7 @@ async def validate(hub: Hub, request: Request) -> Answer:
     The status is 200 whatever is found; another says that nothing could be judged.
     https://hl7.org/fhir/R4/resource-operation-validate.html
     """
-    resource, parameters, is_bare = _read(hub, request)
+    resource, parameters, inside = _read(hub, request)
     mode = text_of(parameters, "mode")
     profile = text_of(parameters, "profile")
     if mode is not None and mode not in _MODES:
@@ -47,27 +47,32 @@ async def validate(hub: Hub, request: Request) -> Answer:
         issues += hub.check_profiles(resource, (profile,) if profile else ())
         if resource.get("resourceType") == "QuestionnaireResponse":
             issues += await hub.check_answers(resource)
-    if is_bare and issues:
-        issues = with_places(read(request.body), issues)
+    if inside is not None and issues:
+        issues = with_places(read(request.body), issues, inside)
     return outcome(200, issues or [_ALL_WELL])
 
 
-def _read(hub: Hub, request: Request) -> tuple[Mapping[str, Any] | None, list[Part], bool]:
-    """Return the resource to judge, the other parameters, and whether it is the body itself."""
+def _read(hub: Hub, request: Request) -> tuple[Mapping[str, Any] | None, list[Part], str | None]:
+    """Return the resource to judge, the other parameters, and where in the body it stands.
+
+    Empty: it is the body itself; None: it has no bytes of its own, as in a batch.
+    """
     named: list[Part] = [{"name": name, "valueString": value} for name, value in request.query]
     if request.method != "POST" or not request.body:
-        return None, named, False
+        return None, named, None
     resource: dict[str, Any] = resource_of(request, hub)
     is_bare = resource.get("resourceType") != "Parameters" or request.address.type == "Parameters"
     if is_bare:
-        return resource, named, request.resource is None
+        return resource, named, "" if request.resource is None else None
     parts = parts_of(resource.get("parameter"))
     part = single(parts, "resource")
     if part is not None and not isinstance(part.get("resource"), dict):
         raise bad_parameter(
             "resource", "Send the resource as resource.", "请以 resource 发送该资源。"
         )
-    return part and part["resource"], [*named, *parts], False
+    if part is None or request.resource is not None:
+        return part and part["resource"], [*named, *parts], None
+    return part["resource"], [*named, *parts], f"parameter[{parts.index(part)}].resource"
 
 
 def _address_issues(resource: Mapping[str, Any], request: Request, mode: str | None) -> list[Issue]:

@@ -42,6 +42,29 @@ async def test_validate_tells_line_and_column(serve: Any, body: str, kind: str) 
         assert [one["valueInteger"] for one in issue["extension"]] == [2, 2]
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "place"),
+    [
+        ('{"resourceType": "Parameters", "parameter": [\n {"name": "mode", "valueCode": "create"},'
+         '\n {"name": "resource", "resource": {"resourceType": "Patient",\n  "active": "yes"}}]}',
+         "json", [4, 3]),
+        ('<Parameters xmlns="http://hl7.org/fhir"><parameter>\n<name value="resource"/><resource>'
+         '\n<Patient>\n  <active value="yes"/></Patient></resource></parameter></Parameters>',
+         "xml", [4, 3]),
+    ],
+)  # fmt: skip
+async def test_validate_tells_line_and_column_inside_parameters(
+    serve: Any, body: str, kind: str, place: list[int]
+) -> None:
+    async with serve() as client:
+        headers = {"content-type": f"application/fhir+{kind}", "accept": JSON["content-type"]}
+        answer = await client.post("/Patient/$validate", content=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        (issue,) = answer.json()["issue"]
+        assert issue["expression"] == ["Patient.active"]
+        assert [one["valueInteger"] for one in issue["extension"]] == place
+
+
 async def test_fhirpath_returns_each_value_with_its_type(serve: Any) -> None:
     async with serve() as client:
 
