@@ -120,7 +120,7 @@ class Attacker:
         if choice < 0.6:
             return self.chance.choice(TEXTS)
         if choice < 0.8:
-            return self.chance.choice(ODD)
+            return copy.deepcopy(self.chance.choice(ODD))
         coding = {"system": self.chance.choice(TEXTS), "code": self.chance.choice(TEXTS)}
         return self.chance.choice([coding, {"coding": [coding]}, {"reference": coding["code"]}])
 
@@ -145,6 +145,7 @@ class Attacker:
             "authored": self.chance.choice(["2026-03-01", "2026-03", "x", "9999-12-31"]),
             "item": [self.answer(item) for item in form["item"] if self.chance.random() < 0.7],
         }
+        answered = copy.deepcopy(answered)  # the forms themselves stay whole
         for _ in range(self.chance.randrange(4)):
             spoil(answered, self.chance, self.value())
         return answered
