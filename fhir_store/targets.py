@@ -177,12 +177,15 @@ async def search(connection: Connection, match: Match | None, plans: Sequence[Pl
     """Lock all criteria in one order, then search; identifiers of one type in one statement."""
     limits: dict[Criteria, int] = {}
     for plan in plans:
+        conditional = [one for one in plan.targets if one.criteria is not None]
+        if not (conditional or plan.references):
+            continue
         deletes = [one for one in plan.targets if isinstance(one.operation, Delete)]
         # Two matches are too many, beside those that the plan itself deletes.
         usual = 2 + sum(target_texts.SEVERAL_LIMIT if _takes_all(one) else 1 for one in deletes)
         for one in plan.references.values():
             limits[one] = max(usual, limits.get(one, 0))
-        for target in plan.targets:
+        for target in conditional:
             if (criteria := target.criteria) is not None:
                 limit = target_texts.SEVERAL_LIMIT + 1 if _takes_all(target) else usual
                 limits[criteria] = max(limit, limits.get(criteria, 0))

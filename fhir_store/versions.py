@@ -184,7 +184,7 @@ async def vread(connection: Connection, type_: str, id_: str, version: int) -> V
     )
     row = await cursor.fetchone()
     if row is None:
-        raise not_found(type_, id_)
+        raise not_found(type_, f"{id_}/_history/{version}")
     found = _version(row)
     if found.deleted:
         raise gone(type_, id_)
