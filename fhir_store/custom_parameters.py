@@ -45,7 +45,13 @@ SELECT rid, txid, fid, del, body FROM resource
 _NOTE = b"UPDATE search_progress SET txid = %(txid)s, rid = %(rid)s WHERE name = 'parameters'"
 _RETIRE = b"""
 UPDATE sparam SET state = 'retired'
- WHERE generation = %(key)s AND state IN ('building', 'active', 'refused')"""
+ WHERE generation = %(key)s AND state IN ('building', 'active', 'refused')
+RETURNING tid, code"""
+# waiting: those whose code another one had
+_WAITING = b"""
+SELECT pid, type, expr FROM sparam
+ WHERE tid = %(tid)s AND code = %(code)s AND state = 'refused' ORDER BY pid"""
+_REVIVE = b"UPDATE sparam SET state = 'building', begun_at = now() WHERE pid = %(pid)s"
 _REGISTER = b"""
 INSERT INTO sparam (pid, tid, code, type, expr, state, generation, url, targets)
 SELECT %(base)s + greatest(%(first)s, coalesce(max(pid) - %(base)s + 1, 0)), %(tid)s, %(code)s,
@@ -160,7 +166,8 @@ def _parameter(facts: tuple[Any, ...]) -> SearchParameter:
 async def register_written(connection: Connection) -> int:
     """Register SearchParameter resources written since the last call; returns how many were read.
 
-    One that cannot be indexed, or whose code another one of the type has, is kept as `refused`.
+    One that cannot be indexed, or whose code another one of the type has, is kept as `refused`,
+    the latter until the code is free.
     """
     async with connection.transaction():
         place = await (await connection.execute(_TAKE_TURN)).fetchone()
@@ -170,9 +177,11 @@ async def register_written(connection: Connection) -> int:
         rows = await (await connection.execute(_WRITTEN, values)).fetchall()
         for rid, txid, fid, is_deleted, body in rows:
             key = resource_key("SearchParameter", fid) & 0x7FFFFFFF
-            await connection.execute(_RETIRE, {"key": key})
+            retired = await (await connection.execute(_RETIRE, {"key": key})).fetchall()
             if not is_deleted:
                 await _register(connection, orjson.loads(body), key)
+            for number, code in retired:
+                await _revive(connection, {"tid": number, "code": code})
             await connection.execute(_NOTE, {"txid": txid, "rid": rid})
         return len(rows)
 
@@ -197,6 +206,17 @@ async def _register(connection: Connection, resource: Mapping[str, Any], key: in
         is_searchable = taken is None and not fault_of(type_, resource)
         values["state"] = "building" if is_searchable else "refused"
         await connection.execute(_REGISTER, values)
+
+
+async def _revive(connection: Connection, freed: Mapping[str, Any]) -> None:
+    """Let the oldest parameter that was refused for this code alone have it, if nobody has."""
+    if await (await connection.execute(_TAKEN, freed)).fetchone() is not None:
+        return
+    type_ = resource_types()[freed["tid"] - 1]
+    for pid, kind, expression in await (await connection.execute(_WAITING, freed)).fetchall():
+        if not fault_of(type_, {"code": freed["code"], "type": kind, "expression": expression}):
+            await connection.execute(_REVIVE, {"pid": pid})
+            return
 
 
 def _bases_of(resource: Mapping[str, Any]) -> Sequence[str]:

@@ -166,11 +166,11 @@ def test_a_parameter_that_cannot_be_searched_is_refused_and_says_why(scenario, c
     scenario(body)
 
 
-def test_two_parameters_with_one_code_leave_the_first_searchable_and_name_the_second(scenario):
+def test_of_two_parameters_with_one_code_the_second_waits_for_the_first_to_go(scenario):
     async def body(store, pool):
         second = {**PARAMETER, "id": "sp2", "url": "urn:sp2", "expression": "Patient.gender"}
         other = {**PARAMETER, "id": "sp3", "url": "urn:sp3", "code": "blood-other"}
-        await write(store, Update(resource=patient("p", "A")))
+        await write(store, Update(resource={**patient("p", "A"), "gender": "male"}))
         await write(store, *(Update(resource=one) for one in (PARAMETER, second, other)))
         async with pool.connection() as connection:
             assert await register(connection) == 3
@@ -179,11 +179,23 @@ def test_two_parameters_with_one_code_leave_the_first_searchable_and_name_the_se
             await store.parameters.refresh(connection)
             assert (await find(store, ("blood-group", "A")))[0] == ["p"]
             assert (await find(store, ("blood-other", "A")))[0] == ["p"]
+            refusal = custom_parameters._refused(
+                await (
+                    await connection.execute(
+                        "SELECT pid, tid, code, type, expr, url FROM sparam WHERE url = 'urn:sp2'"
+                    )
+                ).fetchone()
+            )
+            assert refusal.fault == "code"
             await write(store, Delete(type="SearchParameter", id="sp"))
             await register(connection)
             await store.parameters.refresh(connection)
-        with pytest.raises(UnknownParameter, match="urn:sp2"):
-            await find(store, ("blood-group", "A"))
+            found, warnings = await find(store, ("blood-group", "male"))
+            assert (found, len(warnings)) == ([], 1)
+            while await build_step(connection, settle=0):
+                pass
+            await store.parameters.refresh(connection)
+            assert await find(store, ("blood-group", "male")) == (["p"], [])
 
     scenario(body)
 
