@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conformance import resource_json
+from conformance.problem import InvalidContent, Issue
 from mappings.bundles import differences, to_bundle
 from mappings.channels.loader import load_channels
 from mappings.channels.profile import ChannelProfile
@@ -66,8 +67,7 @@ class Cases:
     def check(self, folder: pathlib.Path) -> list[Difference]:
         """Return how the case differs from what it says; empty where it holds."""
         found, rows = self.out(folder)
-        file = folder / "out.fhir.json"
-        expected = json.loads(file.read_text(encoding="utf-8"), parse_float=str)
+        expected = _expected(folder / "out.fhir.json")
         differing = [
             Difference(path=path, expected=was, found=now, row=rows.get(path, "-"))
             for path, was, now in differences(expected, found)
@@ -114,6 +114,27 @@ class Cases:
         (folder / "out.fhir.json").write_text(text + "\n", encoding="utf-8")
         for name, text in self.back(folder).items():
             (folder / name).write_text(text, encoding="utf-8", newline="")
+
+
+def _expected(file: pathlib.Path) -> Any:
+    """Return what a case shall become; raises InvalidContent where it does not say so."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"), parse_float=str)
+    except (FileNotFoundError, ValueError) as error:
+        what = (
+            ("does not exist", "不存在")
+            if isinstance(error, OSError)
+            else ("is no JSON", "不是 JSON")
+        )
+        raise InvalidContent(
+            Issue(
+                key="case-expected",
+                text_en=f"{file.name} {what[0]}",
+                text_zh=f"{file.name} {what[1]}",
+                fix_en="Write it with `qiao map accept CASE` and read it before you commit it.",
+                fix_zh="请用 qiao map accept 写出该文件，并在提交前核对。",
+            )
+        ) from None
 
 
 def _channel(folder: pathlib.Path) -> ChannelProfile:

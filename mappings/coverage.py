@@ -48,14 +48,16 @@ def ignores_of(library: Library, message: MessageMap) -> Mapping[str, str]:
     return found
 
 
-def cover(messages: Iterable[bytes], translator: Translator, channel: ChannelProfile) -> Coverage:
+def cover(
+    messages: Iterable[bytes | Message], translator: Translator, channel: ChannelProfile
+) -> Coverage:
     """Run messages through a watched translator and count."""
     coverage = Coverage()
     library = translator.library
     ignores: dict[str, Mapping[str, str]] = {}
-    for data in messages:
+    for given in messages:
         coverage.messages += 1
-        message = parse(data, channel.charset)
+        message = given if isinstance(given, Message) else parse(given, channel.charset)
         result = translator.translate(message, channel, watch=coverage.watch)
         if isinstance(result, Unmapped):
             coverage.unmapped[result.event] += 1

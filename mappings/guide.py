@@ -45,6 +45,24 @@ class GuideRow:
     value: str
 
 
+TABLE, ROWS = "table", "rows"
+
+
+def kind_of(text: str) -> str | None:
+    """Return `table` or `rows` for a sheet with the guide's two lines of headings."""
+    head = list(csv.reader(io.StringIO(text)))[:2]
+    second = [cell.strip() for cell in head[1]] if len(head) > 1 else []
+    if second[:3] == ["Code", "Text", "Code System"]:
+        return TABLE
+    is_rows = second[:2] == ["Sort Order", "Identifier"] and "FHIR Attribute" in second
+    return ROWS if is_rows else None
+
+
+def is_named(stem: str) -> bool:
+    """Whether a file is named like the guide's sheets of segments, data types and tables."""
+    return _NAME.match(stem) is not None and not stem.startswith("HL7 Message")
+
+
 def name_of(stem: str) -> str:
     """Return `PatientClass-EncounterClass` for the sheet `… PatientClass[EncounterClass] …`."""
     match = _NAME.match(stem)

@@ -5,6 +5,7 @@ and the sender's own spelling survive. Without it, the rows make what they can.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mappings.engine.backward import Backward
@@ -17,6 +18,16 @@ from mappings.hl7.message import Message, Segment, parse_location
 from mappings.translated import DERIVED_KEY, TranslatedResource
 
 Fields = dict[tuple[str, int], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """A field (segment, number) of what a resource was made of, as rows wrote and write it."""
+
+    origin: str
+    place: tuple[str, int]
+    old: str
+    new: str
 
 
 class PutBack:
@@ -33,10 +44,13 @@ class PutBack:
         sender: Sender | None = None,
         separators: Separators = STANDARD,
         resources: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        original: Segment | None = None,
     ) -> Fields:
         """Return the raw fields that a map makes of a resource, by (segment, field).
 
-        References are followed into `resources`, by reference.
+        References are followed into `resources`, by reference. `original` is the segment that the
+        resource came from, where it is at hand: it says which of several rows are its own.
         """
         if self._library.maps[map_name].reads_parts:
             return {}
@@ -44,7 +58,7 @@ class PutBack:
         context = Context(
             sender=sender or Sender(), separators=separators, resources=resources or {}
         )
-        self._backward.run(map_name, _without_derived_keys(resource), sink, context)
+        self._backward.run(map_name, without_derived_keys(resource), sink, context, original)
         return sink.encode(separators)
 
     def update(
@@ -57,29 +71,53 @@ class PutBack:
         """Write what changed into the original and return it.
 
         `before` is the original's own translation, `after` the resources as they are now by
-        `TranslatedResource.key`. A resource that is not in `after` has not changed.
+        `TranslatedResource.key`. A resource that is not in `after` has not changed. Whether the
+        message then says so is `mappings.changes_back`'s to find out.
         """
+        for patch in self.patches(message, before, after, sender):
+            self.patch(message, patch)
+        return message.encode()
+
+    def patches(
+        self,
+        message: Message,
+        before: Sequence[TranslatedResource],
+        after: Mapping[str, Mapping[str, Any]],
+        sender: Sender | None = None,
+    ) -> list[Patch]:
+        """Return the fields that rows write differently now, in the order of the resources."""
+        had_all = {f"urn:uuid:{one.key}": one.resource for one in before}
+        has_all = {f"urn:uuid:{one.key}": after.get(one.key, one.resource) for one in before}
+        found: dict[tuple[str, tuple[str, int]], Patch] = {}
+        if all(had_all[name] == has_all[name] for name in had_all):
+            return []
         for one in before:
-            now = after.get(one.key)
-            if now is None or now == one.resource:
-                continue
-            had = self.fields(one.map_name, one.resource, sender, message.separators)
-            has = self.fields(one.map_name, now, sender, message.separators)
+            if self._library.maps[one.map_name].reads_parts:
+                continue  # written by the row that refers to it
+            now = after.get(one.key, one.resource)
+            original = _segment_of(message, one.origin, one.origin[:3])
+            had, has = (
+                self.fields(
+                    one.map_name, resource, sender, message.separators, around, original=original
+                )
+                for resource, around in ((one.resource, had_all), (now, has_all))
+            )
             for place in {**had, **has}:
                 old, new = had.get(place, ""), has.get(place, "")
                 if old != new:
-                    self._patch(message, one.origin, place, (old, new))
-        return message.encode()
+                    patch = Patch(origin=one.origin, place=place, old=old, new=new)
+                    found.setdefault((one.origin, place), patch)
+        return list(found.values())
 
-    def _patch(
-        self, message: Message, origin: str, place: tuple[str, int], change: tuple[str, str]
-    ) -> None:
-        segment = _segment_of(message, origin, place[0])
+    def patch(self, message: Message, patch: Patch) -> None:
+        """Write one field into the message, in a new segment where it has none."""
+        name, number = patch.place
+        segment = _segment_of(message, patch.origin, name)
         if segment is None:
-            segment = Segment(place[0], place[0], message.separators.field, 1)
-            message.add_after(origin, segment)
-        raw = segment.field(place[1])
-        segment.set_field(place[1], patched(raw, *change, message.separators))
+            segment = Segment(name, name, message.separators.field, 1)
+            message.add_after(patch.origin, segment)
+        raw = segment.field(number)
+        segment.set_field(number, patched(raw, patch.old, patch.new, message.separators))
 
     def rebuild(
         self,
@@ -93,7 +131,7 @@ class PutBack:
         """
         segments: dict[tuple[str, str], Fields] = {}
         by_reference = {
-            f"urn:uuid:{one.key}": _without_derived_keys(one.resource) for one in resources
+            f"urn:uuid:{one.key}": without_derived_keys(one.resource) for one in resources
         }
         for one in resources:
             made = [(one.map_name, one.resource, one.origin)]
@@ -123,7 +161,7 @@ def _beside(one: TranslatedResource) -> dict[str, list[str]]:
     return found
 
 
-def _without_derived_keys(resource: Mapping[str, Any]) -> Mapping[str, Any]:
+def without_derived_keys(resource: Mapping[str, Any]) -> Mapping[str, Any]:
     """Leave out identifiers that the hub made itself; the sender never had them."""
     identifiers = resource.get("identifier")
     if not isinstance(identifiers, list):

@@ -2,16 +2,20 @@
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from conformance.problem import Issue
 from mappings.engine.codecs import CODECS
+from mappings.engine.conditions import Condition, conjuncts, is_true, parse_condition, paths
 from mappings.engine.context import Context, UnreadableValue
 from mappings.engine.rows import Row, RowMap
+from mappings.engine.scopes import UnreadableSource, cut, parse_source
 from mappings.engine.sinks import NodeSink, PartsSink, SegmentSink, Sink
 from mappings.engine.tables import Table
 from mappings.engine.targets import Step, parse_target, values_at
+from mappings.hl7.escape import Separators
+from mappings.hl7.message import Segment
 
 _WHEN = re.compile(r"\s*([\w.\[\]:()-]+)\s*(=|!=|exists|missing)\s*(?:'([^']*)')?\s*\Z")
 
@@ -55,10 +59,27 @@ class Backward:
         self._tables = tables
         self._rows: dict[str, list[_BackRow]] = {}
 
-    def run(self, name: str, element: Mapping[str, Any], sink: Sink, context: Context) -> None:
-        """Write what the map's rows say about the element into the sink."""
+    def run(
+        self,
+        name: str,
+        element: Mapping[str, Any],
+        sink: Sink,
+        context: Context,
+        original: Segment | None = None,
+    ) -> None:
+        """Write what the map's rows say about the element into the sink.
+
+        A row whose condition asks about a field that no row writes (OBX-2) is one of several ways
+        to say a value: with the `original` at hand that segment decides which is meant, whatever
+        `when_fhir:` guesses; without it the first of them that has a value speaks.
+        """
+        spoken = set[str]()
         for row in self._rows_of(name):
-            self._run_row(row, element, sink, context)
+            chosen = row.chosen(original, context.separators) if row.choice else None
+            if chosen is False or (chosen is None and row.row.source in spoken):
+                continue
+            if self._run_row(row, element, sink, context, chosen=bool(chosen)) and row.choice:
+                spoken.add(row.row.source)
 
     def _rows_of(self, name: str) -> list["_BackRow"]:
         ready = self._rows.get(name)
@@ -79,24 +100,38 @@ class Backward:
                 and row.value is None
                 and (row.target or row.py_back)
             ]
+            written = {_field_of(one.row.source) for one in ready}
+            for one in ready:
+                one.choose(written)
             self._rows[name] = ready
         return ready
 
     def _run_row(
-        self, back: "_BackRow", element: Mapping[str, Any], sink: Sink, context: Context
-    ) -> None:
+        self,
+        back: "_BackRow",
+        element: Mapping[str, Any],
+        sink: Sink,
+        context: Context,
+        *,
+        chosen: bool = False,
+    ) -> bool:
+        """Write a row's values; return whether it had any."""
         row = back.row
         if back.function is not None:
             back.function(element, sink, context)
-            return
+            return False
         is_list = isinstance(sink, NodeSink) or "[*]" in row.source
+        has_written = False
         repetition = 0
         if not isinstance(sink, PartsSink) and "[*]" in row.source:
             repetition = sink.count(row.source)
-        for value in back.values(element):
+        for value in back.values(element, is_filtered=not chosen):
             if repetition and not is_list:
                 break  # the field holds one value
-            repetition += self._write(row, value, sink, repetition, context)
+            made = self._write(row, value, sink, repetition, context)
+            repetition += made
+            has_written |= bool(made)
+        return has_written
 
     def _write(self, row: Row, value: Any, sink: Sink, repetition: int, context: Context) -> int:
         """Write one value; return how many repetitions that made."""
@@ -194,7 +229,7 @@ class Backward:
 class _BackRow:
     """One row with its paths read."""
 
-    __slots__ = ("_defaults", "_filters", "_rest", "_star", "function", "row")
+    __slots__ = ("_defaults", "_filters", "_rest", "_star", "choice", "function", "row")
 
     def __init__(self, row: Row) -> None:
         self.function: Any = None
@@ -215,12 +250,47 @@ class _BackRow:
             self._star, self._rest = steps[: star + 1], steps[star + 1 :]
         self._defaults = [(parse_target(path), value) for path, value in row.defaults.items()]
         self._filters = parse_filter(row.when_fhir) if row.when_fhir else []
+        self.choice: tuple[Condition, ...] = ()
 
-    def values(self, element: Mapping[str, Any]) -> list[Any]:
+    def choose(self, written: Container[tuple[str, int]]) -> None:
+        """Keep the parts of the condition that ask about fields which no row writes.
+
+        What FHIR changes leaves those fields as they are, and so the truth of these parts.
+        """
+        segment, number = _field_of(self.row.source)
+        if not segment or not number or not self.row.when:
+            return
+        self.choice = tuple(
+            part
+            for part in conjuncts(parse_condition(self.row.when))
+            if all(
+                place[0] == segment and place not in written
+                for place in map(_field_of, paths(part))
+            )
+        )
+
+    def chosen(self, original: Segment | None, separators: Separators) -> bool | None:
+        """Whether the original says that the row is the one meant; None where it cannot."""
+        if original is None or original.name != _field_of(self.row.source)[0]:
+            return None
+
+        def values(path: str) -> list[str]:
+            source = parse_source(path, is_type=False)
+            raw = original.field(source.field)
+            reps = raw.split(separators.repetition) if separators.repetition else [raw]
+            if source.repetition:
+                reps = reps[source.repetition - 1 : source.repetition]
+            marks = (separators.component, separators.subcomponent)
+            texts = (cut(one, source.component or 1, source.subcomponent, marks) for one in reps)
+            return [text for text in texts if text]
+
+        return all(is_true(part, values) for part in self.choice)
+
+    def values(self, element: Mapping[str, Any], *, is_filtered: bool = True) -> list[Any]:
         """Return the values the row is about: those whose constants and filter fit."""
         found: list[Any] = []
         for holder in values_at(element, self._star):
-            if holder is None or not self._fits(holder):
+            if holder is None or (is_filtered and not self._fits(holder)):
                 continue
             found.extend(value for value in values_at(holder, self._rest) if value is not None)
         return found
@@ -232,6 +302,15 @@ class _BackRow:
             (values := values_at(holder, steps)) and values[0] == wanted
             for steps, wanted in self._defaults
         )
+
+
+def _field_of(path: str) -> tuple[str, int]:
+    """Return segment and field of a path, ("", 0) where it names none."""
+    try:
+        source = parse_source(path, is_type=False)
+    except UnreadableSource:
+        return "", 0
+    return source.segment, source.field
 
 
 def _no_code(row: Row, table: Table) -> Issue:

@@ -9,7 +9,7 @@ Words: VALUED, EQUALS, IN, COUNT (of repetitions), LENGTH, GREATER THAN, LESS TH
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -107,6 +107,35 @@ def _tested(test: Test, get: Callable[[S], list[str]]) -> Callable[[S], bool]:
     if test.asks == "in":
         return lambda scope: not test.values.isdisjoint(get(scope))
     return lambda scope: measures(get(scope), test)
+
+
+def is_true(condition: Condition, values_at: Callable[[str], list[str]]) -> bool:
+    """Whether a condition holds of the values at its paths, asked once and not compiled."""
+
+    def repetitions_of(path: str) -> Callable[[None], list[str]]:
+        return lambda _scope: values_at(path)
+
+    return _compiled(condition, repetitions_of)(None)
+
+
+def conjuncts(condition: Condition) -> Iterator[Condition]:
+    """Yield the parts of a condition that must all be true."""
+    if isinstance(condition, Both):
+        yield from conjuncts(condition.left)
+        yield from conjuncts(condition.right)
+    else:
+        yield condition
+
+
+def paths(condition: Condition) -> Iterator[str]:
+    """Yield every path that a condition asks about."""
+    if isinstance(condition, Test):
+        yield condition.path
+    elif isinstance(condition, Not):
+        yield from paths(condition.of)
+    else:
+        yield from paths(condition.left)
+        yield from paths(condition.right)
 
 
 def measures(values: list[str], test: Test) -> bool:

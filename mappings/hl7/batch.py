@@ -22,3 +22,14 @@ def split_batch(data: bytes) -> list[bytes]:
     return [
         body[start:end] for (start, name), end in zip(starts, ends, strict=True) if name == b"MSH"
     ]
+
+
+def split_file(data: bytes) -> list[bytes]:
+    """Return the messages of a file in which they follow each other, with or without a batch."""
+    messages = split_batch(data)
+    if len(messages) != 1:
+        return messages
+    starts = [match.start() for match in _START.finditer(data) if match.group() == b"MSH"]
+    if len(starts) < 2:
+        return messages
+    return [data[start:end] for start, end in zip(starts, [*starts[1:], len(data)], strict=True)]

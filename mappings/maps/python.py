@@ -270,6 +270,16 @@ def event_back(element: Mapping[str, Any], sink: Sink, _context: Context) -> Non
     sink.put_parts("MSH-9", display.split("^"))
 
 
+def range_sign(_element: Mapping[str, Any], sink: Sink, _context: Context) -> None:
+    """Write what stands between the two numbers of a range (SN-3)."""
+    sink.put("3", "-")
+
+
+def ratio_sign(_element: Mapping[str, Any], sink: Sink, _context: Context) -> None:
+    """Write what stands between the two numbers of a ratio or titre (SN-3)."""
+    sink.put("3", ":")
+
+
 def own_assigner(call: PythonCall) -> None:
     """Let the sender's facility assign an identifier that names no authority."""
     context = call.context

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from conformance.problem import InvalidStructure
-from mappings.hl7.batch import split_batch
 from mappings.hl7.message import Message, parse
-from ops.cli import CHECK_FAILED, USAGE
+from ops.cli import CHECK_FAILED
+from ops.workbench.messages import messages_of
 
 app = typer.Typer(help="Check HL7 v2 messages.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -37,15 +37,10 @@ def check(
     Ends with 1 where a message has an error.
     """
     failed = False
-    for path in files:
-        if not path.exists():
-            typer.echo(f"{path} does not exist", err=True)
-            raise typer.Exit(USAGE)
-        for file in sorted(path.rglob("*.hl7")) if path.is_dir() else [path]:
-            for data in split_batch(file.read_bytes()):
-                found = findings(data, charset, profile)
-                failed |= any(kind == "error" for kind, _ in found)
-                _print(file.name, found, as_json=as_json)
+    for name, data in messages_of(files):
+        found = findings(data, charset, profile)
+        failed |= any(kind == "error" for kind, _ in found)
+        _print(name, found, as_json=as_json)
     if failed:
         raise typer.Exit(CHECK_FAILED)
 

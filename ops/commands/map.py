@@ -2,13 +2,13 @@
 
 import json
 import pathlib
-import sys
 from collections import defaultdict
 from typing import Annotated, Any
 
 import typer
 
 from conformance import resource_json
+from conformance.problem import Problem
 from mappings.bundles import differences, to_bundle
 from mappings.cases import Cases, case_folders
 from mappings.channels.loader import load_channels
@@ -18,14 +18,13 @@ from mappings.engine.library import Library, load
 from mappings.engine.rows import FaultyMaps
 from mappings.explain import KINDS_ZH
 from mappings.explain import explain as explain_rows
-from mappings.hl7.message import parse
-from mappings.put_back import PutBack
 from mappings.translate import Translator
 from mappings.translated import TranslatedMessage, Unmapped
 from ops.cli import CHECK_FAILED, USAGE
-from ops.workbench.documents import back_document, is_document, run_document
-from ops.workbench.imports import compare_sheet, import_guide, import_sheet
-from ops.workbench.messages import messages_of
+from ops.workbench.changes import back_message
+from ops.workbench.documents import back_document, is_document, run_document, tell
+from ops.workbench.imports import compare_sheet, import_guide, import_sheet, is_guide_sheet
+from ops.workbench.messages import Messages
 from ops.workbench.sheets import write_rows
 from ops.workbench.tables import back_tables, is_table, run_tables, tables_of
 
@@ -60,10 +59,11 @@ def run(
     translator, profile = Translator(library), _channel(channel)
     refused = False
     rest = [file for file in files if not is_document(file) and not is_table(file)]
-    for name, data in messages_of(rest):
-        result = translator.translate(data, profile)
+    messages = Messages(rest, profile.charset)
+    for name, message in messages:
+        result = translator.translate(message, profile)
         if isinstance(result, Unmapped):
-            typer.echo(f"{name}: no map covers {result.event}", err=True)
+            _tell_unmapped(name, result)
             continue
         typer.echo(resource_json.dump(to_bundle(result, traced=trace)).decode())
         for note in result.notes:
@@ -72,8 +72,13 @@ def run(
             refused = True
             where = f"{held.source}: table {held.table} has no such code (row {held.row})"
             typer.echo(f"{name}: held: {where}", err=True)
-    if refused:
+    if refused or messages.unreadable:
         raise typer.Exit(CHECK_FAILED)
+
+
+def _tell_unmapped(name: str, result: Unmapped) -> None:
+    event = result.event or "a message that names no event in MSH-9"
+    typer.echo(f"{name}: no map covers {event}", err=True)
 
 
 @app.command()
@@ -91,7 +96,10 @@ def back(
     maps: Maps = None,
     channel: Channels = None,
 ) -> None:
-    """Put the changes of a Bundle into the original; without one, show what FHIR alone restores."""
+    """Put the changes of a Bundle into the original; without one, show what FHIR alone restores.
+
+    Ends with 5 where the message cannot say every change; each is named.
+    """
     library, profile = _library(maps), _channel(channel)
     if is_table(file):
         back_tables(library, file, bundle, out)
@@ -99,21 +107,7 @@ def back(
     if is_document(file):
         back_document(library, file, bundle)
         return
-    message = parse(file.read_bytes(), profile.charset)
-    result = Translator(library).translate(message, profile)
-    if isinstance(result, Unmapped):
-        typer.echo(f"no map covers {result.event}", err=True)
-        raise typer.Exit(CHECK_FAILED)
-    put_back = PutBack(library)
-    if bundle is not None:
-        entries = resource_json.parse(bundle.read_bytes())["entry"]
-        after = {entry["fullUrl"].removeprefix("urn:uuid:"): entry["resource"] for entry in entries}
-        data = put_back.update(message, result.resources, after, profile.sender)
-        sys.stdout.buffer.write(data)
-        return
-    for place, fields in put_back.rebuild(result.resources, profile.sender, message.separators):
-        for (name, number), raw in sorted(fields.items()):
-            typer.echo(f"{place} {name}-{number} {raw}")
+    back_message(library, profile, file, bundle)
 
 
 @app.command(name="test")
@@ -125,11 +119,19 @@ def run_cases(
     as_json: AsJson = False,
 ) -> None:
     """Run the golden cases; each difference names the path and the row that wrote it."""
+    if folder is not None and not folder.is_dir():
+        typer.echo(f"{folder} is no folder", err=True)
+        raise typer.Exit(USAGE)
     cases = Cases(_library(maps), tables_of)
     failed = count = 0
     for case in case_folders(folder):
         count += 1
-        differing = cases.check(case)
+        try:
+            differing = cases.check(case)
+        except (Problem, FaultyMaps) as problem:
+            failed += 1
+            _tell_case(case, problem)
+            continue
         failed += bool(differing)
         if as_json:
             found = [[d.path, d.expected, d.found, d.row] for d in differing]
@@ -148,8 +150,24 @@ def accept(
     maps: Maps = None,
 ) -> None:
     """Write what a case's message becomes now as what it shall become."""
-    Cases(_library(maps), tables_of).accept(case)
+    if not any(case.glob("in.*")):
+        typer.echo(f"{case} holds no in.hl7, in.xml, in.csv or in.xlsx", err=True)
+        raise typer.Exit(USAGE)
+    try:
+        Cases(_library(maps), tables_of).accept(case)
+    except (Problem, FaultyMaps) as problem:
+        _tell_case(case, problem)
+        raise typer.Exit(CHECK_FAILED) from None
     typer.echo(f"wrote {case / 'out.fhir.json'}", err=True)
+
+
+def _tell_case(case: pathlib.Path, problem: Problem | FaultyMaps) -> None:
+    """Print what of a case cannot be read."""
+    if isinstance(problem, Problem):
+        tell(case.name, problem)
+        return
+    for fault in problem.faults:
+        typer.echo(f"{case.name}: {fault}", err=True)
 
 
 @app.command(name="cover")
@@ -162,17 +180,18 @@ def show_coverage(
 ) -> None:
     """Show populated fields that nothing reads, rows that never fired, unknown codes; a gate.
 
-    Ends with 1 where a populated field is neither mapped nor declared.
+    Ends with 1 where a populated field is neither mapped nor declared, or a message is unreadable.
     """
-    library = _library(maps)
+    library, profile = _library(maps), _channel(channel)
+    messages = Messages(files, profile.charset)
     translator = Translator(library, watched=True)
-    coverage = cover((data for _, data in messages_of(files)), translator, _channel(channel))
+    coverage = cover((message for _, message in messages), translator, profile)
     report = _report(library, coverage)
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))
     else:
         _print_coverage(report, full=full)
-    if coverage.unread:
+    if coverage.unread or messages.unreadable:
         raise typer.Exit(CHECK_FAILED)
 
 
@@ -251,13 +270,14 @@ def shadow(
     as_json: AsJson = False,
 ) -> None:
     """Run messages through two versions of the maps and group the differences by row."""
-    before, after = Translator(load(old)), Translator(_library(maps))
+    before, after = Translator(_library(old)), Translator(_library(maps))
     profile = _channel(channel)
     by_row: dict[str, list[str]] = defaultdict(list)
     count = 0
-    for name, data in messages_of(files):
+    messages = Messages(files, profile.charset)
+    for name, message in messages:
         count += 1
-        one, two = (translator.translate(data, profile) for translator in (before, after))
+        one, two = (translator.translate(message, profile) for translator in (before, after))
         rows = {**_rows(one), **_rows(two)}
         for path, was, now in differences(_content(one), _content(two)):
             by_row[rows.get(path, "-")].append(f"{name}: {path}: {was} -> {now}")
@@ -267,7 +287,7 @@ def shadow(
         for row, lines in sorted(by_row.items(), key=lambda item: -len(item[1])):
             typer.echo(f"{row}: {len(lines)} differences, such as {lines[0]}")
     typer.echo(f"{count} messages, {sum(map(len, by_row.values()))} differences", err=True)
-    if by_row:
+    if by_row or messages.unreadable:
         raise typer.Exit(CHECK_FAILED)
 
 
@@ -294,7 +314,7 @@ def _rows(result: TranslatedMessage | Unmapped) -> dict[str, str]:
 def import_rows(
     folder: Annotated[
         pathlib.Path,
-        typer.Argument(help="The guide's `mappings` folder, or an edited sheet of `map export`."),
+        typer.Argument(help="The guide's folder or one CSV of it, or a sheet of `map export`."),
     ],
     out: Annotated[pathlib.Path | None, typer.Option("--out", help="Write drafts here.")] = None,
     maps: Maps = None,
@@ -308,7 +328,7 @@ def import_rows(
     to change; ends with 1 where it differs. With --write, change and add the rows in the maps:
     nothing is written where the maps would then not load, and no row is taken out.
     """
-    if is_table(folder):
+    if is_table(folder) and not is_guide_sheet(folder):
         if is_written:
             import_sheet(_library(maps), folder, maps)
         compare_sheet(_library(maps), folder)
@@ -322,6 +342,9 @@ def export(
     maps: Maps = None,
 ) -> None:
     """Write every row in the guide's column order, as CSV or Excel."""
+    if not is_table(out) or not out.parent.is_dir():
+        typer.echo(f"{out} is no .csv or .xlsx file in a folder that exists", err=True)
+        raise typer.Exit(USAGE)
     count = write_rows(_library(maps), out)
     typer.echo(f"wrote {count} rows to {out}", err=True)
 

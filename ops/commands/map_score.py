@@ -11,10 +11,10 @@ from mappings.channels.profile import ChannelProfile
 from mappings.engine.context import Sender
 from mappings.engine.library import load
 from mappings.facts_score import FaultyLedger, read_ledger, score
-from mappings.hl7.batch import split_batch
 from mappings.round_trip import round_trip
 from mappings.translate import Translator
 from ops.cli import CHECK_FAILED
+from ops.workbench.messages import messages_of
 
 app = typer.Typer(
     help="Measure the maps: values restored on the way back, facts against expected Bundles.",
@@ -32,9 +32,7 @@ def show_round_trip(folder: Folder, as_json: AsJson = False) -> None:
     Ends with 1 where a message came back with other bytes, or a value neither returned nor has a
     row that declares the loss.
     """
-    files = sorted(folder.rglob("*.hl7")) if folder.is_dir() else [folder]
-    messages = [(file.name, data) for file in files for data in split_batch(file.read_bytes())]
-    found = round_trip(messages, Translator(load()), ChannelProfile())
+    found = round_trip(messages_of([folder]), Translator(load()), ChannelProfile())
     report: dict[str, Any] = {
         "messages": found.messages,
         "values": found.values,

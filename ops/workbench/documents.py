@@ -1,6 +1,7 @@
 """Partners' documents in the workbench: what a file becomes, and the document of a Bundle."""
 
 import pathlib
+from typing import Any
 
 import typer
 
@@ -20,7 +21,7 @@ def is_document(file: pathlib.Path) -> bool:
 
 def run_document(library: Library, file: pathlib.Path, *, traced: bool) -> None:
     """Print the Bundle that a document becomes, and what could not be read."""
-    data = _bytes_of(file)
+    data = bytes_of(file)
     documents = Documents(library)
     try:
         name = DocumentCases(library).name_of(data)
@@ -35,7 +36,7 @@ def run_document(library: Library, file: pathlib.Path, *, traced: bool) -> None:
 
 def back_document(library: Library, file: pathlib.Path, bundle: pathlib.Path | None) -> None:
     """Print the document that a Bundle (or what the file itself becomes) makes."""
-    data = _bytes_of(file)
+    data = bytes_of(file)
     documents = Documents(library)
     try:
         name = DocumentCases(library).name_of(data)
@@ -43,7 +44,7 @@ def back_document(library: Library, file: pathlib.Path, bundle: pathlib.Path | N
         given = (
             document_bundle(row_map, documents.read(name, data))
             if bundle is None
-            else resource_json.parse(_bytes_of(bundle))
+            else bundle_of(bundle)
         )
         content, resources = content_of(row_map, given)
         made = documents.compose(name, content, resources=resources)
@@ -54,15 +55,55 @@ def back_document(library: Library, file: pathlib.Path, bundle: pathlib.Path | N
         typer.echo(f"{file.name}: {note.text_en}", err=True)
 
 
-def _bytes_of(file: pathlib.Path) -> bytes:
-    if not file.exists():
-        typer.echo(f"{file} does not exist", err=True)
+def bytes_of(file: pathlib.Path) -> bytes:
+    """Read a file of the command line; ends with 2 where there is none."""
+    if not file.is_file():
+        typer.echo(f"{file} is no file that exists", err=True)
         raise typer.Exit(USAGE)
     return file.read_bytes()
 
 
 def refused(file: pathlib.Path, problem: Problem) -> typer.Exit:
     """Print what is wrong with a file and how to mend it; returns the exit to raise."""
-    for issue in problem.issues:
-        typer.echo(f"{file.name}: {issue.text_en}. {issue.fix_en}", err=True)
+    tell(file.name, problem)
     return typer.Exit(CHECK_FAILED)
+
+
+def tell(name: str, problem: Problem) -> None:
+    """Print what is wrong with a file or message, where, and how to mend it."""
+    for issue in problem.issues:
+        place = f" ({issue.expression})" if issue.expression else ""
+        typer.echo(f"{name}: {issue.text_en.rstrip('.')}{place}. {issue.fix_en}", err=True)
+
+
+def bundle_of(file: pathlib.Path) -> dict[str, Any]:
+    """Read a Bundle; ends with 1 where the file is none, or an entry cannot be told by its URL."""
+    try:
+        bundle = resource_json.parse(bytes_of(file))
+    except Problem as problem:
+        raise refused(file, problem) from None
+    return require_bundle(file.name, bundle)
+
+
+def require_bundle(name: str, bundle: dict[str, Any]) -> dict[str, Any]:
+    """Return what is a Bundle as `map run` prints it; ends with 1 where it is none."""
+    entries = bundle.get("entry")
+    is_sound = (
+        bundle.get("resourceType") == "Bundle"
+        and isinstance(entries, list)
+        and all(
+            isinstance(one, dict)
+            and isinstance(one.get("fullUrl"), str)
+            and isinstance(one.get("resource"), dict)
+            and isinstance(one["resource"].get("resourceType"), str)
+            for one in entries
+        )
+    )
+    if not is_sound:
+        typer.echo(
+            f"{name}: no Bundle whose entries have fullUrl and resource. "
+            "Begin with what `qiao map run` prints and change the resources in it.",
+            err=True,
+        )
+        raise typer.Exit(CHECK_FAILED)
+    return bundle

@@ -2,6 +2,9 @@
 
 import json
 import pathlib
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import typer
 
@@ -14,35 +17,55 @@ from ops.workbench.documents import refused
 from ops.workbench.sheets import sheet_differences, write_sheet
 
 
-def import_guide(folder: pathlib.Path, out: pathlib.Path | None) -> None:
-    """Print a lint report of the guide's CSVs; into `out` go draft maps and ConceptMaps."""
+def is_guide_sheet(file: pathlib.Path) -> bool:
+    """Say whether a file is one of the guide's sheets, by its two lines of headings."""
+    return file.suffix == ".csv" and file.is_file() and guide.kind_of(_text(file)) is not None
+
+
+def import_guide(path: pathlib.Path, out: pathlib.Path | None) -> None:
+    """Print a lint report of the guide's CSVs; into `out` go draft maps and ConceptMaps.
+
+    `path` is one of its sheets, or a folder of them.
+    """
+    files = [path] if path.is_file() else [
+        file for file in sorted(path.rglob("*.csv")) if guide.is_named(file.stem)
+    ]  # fmt: skip
+    if not files:
+        typer.echo(f"{path} is no sheet of the guide and holds none", err=True)
+        raise typer.Exit(USAGE)
     findings: list[guide.Finding] = []
-    tables = drafts = 0
-    for file in sorted((folder / "codesystems").glob("*.csv")):
-        concept_map, found = guide.read_concept_map(_text(file), file.stem)
+    counts = Counter[str]()
+    for file in files:
+        text = _text(file)
+        name = guide.name_of(file.stem)
+        if guide.kind_of(text) == guide.TABLE:
+            concept_map, found = guide.read_concept_map(text, file.stem)
+            target, made = f"tables/{name}.json", _json(concept_map)
+            counts["tables"] += 1
+        else:
+            rows, found = guide.read_rows(text, file.stem)
+            target, made = "", ""
+            if rows:
+                target = f"drafts/{name}.yaml"
+                made = guide.to_yaml(rows, name, name.partition("-")[2])
+                counts["drafts"] += 1
         findings += found
-        tables += 1
-        if out is not None:
-            target = out / "tables" / f"{guide.name_of(file.stem)}.json"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(json.dumps(concept_map, ensure_ascii=False, indent=1) + "\n")
-    for kind in ("segments", "datatypes"):
-        for file in sorted((folder / kind).glob("*.csv")):
-            rows, found = guide.read_rows(_text(file), file.stem)
-            findings += found
-            drafts += bool(rows)
-            if out is not None and rows:
-                name = guide.name_of(file.stem)
-                target = out / "drafts" / f"{name}.yaml"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(guide.to_yaml(rows, name, name.partition("-")[2]))
+        if out is not None and target:
+            (out / target).parent.mkdir(parents=True, exist_ok=True)
+            (out / target).write_text(made, encoding="utf-8")
     for one in findings:
         typer.echo(f"{one.file}:{one.line}: {one.text}: {one.cell[:120]}")
-    typer.echo(f"{tables} tables, {drafts} drafts, {len(findings)} findings", err=True)
+    typer.echo(
+        f"{counts['tables']} tables, {counts['drafts']} drafts, {len(findings)} findings", err=True
+    )
+
+
+def _json(concept_map: Mapping[str, Any]) -> str:
+    return json.dumps(concept_map, ensure_ascii=False, indent=1) + "\n"
 
 
 def _text(file: pathlib.Path) -> str:
-    return file.read_text(encoding="utf-8-sig")
+    return file.read_text(encoding="utf-8-sig", errors="replace")
 
 
 def import_sheet(library: Library, sheet: pathlib.Path, folder: pathlib.Path | None) -> None:

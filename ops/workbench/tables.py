@@ -14,7 +14,7 @@ from mappings.document_bundles import content_of, document_bundle
 from mappings.engine.library import Library
 from mappings.flat import FlatDocuments, headings_of, read_csv, write_csv
 from ops.cli import USAGE
-from ops.workbench.documents import refused
+from ops.workbench.documents import bytes_of, refused, require_bundle
 
 Tables = dict[str, list[dict[str, str]]]
 
@@ -59,8 +59,8 @@ def back_tables(
             read = flat.read(name, _named(library, name, tables))
             given = [document_bundle(row_map, one) for one in read]
         else:
-            lines = bundles.read_bytes().splitlines()
-            given = [resource_json.parse(line) for line in lines if line.strip()]
+            lines = [line for line in bytes_of(bundles).splitlines() if line.strip()]
+            given = [require_bundle(bundles.name, resource_json.parse(line)) for line in lines]
         made = flat.compose(name, [content_of(row_map, one) for one in given])
     except Problem as problem:
         raise refused(file, problem) from None
