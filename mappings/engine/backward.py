@@ -100,7 +100,8 @@ class Backward:
                 and row.value is None
                 and (row.target or row.py_back)
             ]
-            written = {_field_of(one.row.source) for one in ready}
+            # What a function derives from the value, such as OBX-2, follows the other rows.
+            written = {_field_of(one.row.source) for one in ready if one.function is None}
             for one in ready:
                 one.choose(written)
             self._rows[name] = ready

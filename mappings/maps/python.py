@@ -270,6 +270,32 @@ def event_back(element: Mapping[str, Any], sink: Sink, _context: Context) -> Non
     sink.put_parts("MSH-9", display.split("^"))
 
 
+# Types of OBX-5 (HL7 table 0125) by the element that holds the value.
+_VALUE_TYPES = {
+    "valueQuantity": "NM",
+    "valueRange": "SN",
+    "valueRatio": "SN",
+    "valueCodeableConcept": "CWE",
+    "valueDateTime": "DTM",
+    "valueTime": "TM",
+    "valuePeriod": "DR",
+    "valueString": "ST",
+}
+
+
+def value_type(element: Mapping[str, Any], sink: Sink, _context: Context) -> None:
+    """Write the type in which the rows write OBX-5 where no original says another."""
+    for name, kind in _VALUE_TYPES.items():
+        if name not in element:
+            continue
+        value = element[name]
+        if name == "valueQuantity" and "comparator" in value:
+            kind = "SN"
+        elif name == "valueRange" and not {"low", "high"} <= value.keys():
+            kind = "NR"
+        sink.put("OBX-2", kind)
+
+
 def range_sign(_element: Mapping[str, Any], sink: Sink, _context: Context) -> None:
     """Write what stands between the two numbers of a range (SN-3)."""
     sink.put("3", "-")

@@ -80,7 +80,18 @@ def test_without_the_original_a_number_with_a_comparator_is_structured() -> None
         data = _result("SN", value)
         made = PutBack(LIBRARY).rebuild(_resources(data))
         fields = next(fields for place, fields in made if place == "OBX[1]")
-        assert fields["OBX", 5] == value
+        assert (fields["OBX", 2], fields["OBX", 5]) == ("SN", value)
+
+
+def test_a_value_of_another_type_takes_its_type_along() -> None:
+    def change(resource: dict[str, Any]) -> None:
+        del resource["valueQuantity"]
+        resource["valueString"] = "haemolytic"
+
+    data = _result("NM", "5")
+    changed = _written(data, "Observation", change)
+    assert changed.data == data.replace(b"|NM|", b"|ST|").replace(b"||5|", b"||haemolytic|")
+    assert changed.missing == ()
 
 
 def _reword(resource: dict[str, Any]) -> None:
