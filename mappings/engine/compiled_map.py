@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mappings.engine.context import Call, Context, Made, Recall, Recalled
-from mappings.engine.joins import join
+from mappings.engine.joins import add_identifiers, join
 from mappings.engine.row_code import Fill
 from mappings.engine.rows import RowMap
 from mappings.engine.scopes import FieldsRead, Scope, SlotNames
@@ -274,10 +274,24 @@ class CompiledMap:
         source: str,
     ) -> Made:
         """Return the known resource with what a segment or a part of one says of it besides."""
+        if "-" not in source:
+            known = context.own(known)
+            trace = add_identifiers(known, resource, trace)
+            self._know_as(known, resource, context)
         known = join(known, resource, trace, context)
         if source != known.origin and "-" not in source:
             known.parts.append((self.row_map.name, "$this", source))
         return known
+
+    def _know_as(self, known: Made, resource: Mapping[str, Any], context: Context) -> None:
+        """Let a resource be found by what another segment calls it, too."""
+        if self.row_map.identity_types:
+            return  # one of them is its number
+        for pair in self._business_identity(resource):
+            key = (self.row_map.to, *pair)
+            if key not in context.by_identity:
+                known.identity, known.keys = [*known.identity, pair], [*known.keys, key]
+                context.by_identity[key] = known
 
     def _is_another(
         self, resource: dict[str, Any], identity: list[tuple[str, str]], context: Context
@@ -294,7 +308,7 @@ class CompiledMap:
                 )
         return False
 
-    def _business_identity(self, resource: dict[str, Any]) -> list[tuple[str, str]]:
+    def _business_identity(self, resource: Mapping[str, Any]) -> list[tuple[str, str]]:
         identifiers = [
             one
             for values in self._identity

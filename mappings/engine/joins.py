@@ -39,3 +39,29 @@ def join(
         known.resource = filled
     known.tell(trace)
     return known
+
+
+def add_identifiers(
+    known: Made, resource: Mapping[str, Any], trace: Iterable[TraceEntry]
+) -> Iterable[TraceEntry]:
+    """Add the identifiers that the known resource lacks; return the trace with their places."""
+    mine, theirs = known.resource.get("identifier"), resource.get("identifier")
+    if not isinstance(mine, list) or not isinstance(theirs, list):
+        return trace
+    mine = list(mine)
+    places: dict[str, str] = {}
+    for number, one in enumerate(theirs):
+        pair = (one.get("system"), one.get("value"))
+        at = next((n for n, m in enumerate(mine) if (m.get("system"), m.get("value")) == pair), -1)
+        if at < 0:
+            at = len(mine)
+            mine.append(one)
+        places[f"{known.type}.identifier[{number}]"] = f"{known.type}.identifier[{at}]"
+    known.resource = {**known.resource, "identifier": mine}
+    return [(_moved(target, places), source, row) for target, source, row in trace]
+
+
+def _moved(target: str, places: Mapping[str, str]) -> str:
+    """Return a path of the trace where its identifier stands in the joined resource."""
+    head, bracket, rest = target.partition("]")
+    return places.get(head + bracket, head + bracket) + rest

@@ -250,3 +250,33 @@ def test_an_embedded_document_becomes_a_document_reference(translator: Translato
     assert first["docStatus"] == "final"
     attachment = second["content"][0]["attachment"]
     assert attachment == {"contentType": "application/pdf", "data": "JVBERi0="}
+
+
+TWICE = (
+    "MSH|^~\\&|LIS|H1|HUB|Q|20260501083000||ORU^R01|M1|P|2.5.1\r"
+    "PID|1||7^^^H1^MR||Li^Lei||19900101|M\rOBR|1|O1|F1|a^A^L\r"
+    "PID|2||8^^^H2^MR~7^^^H1^MR||Li^Lei|||||||||139\rOBR|1|O2|F2|a^A^L\r"
+    "PID|3||9^^^H3^MR~8^^^H2^MR||Li^Lei\rOBR|1|O3|F3|a^A^L\r"
+)
+
+
+def test_a_patient_named_again_keeps_the_numbers_of_each_time(translator: Translator) -> None:
+    result = translator.translate(TWICE.encode(), CHANNEL)
+    assert isinstance(result, TranslatedMessage)
+    (patient,) = (made for made in result.resources if made.type == "Patient")
+    systems = [f"https://fhir.qiao.example/cphc/sid/H{number}" for number in (1, 2, 3)]
+    numbers = list(zip(systems, "789", strict=True))
+    assert list(patient.identity) == numbers
+    identifiers = patient.resource["identifier"]
+    assert [(one["system"], one["value"]) for one in identifiers] == numbers
+    # The trace names each number where it stands now.
+    sources = {source: target for target, source, _ in patient.trace if ".value" in target}
+    assert sources["PID[1]-3[1].1"] == sources["PID[2]-3[2].1"] == "Patient.identifier[0].value"
+    assert sources["PID[2]-3[1].1"] == sources["PID[3]-3[2].1"] == "Patient.identifier[1].value"
+    assert sources["PID[3]-3[1].1"] == "Patient.identifier[2].value"
+
+
+def test_patients_without_a_common_number_stay_two(translator: Translator) -> None:
+    apart = TWICE.replace("~7^^^H1^MR", "").replace("~8^^^H2^MR", "")
+    patients = _of(translator.translate(apart.encode(), CHANNEL), "Patient")
+    assert [one["identifier"][0]["value"] for one in patients] == ["7", "8", "9"]
