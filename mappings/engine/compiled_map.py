@@ -277,13 +277,13 @@ class CompiledMap:
         if "-" not in source:
             known = context.own(known)
             trace = add_identifiers(known, resource, trace)
-            self._know_as(known, resource, context)
+            self._know_as(known, dict(resource), context)
         known = join(known, resource, trace, context)
         if source != known.origin and "-" not in source:
             known.parts.append((self.row_map.name, "$this", source))
         return known
 
-    def _know_as(self, known: Made, resource: Mapping[str, Any], context: Context) -> None:
+    def _know_as(self, known: Made, resource: dict[str, Any], context: Context) -> None:
         """Let a resource be found by what another segment calls it, too."""
         if self.row_map.identity_types:
             return  # one of them is its number
@@ -308,7 +308,7 @@ class CompiledMap:
                 )
         return False
 
-    def _business_identity(self, resource: Mapping[str, Any]) -> list[tuple[str, str]]:
+    def _business_identity(self, resource: dict[str, Any]) -> list[tuple[str, str]]:
         identifiers = [
             one
             for values in self._identity

@@ -57,7 +57,9 @@ def add_identifiers(
             at = len(mine)
             mine.append(one)
         places[f"{known.type}.identifier[{number}]"] = f"{known.type}.identifier[{at}]"
-    known.resource = {**known.resource, "identifier": mine}
+    if len(mine) > len(known.resource["identifier"]):
+        known.resource = {**known.resource, "identifier": mine}
+        known.borrow(("identifier",))  # the new ones may be a kept segment's
     return [(_moved(target, places), source, row) for target, source, row in trace]
 
 
