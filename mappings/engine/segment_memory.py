@@ -8,7 +8,8 @@ one, as `CompiledMap.run_part` does it. A segment is kept when it is met for the
 that one that never comes again costs one look.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from conformance.problem import Issue
@@ -23,11 +24,32 @@ MOST_SEGMENTS = 4_000
 MOST_MET = 40_000
 
 
+Once = tuple[str, str, int]  # map, raw text and level of a part that is made once a message
+
+
+class Known(NamedTuple):
+    """What a message has made already of that which a segment names, by identity and by words."""
+
+    by_identity: Mapping[Key, Made]
+    once: Mapping[Once, Made]
+
+    def names(self) -> Hashable:
+        """Return which resources they are."""
+        return (
+            tuple([(key, one.key) for key, one in self.by_identity.items()]),
+            tuple([(part, one.key) for part, one in self.once.items()]),
+        )
+
+
+NOTHING_KNOWN = Known({}, {})
+
+
 class KeptSegment(NamedTuple):
     """What a segment became: its resource or element, the parts it named, what was wrong in it.
 
     `own` is None where no row found a value. `keys` are those of the resource itself, `others`
-    those of all that its parts made, each with the key of the resource it means.
+    those of all that its parts made, each with the key of the resource it means, `once` the words
+    of parts that are made once a message.
     """
 
     own: Made | None = None
@@ -35,7 +57,8 @@ class KeptSegment(NamedTuple):
     trace: tuple[TraceEntry, ...] = ()
     calls: tuple[Call, ...] = ()
     keys: tuple[Key, ...] = ()
-    others: tuple[tuple[Key, str], ...] = ()
+    others: Mapping[Key, str] = MappingProxyType({})
+    once: tuple[Once, ...] = ()
     notes: tuple[Issue, ...] = ()
     held: tuple[HeldCode, ...] = ()
 
@@ -122,7 +145,7 @@ def resource_of(
     `part` makes what a part of the segment names, `add` adds the resource to that which the message
     has made already.
     """
-    kept = _kept(words, context, lambda: _alone(context, read))
+    kept = _kept(words, context, lambda known: _alone(context, read, known))
     if kept is None:
         return read()
     own, by_identity = kept.own, context.by_identity
@@ -147,7 +170,7 @@ def element_of(
     part: Callable[[Call], object],
 ) -> tuple[Element, list[TraceEntry]]:
     """Return the element that a segment fills and its trace, both free to be changed."""
-    kept = _kept(words, context, lambda: _element_alone(context, read))
+    kept = _kept(words, context, lambda known: _element_alone(context, read, known))
     if kept is None:
         return read()
     _name_again(kept, context, part)
@@ -156,25 +179,43 @@ def element_of(
 
 
 def _kept(
-    words: Hashable, context: Context, alone: Callable[[], KeptSegment]
+    words: Hashable, context: Context, alone: Callable[[Known], KeptSegment]
 ) -> KeptSegment | None:
-    """Return what a segment became, None where it is to be read."""
+    """Return what a segment became, None where it is to be read.
+
+    Where the message knows what the segment names by other keys, that is kept apart.
+    """
+    kept = _kept_of(words, context, alone, NOTHING_KNOWN)
+    if kept is None:
+        return None
+    by_identity = context.by_identity
+    if by_identity.keys().isdisjoint(kept.others):
+        return kept
+    if all(by_identity[key].key == name for key, name in kept.others.items() if key in by_identity):
+        return kept
+    once = context.once
+    known = Known(
+        {key: by_identity[key] for key in kept.others if key in by_identity},
+        {part: once[part] for part in kept.once if part in once},
+    )
+    return _kept_of((words, known.names()), context, alone, known)
+
+
+def _kept_of(
+    words: Hashable,
+    context: Context,
+    alone: Callable[[Known], KeptSegment],
+    known: Known,
+) -> KeptSegment | None:
     memory = context.segments
     assert memory is not None
     kept = memory.get(words)
     if kept is None:
         if memory.is_new(words):
             return None
-        kept = alone()
+        kept = alone(known)
         memory.keep(words, kept)
-    if kept is NEVER:
-        return None
-    known = context.by_identity
-    for key, name in kept.others:
-        other = known.get(key)
-        if other is not None and other.key != name:
-            return None
-    return kept
+    return None if kept is NEVER else kept
 
 
 def _name_again(kept: KeptSegment, context: Context, part: Callable[[Call], object]) -> None:
@@ -186,11 +227,12 @@ def _name_again(kept: KeptSegment, context: Context, part: Callable[[Call], obje
         context.held += kept.held
 
 
-def _alone(context: Context, read: Callable[[], Made | None]) -> KeptSegment:
-    """Read a segment as the first of its message; return what later messages get of it."""
-    around, context.calls = context.leave(), []
+def _alone(context: Context, read: Callable[[], Made | None], known: Known) -> KeptSegment:
+    """Read a segment where only some resources are known; return what later messages get of it."""
+    around = context.leave()
+    count = _know(context, known)
     own = read()
-    kept = _told(context, own)
+    kept = _told(context, own, count)
     context.come_back(around)
     if kept is NEVER or own is None:
         return kept
@@ -200,33 +242,56 @@ def _alone(context: Context, read: Callable[[], Made | None]) -> KeptSegment:
 
 
 def _element_alone(
-    context: Context, read: Callable[[], tuple[Element, list[TraceEntry]]]
+    context: Context,
+    read: Callable[[], tuple[Element, list[TraceEntry]]],
+    known: Known,
 ) -> KeptSegment:
-    """Read the element of a segment as the first of its message."""
-    around, context.calls = context.leave(), []
+    """Read the element of a segment where only some resources are known."""
+    around = context.leave()
+    count = _know(context, known)
     element, trace = read()
-    kept = _told(context, None)
+    kept = _told(context, None, count)
     context.come_back(around)
     if kept is NEVER:
         return kept
     return kept._replace(element=copied(element), trace=tuple(trace))
 
 
-def _told(context: Context, own: Made | None) -> KeptSegment:
-    """Return what a segment that was read alone named, and what was wrong in it."""
+def _know(context: Context, known: Known) -> int:
+    """Begin with copies of known resources; return how many."""
+    context.calls = []
+    copies: dict[str, Made] = {}
+    for one in (*known.by_identity.values(), *known.once.values()):
+        if one.key not in copies:
+            copy = copies[one.key] = one.again()
+            copy.trace, copy.handed = list(one.trace), None
+            context.made.append(copy)
+    context.by_identity.update({key: copies[one.key] for key, one in known.by_identity.items()})
+    context.once.update({part: copies[one.key] for part, one in known.once.items()})
+    return len(copies)
+
+
+def _told(context: Context, own: Made | None, count: int) -> KeptSegment:
+    """Return what a segment that was read alone named, and what was wrong in it.
+
+    The first `count` resources were known before.
+    """
     calls, context.calls = context.calls or [], None
-    others = [one for one in context.made if one is not own]
+    others = [one for one in context.made[count:] if one is not own]
     faults, of_parts = len(context.notes) + len(context.held), sum(call.faults for call in calls)
     if (
         # A part that is made again tells its own faults; whose came first is not known.
         of_parts not in {0, faults}
+        # What is made otherwise than by a part, or was known itself, is made each time.
         or sum(call.made for call in calls) != len(others)
+        or any(one is own for one in context.made[:count])
         or not all(map(_is_lasting, others))
     ):
         return NEVER
     return KeptSegment(
         calls=tuple(calls),
-        others=tuple((key, one.key) for key, one in context.by_identity.items() if one is not own),
+        others={key: one.key for key, one in context.by_identity.items() if one is not own},
+        once=tuple(naming[:3] for naming in context.named),
         notes=() if of_parts else tuple(context.notes),
         held=() if of_parts else tuple(context.held),
     )

@@ -15,7 +15,7 @@ from mappings.engine import compiled_map, segment_memory
 from mappings.engine.context import Context, Made, Recall, Recalled, Sender
 from mappings.engine.library import load
 from mappings.engine.scopes import SlotNames
-from mappings.engine.segment_memory import KeptSegment, SegmentMemory
+from mappings.engine.segment_memory import KeptSegment, Known, SegmentMemory
 from mappings.hl7.message import parse
 from mappings.translate import Translator
 from mappings.translated import TranslatedMessage
@@ -199,7 +199,8 @@ NEAREST = "NK1|1|Han^Mei|SPO^Spouse^HL70063||139"
 ORDER = "OBR|1|P1^LAB|F1^LAB|1^x^L|||20260501|||||||||D1^Zhang"
 ONE_NUMBER = "PID|1||7001^^^H1^MR||Li^Lei"
 DEVOUT = ONE_NUMBER + "|" * 12 + "BUD"
-LABORATORY = "LAB&1.2.3&ISO"
+LABORATORY, BY_OID = "LAB&1.2.3&ISO", "&1.2.3&ISO"
+OF_LABORATORY = f"{VISIT}^^^{LABORATORY}"
 SEGMENTS = [
     _message("S1", PATIENT, VISIT),
     # The same visit, by an event that says its end.
@@ -224,6 +225,9 @@ SEGMENTS = [
     _message("S15", PATIENT.replace("7001", "9001"), DEVOUT),
     _message("S16", f"{ONE_NUMBER}^Mei", DEVOUT, "NTE|1||Walks"),
     _message("S17", PATIENT.replace("7001", "9001"), DEVOUT),
+    # The authority is two organisations: its words mean the one they meant first in the message.
+    _message("S18", f"PID|1||7001^^^{BY_OID}~8^^^{LABORATORY}~9^^^LAB||Li^Lei", OF_LABORATORY),
+    _message("S19", f"PID|1||7001^^^{BY_OID}~9^^^LAB||Li^Lei", OF_LABORATORY),
     # An organisation without identifier has another key in each message.
     _message("S11", PATIENT, VISIT.replace("D1^Zhang", "D7^Sun^^^^^^^&lab.example.org&DNS")),
 ]
@@ -243,7 +247,8 @@ def test_segments_that_are_repeated_become_the_same() -> None:
     assert len(translator._segments) > 20
 
 
-def test_a_repeated_segment_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def _count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets the name of each map that reads a segment or a part."""
     read: list[str] = []
     make = compiled_map.CompiledMap._make
 
@@ -252,6 +257,11 @@ def test_a_repeated_segment_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -
         return make(self, *given)
 
     monkeypatch.setattr(compiled_map.CompiledMap, "_make", counted)
+    return read
+
+
+def test_a_repeated_segment_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = _count_reads(monkeypatch)
     translator = Translator(LIBRARY)
     counts = []
     for number in range(4):
@@ -265,11 +275,33 @@ def _keeping(**changes: Any) -> Callable[..., KeptSegment]:
     return lambda **given: KeptSegment(**{**given, **changes})
 
 
-@pytest.mark.parametrize("guard", ["others", "calls", "notes"])
+@pytest.mark.parametrize("guard", [{"others": {}}, {"calls": ()}, {"notes": ()}])
 def test_twin_without_what_else_a_segment_named_or_told_messages_differ(
-    monkeypatch: pytest.MonkeyPatch, guard: str
+    monkeypatch: pytest.MonkeyPatch, guard: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(segment_memory, "KeptSegment", _keeping(**{guard: ()}))
+    monkeypatch.setattr(segment_memory, "KeptSegment", _keeping(**guard))
+    assert _changed(Translator(LIBRARY)) != []
+
+
+def test_a_segment_among_resources_known_otherwise_is_not_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = _count_reads(monkeypatch)
+    translator = Translator(LIBRARY)
+    counts = []
+    for number in range(5):
+        other = f"PID|1||7001^^^{BY_OID}||Li^Lei"
+        translator.translate(_message(f"S{number}", other, OF_LABORATORY), CHANNEL)
+        counts.append(read.count("PV1-Encounter"))
+    # Read, read alone and as it is, read among what is known; then no more.
+    assert counts == [1, 3, 4, 4, 4]
+
+
+def test_twin_without_what_words_meant_first_messages_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = Known.names
+    monkeypatch.setattr(Known, "names", lambda self: names(self._replace(once={})))
     assert _changed(Translator(LIBRARY)) != []
 
 
