@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -38,7 +38,7 @@ from routes.writing import require_no_parameters
 NDJSON = frozenset({"application/fhir+ndjson", "application/ndjson", "application/x-ndjson"})
 # One commit each; so many are read at once beside the requests of others.
 LINES_TOGETHER = 250
-# An answer stays readable; all are counted.
+# An answer stays readable: so many are told with their outcomes, all by their numbers.
 _TOLD = 200
 # Writers who collide are told to try again; here we do.
 _ATTEMPTS = 3
@@ -58,7 +58,7 @@ def import_operation() -> Operation:
 
 
 async def import_resources(hub: Hub, request: Request) -> Answer:
-    """Bring resources in under their ids; answer counts, and each refused line with its outcome.
+    """Bring resources in under their ids; answer counts, and which lines were refused.
 
     Only for callers who may create and update everything of the types that are in the body.
     """
@@ -181,6 +181,9 @@ def _answer(count: int, written: int, refused: list[RefusedLine]) -> Answer:
         {"name": "written", "valueInteger": written},
         {"name": "refused", "valueInteger": len(refused)},
     ]
+    if refused:
+        lines = ranges([one.line for one in refused])
+        parameters.append({"name": "refused-lines", "valueString": lines})
     for one in refused[:_TOLD]:
         parts = [
             {"name": "line", "valueInteger": one.line},
@@ -188,6 +191,17 @@ def _answer(count: int, written: int, refused: list[RefusedLine]) -> Answer:
         ]
         parameters.append({"name": "error", "part": parts})
     return parameters_answer(parameters)
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Return ascending numbers as text, neighbours together: `3,5-9`."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in found)
 
 
 _NO_BUNDLE = Issue(

@@ -32,7 +32,7 @@ async def client_of(database_url: str, **settings: Any) -> AsyncIterator[httpx.A
 
 def values(answer: httpx.Response) -> dict[str, int]:
     assert answer.status_code == 200, answer.text
-    return {p["name"]: p["valueInteger"] for p in answer.json()["parameter"] if "part" not in p}
+    return {p["name"]: p["valueInteger"] for p in answer.json()["parameter"] if "valueInteger" in p}
 
 
 def basic(id_: str, **more: Any) -> dict[str, Any]:
@@ -58,6 +58,18 @@ async def test_lines_go_in_and_bad_ones_are_told_by_number(database_url: str) ->
         assert kept["meta"]["source"].startswith("urn:qiao:import:")
         again = await client.post("/$import", content=body, headers=NDJSON)
         assert values(again)["written"] == 0
+
+
+@pytest.mark.anyio
+async def test_every_refused_line_is_named_however_many_there_are(database_url: str) -> None:
+    bad = {3, *range(5, 400), 500}
+    lines = ["{not json" if n in bad else json.dumps(basic(f"m{n}")) for n in range(1, 501)]
+    async with client_of(database_url) as client:
+        answer = await client.post("/$import", content="\n".join(lines).encode(), headers=NDJSON)
+        assert values(answer) == {"resources": 500, "written": 103, "refused": 397}
+        told = answer.json()["parameter"]
+        assert [p["valueString"] for p in told if p["name"] == "refused-lines"] == ["3,5-399,500"]
+        assert sum(p["name"] == "error" for p in told) == 200
 
 
 @pytest.mark.anyio
