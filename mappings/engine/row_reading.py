@@ -63,7 +63,8 @@ def _valued(raw: str, component: int, subcomponent: int, context: Context) -> li
     if not component and marks[0] in raw:
         # A field is valued when any component is; it compares by its first.
         raw = raw.split(marks[0], 1)[0] or "\0"
-    return [unescape(raw, context.separators, context.codec)]
+    # Blanks around a value are none of it, as where it is read.
+    return [unescape(raw, context.separators, context.codec).strip()]
 
 
 def first_is_in(raw: str, context: Context, values: frozenset[str]) -> bool:

@@ -51,10 +51,15 @@ def _type_values(row_map: RowMap) -> st.SearchStrategy[str]:
         if row.source and not row.ignore and "." not in row.source:
             rows.setdefault(parse_source(row.source, is_type=True).field, row)
     width = max(rows)
+    # A CodeableConcept does not say which coding was the alternate one: the first goes back as the
+    # first, and what asks for CWE.1 then sees it there.
+    always = {1} if row_map.name.endswith("CodeableConcept") else set()
     parts = [
-        st.one_of(st.just(""), _component(rows[number])) if number in rows else st.just("")
+        st.just("") if number not in rows
+        else _component(rows[number]) if number in always
+        else st.one_of(st.just(""), _component(rows[number]))
         for number in range(1, width + 1)
-    ]
+    ]  # fmt: skip
     return st.tuples(*parts).map(lambda texts: "^".join(texts).rstrip("^"))
 
 

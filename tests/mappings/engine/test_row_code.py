@@ -139,6 +139,14 @@ def test_a_written_condition_says_what_its_closures_say(text: str) -> None:
     assert written(slots.fill(scope, segment), Context()) is compile_condition(text, _texts)(None)
 
 
+@pytest.mark.parametrize("text", ["ZZ1| D ", "ZZ1| D ^x", "ZZ1|\\X20\\D"])
+def test_a_condition_compares_without_the_blanks_that_reading_leaves_out(text: str) -> None:
+    segment = Segment("ZZ1", text, "|", 1)
+    scope = Scope("", segments={"ZZ1": [segment]})
+    slots, is_d = line_condition('ZZ1-1.1 EQUALS "D"')
+    assert is_d(slots.fill(scope, segment), Context())
+
+
 def _texts(path: str) -> Callable[[None], list[str]]:
     """Return what stands at a path of the segment above."""
     found = {
