@@ -92,8 +92,9 @@ class District:
         return httpx.get(f"{self.guarded}{path}", headers=_as(user), timeout=30)
 
     def found(self, path: str, user: str | None = None) -> list[Resource]:
-        """Return the matches of a search."""
-        return [e["resource"] for e in self.get(path, user).get("entry", ())]
+        """Return the matches of a search, without what it has to say of itself."""
+        entries = self.get(path, user).get("entry", ())
+        return [e["resource"] for e in entries if e.get("search", {}).get("mode") != "outcome"]
 
     def put(self, *resources: Resource, user: str | None = None) -> None:
         """Write resources."""
