@@ -15,6 +15,7 @@ import psycopg
 
 from care.effects import Effect, LetGo, Put
 from care.fulfilment import matching
+from care.fulfilment.beyond_quota import is_charge
 from care.fulfilment.completing import (
     EVIDENCE_CLAIM,
     OPEN,
@@ -148,7 +149,7 @@ class _Batch:
             {code for source in coded for code in items[source.reference]},
         )
         tasks = {f"Task/{task['id']}": task for task in candidates if is_service_task(task)}
-        missing = [reference for reference in holders.values() if reference not in tasks]
+        missing = [one for one in holders.values() if one not in tasks and not is_charge(one)]
         choice_keys = [("Task", matching.choice_id(reference)) for reference in asked]
         more = await transaction.read_for_update(
             [*(("Task", one.partition("/")[2]) for one in missing), *choice_keys]
@@ -161,15 +162,18 @@ class _Batch:
         """Return what one source asks for, and take it into account for the next ones."""
         effects: list[Effect] = []
         source, items = self.sources.get(reference), self.items.get(reference, frozenset())
-        held = self.tasks.get(self.holders.get(reference, ""))
+        holder = self.holders.get(reference, "")
+        if is_charge(holder):
+            return self._choice(reference, source, (), now)
+        held = self.tasks.get(holder)
         if held is not None and held["status"] == "completed":
             if matching.still_stands(source, items, held):
                 return []
             if is_done_by(held, reference):
                 effects += reopened(held, now)
                 self._note(effects)
-        elif self.holders.get(reference):
-            effects.append(LetGo(kind=EVIDENCE_CLAIM, holder=self.holders[reference]))
+        elif holder:
+            effects.append(LetGo(kind=EVIDENCE_CLAIM, holder=holder))
         candidates: tuple[Resource, ...] = ()
         if source is not None and items:
             matched = matching.match(source, items, self.tasks.values())

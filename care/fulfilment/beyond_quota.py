@@ -79,6 +79,11 @@ def charge(
     return [claim, Put(item), Put(told)]
 
 
+def is_charge(holder: str) -> bool:
+    """Say whether the holder of a source's claim is a charge, which keeps it."""
+    return holder.startswith("ChargeItem/")
+
+
 def _promises(task: Resource, item: Resource, day: datetime.date) -> bool:
     """Say whether a Task is an open service of the item that may be done on the day."""
     return (

@@ -8,11 +8,13 @@ import json
 import pytest
 
 from care.fulfilment import matching
+from care.fulfilment.completing import EVIDENCE_CLAIM
 from care.fulfilment.items import SERVICE_ITEM
 from care.fulfilment.schedule import tasks_for
 from conformance.cphc import BASE
 from conformance.resource_json import dump, parse
-from fhir_store.operations import Create, Delete, Update, WriteContext
+from fhir_store.claims import carry_out
+from fhir_store.operations import Claim, Create, Delete, Update, WriteContext
 from fhir_store.store import Store, make_pool
 from ops import flow_matching
 from ops.flow_matching import Matching
@@ -363,3 +365,24 @@ def test_two_followers_at_once_complete_each_service_once(database_url):
 
     tasks = [task for n in range(40) for task in tasks_of(f"p{n}", f"c{n}", bp=4)]
     run(body, database_url, *tasks)
+
+
+@pytest.mark.parametrize(
+    ("holder", "stays"), [("ChargeItem/extra", True), ("Task/elsewhere", False)]
+)
+def test_a_visit_that_was_charged_stays_charged_and_fulfils_nothing(
+    database_url: str, holder: str, stays: bool
+) -> None:
+    claim = Claim(kind=EVIDENCE_CLAIM, key="Encounter/e1", holder=holder)
+
+    async def body(world):
+        async with world.store.begin() as transaction:
+            await carry_out(transaction.connection, [claim])
+        await world.write(encounter("e1"))
+        await world.settle()
+        async with world.store.pool.connection() as connection:
+            holders = await flow_matching.holders_of(connection, EVIDENCE_CLAIM, ["Encounter/e1"])
+        assert (holders == {"Encounter/e1": holder}) is stays
+        assert (await world.tasks() == [("open",)]) is stays
+
+    run(body, database_url, *tasks_of("p1", bp=1))
