@@ -2,7 +2,8 @@
 
 import contextlib
 
-from adapters.identity_proof.faceid import Answer, FaceidAccount, FaceidClient
+from adapters.identity_proof.faceid import Answer, FaceidClient
+from adapters.transport.tc3_post import CloudAccount
 from care.identity.verification import Proof
 from ops.settings import Settings
 from routes.operations.identity_proof import IdentityProofs
@@ -15,7 +16,7 @@ def identity_proofs(settings: Settings, stack: contextlib.AsyncExitStack) -> Ide
     if not (settings.faceid_url and settings.faceid_secret_key):
         return IdentityProofs()
     client = FaceidClient(
-        FaceidAccount(
+        CloudAccount(
             endpoint=settings.faceid_url,
             secret_id=settings.faceid_secret_id,
             secret_key=settings.faceid_secret_key.get_secret_value(),

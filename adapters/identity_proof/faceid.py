@@ -8,13 +8,12 @@ import base64
 import datetime
 import enum
 import json
-import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.notify.tc3 import signed_headers
-from adapters.transport.http_post import HttpPoster, NoReply
+from adapters.transport.http_post import NoReply
+from adapters.transport.tc3_post import CloudAccount, Tc3Poster
 
 SERVICE = "faceid"
 VERSION = "2018-03-01"
@@ -45,16 +44,6 @@ class Compared:
     request_id: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaceidAccount:
-    """The account at the service; `endpoint` is `https://faceid.tencentcloudapi.com`."""
-
-    endpoint: str
-    secret_id: str
-    secret_key: str
-    region: str = "ap-guangzhou"
-
-
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
@@ -64,15 +53,14 @@ class FaceidClient:
 
     def __init__(
         self,
-        account: FaceidAccount,
+        account: CloudAccount,
         *,
         reply_seconds: float = 10.0,
         clock: Callable[[], datetime.datetime] = _now,
     ) -> None:
-        self._account = account
-        self._clock = clock
-        self._host = urllib.parse.urlsplit(account.endpoint).netloc
-        self._poster = HttpPoster(account.endpoint, reply_seconds=reply_seconds)
+        self._poster = Tc3Poster(
+            account, service=SERVICE, version=VERSION, reply_seconds=reply_seconds, clock=clock
+        )
 
     async def compare(self, name: str, number: str, photo: bytes | None = None) -> Compared:
         """Compare name and number with the register, and a photo (JPEG, PNG) where there is one."""
@@ -87,19 +75,7 @@ class FaceidClient:
         await self._poster.close()
 
     async def _ask(self, action: str, asked: dict[str, str]) -> Compared:
-        body = json.dumps(asked, ensure_ascii=False).encode()
-        headers = signed_headers(
-            secret_id=self._account.secret_id,
-            secret_key=self._account.secret_key,
-            service=SERVICE,
-            host=self._host,
-            action=action,
-            version=VERSION,
-            region=self._account.region,
-            body=body,
-            at=self._clock(),
-        )
-        reply = await self._poster.post(body, headers)
+        reply = await self._poster.post(action, asked)
         if isinstance(reply, NoReply):
             return Compared(answer=Answer.UNKNOWN, code=reply.reason)
         try:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.identity_proof.faceid import SERVICE, VERSION
-from adapters.notify import tc3
 from adapters.notify.simulators import NotifySimulator
+from adapters.transport import tc3
 
 _MOST_PHOTO_BYTES = 3 * 2**20  # of base64, as the service says
 FACEID_MOODS: Mapping[str, str] = {

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.notify import tc3
 from adapters.notify.sms import SERVICE, VERSION
+from adapters.transport import tc3
 from adapters.transport.http_serving import Receive, Scope, Send
 
 _MOST_BYTES = 65_536

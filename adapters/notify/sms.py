@@ -6,16 +6,15 @@ PullSmsSendStatusByPhoneNumber finds what became of a message whose answer was l
 
 import datetime
 import json
-import urllib.parse
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from adapters.notify.notice_text import read_notice
-from adapters.notify.tc3 import signed_headers
 from adapters.port import Outgoing, Receipt, Verdict
-from adapters.transport.http_post import HttpPoster, NoReply
+from adapters.transport.http_post import NoReply
+from adapters.transport.tc3_post import CloudAccount, Tc3Poster
 
 SERVICE = "sms"
 VERSION = "2021-01-11"
@@ -34,15 +33,11 @@ _UNKNOWN = ("InternalError",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SmsAccount:
-    """The account at the provider; `endpoint` is `https://sms.tencentcloudapi.com`."""
+class SmsAccount(CloudAccount):
+    """The account for SMS: which application sends, under which signature."""
 
-    endpoint: str
-    secret_id: str
-    secret_key: str
     app_id: str
     sign_name: str
-    region: str = "ap-guangzhou"
 
 
 def _now() -> datetime.datetime:
@@ -61,8 +56,9 @@ class SmsSender:
     ) -> None:
         self._account = account
         self._clock = clock
-        self._host = urllib.parse.urlsplit(account.endpoint).netloc
-        self._poster = HttpPoster(account.endpoint, reply_seconds=reply_seconds)
+        self._poster = Tc3Poster(
+            account, service=SERVICE, version=VERSION, reply_seconds=reply_seconds, clock=clock
+        )
         # Where to ask for a key; after a restart an unknown one waits for a person.
         self._numbers: OrderedDict[str, str] = OrderedDict()
 
@@ -134,19 +130,7 @@ class SmsSender:
     async def _call(
         self, action: str, asked: dict[str, Any]
     ) -> tuple[dict[str, Any], bytes] | Receipt:
-        body = json.dumps(asked, ensure_ascii=False).encode()
-        headers = signed_headers(
-            secret_id=self._account.secret_id,
-            secret_key=self._account.secret_key,
-            service=SERVICE,
-            host=self._host,
-            action=action,
-            version=VERSION,
-            region=self._account.region,
-            body=body,
-            at=self._clock(),
-        )
-        reply = await self._poster.post(body, headers)
+        reply = await self._poster.post(action, asked)
         if isinstance(reply, NoReply):
             verdict = Verdict.DEFERRED if reply.reason == "connect" else Verdict.UNKNOWN
             return Receipt(verdict=verdict, code=reply.reason)

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from adapters.notify import tc3
 from adapters.notify.notice_text import NoticeText
 from adapters.notify.simulators import (
     SMS_MOODS,
@@ -17,6 +16,7 @@ from adapters.notify.simulators import (
 from adapters.notify.sms import SmsAccount, SmsSender
 from adapters.notify.wechat import WechatAccount, WechatSender
 from adapters.port import Outgoing, Verdict
+from adapters.transport import tc3
 from adapters.transport.http_serving import serving_on_socket
 
 NOTICE = NoticeText(to="13800000000", template="1001", parameters=("王秀英", "2026-12-31"))
