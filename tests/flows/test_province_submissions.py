@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from district import DAY, TODAY, parameters, signature, text
+from days import today
+from district import DAY, parameters, signature, text
 
 from adapters.province.ledger import read_ledger
 from adapters.province.simulator import running as province_running
@@ -152,8 +153,8 @@ class Site:
             ref("resident", f"Patient/{resident}"),
             ref("team", "CareTeam/t1"),
             {"name": "package", "part": part},
-            day("start", TODAY),
-            day("end", TODAY + 364 * DAY),
+            day("start", today()),
+            day("end", today() + 364 * DAY),
             text("agreementHash", HASH),
             text("mode", "consulting-room"),
             ref("residentParty", f"Patient/{resident}"),

@@ -10,9 +10,7 @@ import httpx
 import pytest
 from contracting import (
     APPROVE,
-    NEXT_YEAR,
     SIGNING,
-    TODAY,
     WORLD,
     application,
     asked,
@@ -20,6 +18,7 @@ from contracting import (
     to_be_signed,
     world,
 )
+from days import next_year, today
 from typer.testing import CliRunner
 
 from care.fulfilment.schedule import tasks_for
@@ -77,7 +76,7 @@ async def test_a_contract_ends_with_its_last_day_at_local_midnight_and_once(
     async with world(database_url) as client, calendar(database_url) as by_day:
         await signed(client, "c1")
         await service(client, "c1")
-        midnight = end_of(NEXT_YEAR)
+        midnight = end_of(next_year())
         before = await by_day.look(midnight - SECOND)
         assert (before.expired, await status(client, "Contract/c1")) == (0, "executed")
         figures = await by_day.look(midnight)
@@ -103,7 +102,7 @@ async def test_many_processes_end_each_contract_once(database_url: str) -> None:
                 f"/Contract/c{number}/$sign", json=signing(f"Patient/{person}")
             )
             assert answer.status_code == 200, answer.text
-        over = end_of(NEXT_YEAR)
+        over = end_of(next_year())
         found = await asyncio.gather(*(by_day.look(over) for _ in range(3)))
         again = await by_day.look(over)
         assert sum(one.expired for one in (*found, again)) == 10
@@ -114,7 +113,7 @@ async def test_many_processes_end_each_contract_once(database_url: str) -> None:
 
 async def test_a_contract_begins_on_its_first_day(database_url: str) -> None:
     async with world(database_url) as client, calendar(database_url) as by_day:
-        first = TODAY + datetime.timedelta(days=10)
+        first = today() + datetime.timedelta(days=10)
         wish = application("c1")
         for part in wish["parameter"]:
             if part["name"] == "start":
@@ -137,19 +136,19 @@ async def test_a_delegation_that_is_over_is_closed_in_the_history(database_url: 
         wish = asked(
             {"name": "from", "valueReference": {"reference": "Practitioner/d1"}},
             {"name": "to", "valueReference": {"reference": "Practitioner/d2"}},
-            {"name": "end", "valueDate": TODAY.isoformat()},
+            {"name": "end", "valueDate": today().isoformat()},
         )
         await client.post("/Contract/c1/$delegate", json=wish)
         team = (await client.get("/CareTeam/t1")).json()
         task = f"Task/{team['participant'][1]['id']}"
-        assert (await by_day.look(end_of(TODAY) - SECOND)).delegations == 0
-        assert (await by_day.look(end_of(TODAY))).delegations == 1
+        assert (await by_day.look(end_of(today()) - SECOND)).delegations == 0
+        assert (await by_day.look(end_of(today()))).delegations == 1
         assert await status(client, task) == "completed"
 
 
 async def test_what_cannot_begin_is_told_and_stops_no_other(database_url: str) -> None:
     async with world(database_url) as client, calendar(database_url, part=2) as by_day:
-        first = TODAY + datetime.timedelta(days=10)
+        first = today() + datetime.timedelta(days=10)
         for number in range(3):
             person = f"q{number}"
             await client.put(f"/Patient/{person}", json={**WORLD[1], "id": person})
@@ -176,7 +175,7 @@ async def test_what_cannot_begin_is_told_and_stops_no_other(database_url: str) -
                 kind="contract-start",
                 key="Contract/ghost",
                 holder="Contract/ghost",
-                period=(start_of(TODAY), None),
+                period=(start_of(today()), None),
             )
             await transaction.apply([ghost], context=context)
         figures = await by_day.look(start_of(first))
@@ -203,7 +202,7 @@ async def test_a_contract_whose_messages_are_unsound_stops_no_other(database_url
         context = WriteContext(actor="t", at=datetime.datetime.now(datetime.UTC))
         async with by_day.store.begin() as transaction:
             await transaction.apply([Update(resource=unsound)], context=context)
-        figures = await by_day.look(end_of(NEXT_YEAR))
+        figures = await by_day.look(end_of(next_year()))
         assert (figures.expired, figures.failed) == (1, ["Contract/c1"])
         assert await status(client, "Contract/c1") == "executed"
         assert await status(client, "Contract/c2") == "terminated"
@@ -212,7 +211,7 @@ async def test_a_contract_whose_messages_are_unsound_stops_no_other(database_url
 async def test_what_ends_soon_is_found_unless_it_is_renewed(database_url: str) -> None:
     async with world(database_url) as client, calendar(database_url) as by_day:
         await signed(client, "c1")
-        over = end_of(NEXT_YEAR)
+        over = end_of(next_year())
 
         async def found() -> list[str]:
             async with by_day.store.pool.connection() as connection:
@@ -223,7 +222,7 @@ async def test_what_ends_soon_is_found_unless_it_is_renewed(database_url: str) -
             return [one.holder for one in soon]
 
         assert await found() == ["Contract/c1"]
-        later = NEXT_YEAR + datetime.timedelta(days=300)
+        later = next_year() + datetime.timedelta(days=300)
         wish: dict[str, Any] = {
             **SIGNING,
             "parameter": [*SIGNING["parameter"], {"name": "end", "valueDate": later.isoformat()}],
@@ -260,7 +259,7 @@ async def test_a_death_from_anywhere_closes_contracts_and_stops_messages(databas
         other = {**message, "id": "m2", "subject": {"reference": "Patient/p2"}}
         await client.put("/CommunicationRequest/m2", json=other)
         for person in ("p1", "p2"):
-            dead = {**WORLD[1], "id": person, "deceasedDateTime": TODAY.isoformat()}
+            dead = {**WORLD[1], "id": person, "deceasedDateTime": today().isoformat()}
             await client.put(f"/Patient/{person}", json=dead)
         async with asyncio.timeout(30):
             while await status(client, "Contract/c1") == "executed":
@@ -295,7 +294,7 @@ def test_the_command_does_a_day_and_refuses_one_that_has_not_begun(
         async with world(database_url) as client:
             await signed(client, "c1")
             async with make_pool(database_url, size=1) as pool, pool.connection() as connection:
-                yesterday = start_of(TODAY)
+                yesterday = start_of(today())
                 await connection.execute(
                     "UPDATE claim SET period = tstzrange(lower(period) - interval '1 day', %s)"
                     " WHERE kind = 'family-doctor'",

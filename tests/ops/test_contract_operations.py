@@ -8,9 +8,7 @@ import httpx
 import pytest
 from contracting import (
     APPROVE,
-    NEXT_YEAR,
     SIGNING,
-    TODAY,
     WORLD,
     application,
     asked,
@@ -18,6 +16,7 @@ from contracting import (
     to_be_signed,
     world,
 )
+from days import next_year, today
 
 
 @pytest.fixture
@@ -232,7 +231,7 @@ async def test_a_delegation_is_written_into_the_team_and_taken_back(database_url
         wish = asked(
             {"name": "from", "valueReference": {"reference": "Practitioner/d1"}},
             {"name": "to", "valueReference": {"reference": "Practitioner/d2"}},
-            {"name": "end", "valueDate": (TODAY + datetime.timedelta(days=7)).isoformat()},
+            {"name": "end", "valueDate": (today() + datetime.timedelta(days=7)).isoformat()},
         )
         made = await client.post("/Contract/c1/$delegate", json=wish)
         assert made.status_code == 200, made.text
@@ -391,7 +390,7 @@ async def test_a_contract_is_never_begun_anew_under_its_id(database_url: str) ->
             answer = await client.post("/Contract/$submit-application", json=wish)
             assert answer.status_code == 409, answer.text
             assert _key(answer) == "contract-exists"
-        end = (NEXT_YEAR + datetime.timedelta(days=300)).isoformat()
+        end = (next_year() + datetime.timedelta(days=300)).isoformat()
         renewal = asked(
             *SIGNING["parameter"],
             {"name": "contractId", "valueString": "c1"},

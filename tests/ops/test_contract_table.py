@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-from contracting import APPROVE, HASH, NEXT_YEAR, SIGNING, TODAY, WORLD, application, asked, world
+from contracting import APPROVE, HASH, SIGNING, WORLD, application, asked, world
+from days import next_year, today
 
 from care.fulfilment.schedule import tasks_for
 from care.periods import end_of
@@ -30,7 +31,7 @@ STRICT = {
     "id": "strict",
     "extension": [*WORLD[-1]["extension"], {"url": STAGES, "valueInteger": 2}],
 }
-AFTER = (NEXT_YEAR + datetime.timedelta(days=300)).isoformat()
+AFTER = (next_year() + datetime.timedelta(days=300)).isoformat()
 STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "approve": ("review", APPROVE),
     "supplement": (
@@ -50,7 +51,7 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = {
         asked(
             {"name": "from", "valueString": "Practitioner/d1"},
             {"name": "to", "valueString": "Practitioner/d2"},
-            {"name": "end", "valueDate": (TODAY + datetime.timedelta(days=3)).isoformat()},
+            {"name": "end", "valueDate": (today() + datetime.timedelta(days=3)).isoformat()},
         ),
     ),
     "reassign": ("reassign", asked({"name": "team", "valueString": "CareTeam/t2"})),
@@ -112,7 +113,7 @@ async def reach(client: httpx.AsyncClient, url: str, state: str, steps: list[str
                 store = Store(pool)
                 following = Following(store.searcher, tasks_for=tasks_for)
                 calendar = ContractCalendar(store=store, following=following)
-                assert (await calendar.look(end_of(NEXT_YEAR))).expired
+                assert (await calendar.look(end_of(next_year()))).expired
             continue
         if step == "paid":
             await client.put(f"/Invoice/i-{state}", json=invoice(f"i-{state}", state))

@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from days import today
 
 from care.fulfilment.items import SERVICE_ITEM
-from care.periods import LOCAL, day_of
+from care.periods import LOCAL
 from conformance.cphc import BASE
 from ops.settings import Settings
 from ops.wiring import running_hub
 
-TODAY = day_of(datetime.datetime.now(LOCAL))
 DAY = datetime.timedelta(days=1)
 HASH = "c" * 64
 EXTENSION = f"{BASE}/StructureDefinition/cphc-"
@@ -130,8 +130,8 @@ async def signed(client, contract_id="c1", resident="Patient/p1"):
         contractId=contract_id,
         resident=resident,
         team="CareTeam/t1",
-        start=str(TODAY),
-        end=str(TODAY + 364 * DAY),
+        start=str(today()),
+        end=str(today() + 364 * DAY),
         agreementHash=HASH,
     )
     package = {"name": "definition", "valueReference": {"reference": "PlanDefinition/basic"}}
@@ -204,11 +204,11 @@ async def test_the_worklist_shows_what_is_due_with_its_resident_and_no_more(data
         ]  # fmt: skip
         tasks = [one for one in found if one["resourceType"] == "Task"]
         assert sorted(code_of(one) for one in tasks) == ["bp", "bp", "visit", "visit"]
-        later = await due(client, "bp", date=str(TODAY + 100 * DAY))
+        later = await due(client, "bp", date=str(today() + 100 * DAY))
         ends = [one["restriction"]["period"]["end"] for one in later]
         assert len(later) == 4
         assert ends == sorted(ends)
-        assert await worklist(client, date=str(TODAY - DAY)) == []
+        assert await worklist(client, date=str(today() - DAY)) == []
         first = await client.get(
             "/Task/$due-worklist", params={"team": "CareTeam/t1", "_count": "3"}
         )
@@ -308,7 +308,7 @@ async def test_a_record_serves_for_one_service_only_and_only_its_own_resident(da
         other = f"/Task/{tasks['Patient/p2']['id']}/$complete-service"
         assert (await client.post(other, json=asked(source="Encounter/e1"))).status_code == 400
         assert (await client.post(own, json=asked(source="Encounter/e1"))).status_code == 200
-        later = await due(client, "bp", date=str(TODAY + 100 * DAY))
+        later = await due(client, "bp", date=str(today() + 100 * DAY))
         mine = next(one for one in later if one["for"]["reference"] == "Patient/p1")
         early = await client.post(
             f"/Task/{mine['id']}/$complete-service", json=asked(source="Encounter/e1")
@@ -322,7 +322,7 @@ async def test_counts_say_what_was_promised_done_and_is_overdue(database_url):
         await signed(client)
         (task,) = await due(client, "bp")
         await client.post(f"/Task/{task['id']}/$complete-service", json=asked(note="好"))
-        span = {"start": str(TODAY), "end": str(TODAY + 364 * DAY), "step": "year"}
+        span = {"start": str(today()), "end": str(today() + 364 * DAY), "step": "year"}
         answer = await client.get("/Task/$service-counts", params={"team": "CareTeam/t1", **span})
         assert answer.status_code == 200, answer.text
         sums: dict[str, list[int]] = {}

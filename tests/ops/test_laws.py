@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from contracting import NEXT_YEAR, SIGNING, TODAY, WORLD, asked, to_be_signed, world
+from contracting import SIGNING, WORLD, asked, to_be_signed, world
+from days import next_year, today
 
 import ops.laws
 from care.programme import TYPE
@@ -33,7 +34,10 @@ def anyio_backend() -> str:
 
 
 def contract(
-    id_: str, status: str = "executed", start: datetime.date = TODAY, end: datetime.date = NEXT_YEAR
+    id_: str,
+    status: str = "executed",
+    start: datetime.date | None = None,
+    end: datetime.date | None = None,
 ) -> dict[str, Any]:
     performer = {"reference": "CareTeam/t1"}
     words = "http://hl7.org/fhir/contract-action-status"
@@ -44,7 +48,7 @@ def contract(
         "id": id_,
         "status": status,
         "subject": [{"reference": "Patient/p1"}],
-        "applies": {"start": start.isoformat(), "end": end.isoformat()},
+        "applies": {"start": str(start or today()), "end": str(end or next_year())},
         "term": [
             {
                 "offer": {"topic": {"reference": "PlanDefinition/basic"}},
@@ -123,10 +127,10 @@ async def test_a_plain_write_moves_and_ends_the_claim_as_its_content_says(
     database_url: str,
 ) -> None:
     async with world(database_url) as client:
-        assert (await put(client, contract("a", end=TODAY))).status_code == 201
-        following = contract("b", start=TODAY + DAY)
+        assert (await put(client, contract("a", end=today()))).status_code == 201
+        following = contract("b", start=today() + DAY)
         assert (await put(client, following)).status_code == 201, "the day after is free"
-        longer = contract("a", end=TODAY + DAY)
+        longer = contract("a", end=today() + DAY)
         assert code_of(await put(client, longer)) == (409, "contract-overlap")
         assert (await put(client, contract("b", "terminated"))).status_code == 200
         assert (await put(client, longer)).status_code == 200

@@ -6,14 +6,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from days import next_year, today
 
 from ops.settings import Settings
 from ops.wiring import running_hub
 
 HASH = "c" * 64
 IMAGE = "iVBORw0KGgo="
-TODAY = datetime.datetime.now(datetime.timezone(datetime.timedelta(hours=8))).date()
-NEXT_YEAR = TODAY.replace(year=TODAY.year + 1, day=min(TODAY.day, 28))
 
 
 def signature(who: str) -> dict[str, Any]:
@@ -97,8 +96,8 @@ def application(
                 {"name": "price", "valueDecimal": price},
             ],
         },
-        {"name": "start", "valueDate": TODAY.isoformat()},
-        {"name": "end", "valueDate": NEXT_YEAR.isoformat()},
+        {"name": "start", "valueDate": today().isoformat()},
+        {"name": "end", "valueDate": next_year().isoformat()},
         {"name": "agreementHash", "valueString": HASH},
         *more,
     )

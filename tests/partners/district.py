@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+from days import today
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
@@ -30,7 +31,6 @@ HASH = "c" * 64
 ISSUER, AUDIENCE = "https://login.example", "https://hub.example/fhir"
 _KEY = RSAKey.generate_key(2048, parameters={"kid": "district"})
 LOCAL = datetime.timezone(datetime.timedelta(hours=8))
-TODAY = datetime.datetime.now(LOCAL).date()
 DAY = datetime.timedelta(days=1)
 ITEM = f"{BASE}/CodeSystem/cphc-service-item"
 ID_CARD = "urn:oid:2.16.156.10011.1.3"
@@ -221,9 +221,10 @@ class District:
     # --- contracts ---------------------------------------------------------------------------
 
     def wish(self, resident: str, contract: str, *more: Resource, package: str = "basic",
-             price: float = 0, team: str = "team", start: datetime.date = TODAY,
+             price: float = 0, team: str = "team", start: datetime.date | None = None,
              days: int = 364) -> list[Resource]:  # fmt: skip
-        """Return the parameters of an application."""
+        """Return the parameters of an application, by default for a year from today."""
+        start = start or today()
         return [
             text("contractId", contract),
             text("resident", f"Patient/{resident}"),

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+from days import today
 from district import (
     DAY,
     HASH,
     ID_CARD,
     LOCAL,
-    TODAY,
     District,
     activity,
     doctor,
@@ -58,7 +58,7 @@ def level_of(resource: Resource) -> str:
 
 @showing
 def guardian_signs(d: District) -> None:
-    child = d.resident(f"{TODAY.year - 5}-01-01")
+    child = d.resident(f"{today().year - 5}-01-01")
     guardian = d.relative(child)
     contract = d.approved(child)
     alone = d.signing(f"Patient/{child}")
@@ -440,7 +440,7 @@ def directory(d: District) -> None:
     doctors = {one["practitioner"]["reference"] for one in found}
     assert "Practitioner/d1" in doctors
     assert f"Practitioner/{dr}" not in doctors
-    contract = d.applied(d.resident(), start=TODAY)
+    contract = d.applied(d.resident(), start=today())
     assert d.get(f"/Contract/{contract}")["status"] == "offered"
 
 
@@ -502,7 +502,7 @@ def alliance_opens_residents(d: District) -> None:
     answer = httpx.put(f"{d.guarded}/OrganizationAffiliation/{d.id('own')}", json=bond,
                        headers=token("user/*.cruds", fhirUser=user))  # fmt: skip
     assert answer.status_code in (400, 403), "nobody of the staff grants it"
-    d.put({**bond, **right, "period": {"end": (TODAY - 2 * DAY).isoformat()}})
+    d.put({**bond, **right, "period": {"end": (today() - 2 * DAY).isoformat()}})
     d.soon(path, user, 404)
     d.put({**bond, **right, "active": False})
     d.soon(path, user, 404)
@@ -648,7 +648,7 @@ def agreement_elements(d: District) -> None:
     assert term["offer"]["topic"]["reference"] == "PlanDefinition/basic"
     assert term["action"][0]["performer"]["reference"] == "CareTeam/team"
     assert "net" in term["asset"][0]["valuedItem"][0]
-    assert contract["applies"]["start"] == TODAY.isoformat()
+    assert contract["applies"]["start"] == today().isoformat()
 
 
 @showing
@@ -734,7 +734,7 @@ def sign_renew_cancel(d: District) -> None:
     resident = d.resident()
     contract = d.signed(resident)
     following = d.id("c")
-    end = {"name": "end", "valueDate": (TODAY + 700 * DAY).isoformat()}
+    end = {"name": "end", "valueDate": (today() + 700 * DAY).isoformat()}
     d.post(
         f"/Contract/{contract}/$renew",
         text("contractId", following),
@@ -742,7 +742,7 @@ def sign_renew_cancel(d: District) -> None:
         *d.signing(f"Patient/{resident}"),
     )
     renewed = d.get(f"/Contract/{following}")
-    assert renewed["applies"]["start"] == (TODAY + 365 * DAY).isoformat(), "no gap"
+    assert renewed["applies"]["start"] == (today() + 365 * DAY).isoformat(), "no gap"
     assert renewed["legalState"]["coding"][0]["code"] == "renewed"
     d.post(f"/Contract/{following}/$terminate", text("reason", "04"))
     assert d.get(f"/Contract/{following}")["status"] == "cancelled"
@@ -925,13 +925,13 @@ def renewed_by_consent(d: District) -> None:
     contracts = [d.signed(one, days=0) for one in (agreeing, silent, signed_on)]
     for one in (agreeing, signed_on):
         _agrees_to_renewal(d, one)
-    end = {"name": "end", "valueDate": (TODAY + 9 * DAY).isoformat()}
+    end = {"name": "end", "valueDate": (today() + 9 * DAY).isoformat()}
     by_hand = d.post(f"/Contract/{contracts[2]}/$renew", end, *d.signing(f"Patient/{signed_on}"))
-    _night(d, TODAY + DAY)
+    _night(d, today() + DAY)
     for one in contracts:
         assert d.get(f"/Contract/{one}")["status"] == "terminated"
     (renewed,) = d.found(f"/Contract?patient={agreeing}&status=executed")
-    assert renewed["applies"]["start"] == (TODAY + DAY).isoformat(), "no gap"
+    assert renewed["applies"]["start"] == (today() + DAY).isoformat(), "no gap"
     assert renewed["legalState"]["coding"][0]["code"] == "renewed"
     assert "signer" not in renewed, "nobody signed it"
     follows = [
@@ -962,7 +962,7 @@ def consent_without_effect(d: District) -> None:
     d.post(f"/Contract/{other}/$sign", *d.signing(f"Patient/{paying}"))
     d.post(f"/Contract/{other}/$confirm-payment", paid_bill(d, paying, 60))
     _agrees_to_renewal(d, paying)
-    _night(d, TODAY + DAY)
+    _night(d, today() + DAY)
     for contract, resident in ((one, withdrawn), (other, paying)):
         assert d.get(f"/Contract/{contract}")["status"] == "terminated"
         assert d.found(f"/Contract?patient={resident}&status=executed,executable") == []
@@ -1118,9 +1118,9 @@ def expire_by_the_calendar(d: District) -> None:
     contract = d.signed(resident, days=0)
     other = d.signed(d.resident())
 
-    _night(d, TODAY + DAY)
+    _night(d, today() + DAY)
     found = d.get(f"/Contract/{contract}")
-    assert (found["status"], found["applies"]["end"]) == ("terminated", TODAY.isoformat())
+    assert (found["status"], found["applies"]["end"]) == ("terminated", today().isoformat())
     assert d.get(f"/Contract/{other}")["status"] == "executed"
 
 
@@ -1238,7 +1238,7 @@ def count_services(d: District) -> None:
     d.post("/Contract/$sign", *d.wish(resident, contract, team=team), *signing)
     task = _service(d, contract, "bp")
     d.post(f"/Task/{task['id']}/$complete-service")
-    year = f"start={TODAY}&end={TODAY + 364 * DAY}&step=year"
+    year = f"start={today()}&end={today() + 364 * DAY}&step=year"
     counted = str(d.get(f"/Task/$service-counts?team=CareTeam/{team}&{year}"))
     assert "bp" in counted
     listed = f"/Task?owner=CareTeam/{team}&status=completed&_count=100"
@@ -1324,7 +1324,7 @@ def record_education(d: District) -> None:
             "status": "completed",
             "category": {"text": "健康教育 (education)", "coding": [{"code": "education"}]},
             "subject": {"reference": f"Patient/{resident}"},
-            "performedDateTime": TODAY.isoformat(),
+            "performedDateTime": today().isoformat(),
         }
     )
     total = d.get(f"/Procedure?category=education&patient={resident}&_summary=count")["total"]
@@ -1360,7 +1360,7 @@ def beyond_the_quota_is_charged(d: District) -> None:
     assert charged["subject"]["reference"] == f"Patient/{resident}"
     assert {"reference": f"Contract/{contract}"} in charged["supportingInformation"]
     assert d.refused(path, item, visit) == "service-source-used", "once for its source"
-    late = {"name": "performed", "valueDateTime": (TODAY + 400 * DAY).isoformat()}
+    late = {"name": "performed", "valueDateTime": (today() + 400 * DAY).isoformat()}
     assert d.refused(path, item, visited(resident), late) == "charge-not-possible"
     assert d.refused(path, item, visited(other)) == "operation-parameter"
     assert d.refused(path, text("item", "urn:item:none"), visit) == "operation-parameter"
@@ -1439,7 +1439,7 @@ def patient_list(d: District) -> None:
 def my_services(d: District) -> None:
     resident = d.resident()
     visit = d.visit(resident)
-    query = f"/Encounter?participant=Practitioner/d1&date=ge{TODAY - DAY}&patient={resident}"
+    query = f"/Encounter?participant=Practitioner/d1&date=ge{today() - DAY}&patient={resident}"
     assert ids(d.found(query)) == {visit}
     assert d.found(f"{query}&type=visit") == []
 
@@ -1469,14 +1469,14 @@ def timeline(d: District) -> None:
             "id": before,
             "status": "completed",
             "subject": {"reference": user},
-            "performedDateTime": (TODAY - 400 * DAY).isoformat(),
+            "performedDateTime": (today() - 400 * DAY).isoformat(),
         }
     )
     path = f"/Patient/{resident}/$timeline"
     found = [one["id"] for one in d.found(path, user)]
     assert sorted(found[:2]) == sorted([task["id"], visit]), "open services are no history"
     assert found[2:] == [before], "the latest first"
-    assert before not in ids(d.found(f"{path}?start={TODAY - DAY}", user))
+    assert before not in ids(d.found(f"{path}?start={today() - DAY}", user))
     assert d.ask(path, f"Patient/{other}").status_code == 404
 
 
@@ -1484,7 +1484,7 @@ def timeline(d: District) -> None:
 def reminded_before_the_end(d: District) -> None:
     resident = d.resident()
     contract = d.signed(resident)
-    end = TODAY + 364 * DAY
+    end = today() + 364 * DAY
     query = f"/CommunicationRequest?based-on=Contract/{contract}"
 
     def remind(day: datetime.date) -> Callable[[], bool]:
@@ -1566,7 +1566,7 @@ def told_of_a_service(d: District) -> None:
 
     (due,) = d.until(lambda: asked(ready), 60)
     assert due["about"] == [{"reference": f"Task/{ready['id']}"}]
-    first = TODAY.isoformat()
+    first = today().isoformat()
     assert first in due["payload"][0]["contentString"]
     if due["occurrenceDateTime"] <= datetime.datetime.now(LOCAL).isoformat():  # else at 9:00
         d.until(lambda: sent(due), 60)

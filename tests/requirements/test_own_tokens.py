@@ -3,7 +3,8 @@
 from typing import Any
 
 import httpx
-from district import TODAY, District, text, token
+from days import today
+from district import District, text, token
 from showings import invitation, paid_bill, token_in
 
 from care.subscription import wish_of
@@ -90,7 +91,7 @@ def test_a_resident_applies_by_code_and_everybody_does_their_part(district: Dist
 
 def test_a_guardian_acts_for_a_minor_and_no_other_relative_does(district: District) -> None:
     d = district
-    child = d.resident(f"{TODAY.year - 6}-01-01")
+    child = d.resident(f"{today().year - 6}-01-01")
     guardian, aunt = d.relative(child), d.relative(child)
     d.proxy(child, guardian, "view")
     mine, hers = (

@@ -10,6 +10,7 @@ import datetime
 
 import httpx
 import pytest
+from days import today
 
 from adapters.port import Outgoing
 from adapters.province.ledger import read_ledger
@@ -23,7 +24,6 @@ from ops.settings import Settings
 from ops.wiring import running_hub
 
 ZONE = datetime.timezone(datetime.timedelta(hours=8))
-TODAY = datetime.datetime.now(ZONE).date()
 DAY = datetime.timedelta(days=1)
 HASH = "c" * 64
 ID_SYSTEM = "urn:oid:2.16.156.10011.1.3"
@@ -288,8 +288,8 @@ async def test_a_family_signs_pays_is_served_delegated_amends_and_renews(databas
             contractId="c1",
             resident="Patient/p1",
             team="CareTeam/t1",
-            start=TODAY,
-            end=TODAY + 364 * DAY,
+            start=today(),
+            end=today() + 364 * DAY,
             agreementHash=HASH,
             mode="qr",
             payFirst=True,
@@ -378,11 +378,11 @@ async def test_a_family_signs_pays_is_served_delegated_amends_and_renews(databas
                 ("basic", PRICE),
                 ("elderly", 40.00),
                 contractId="c2",
-                end=TODAY + 729 * DAY,
+                end=today() + 729 * DAY,
                 **signing(),
             ),
         )
-        assert renewed["applies"]["start"][:10] == str(TODAY + 365 * DAY)
+        assert renewed["applies"]["start"][:10] == str(today() + 365 * DAY)
         assert (await tell.get("/Contract/c1"))["status"] == "executed"
 
         following = renewed["identifier"][0]["value"]
