@@ -9,7 +9,8 @@ from conformance.cphc.agreement_template import agreement_template
 from conformance.cphc.code_systems import code_systems, sources, value_sets
 from conformance.cphc.concept_maps import concept_maps
 from conformance.cphc.service_packages import service_packages
-from conformance.forms.questionnaires import option_value_sets, questionnaires
+from conformance.forms.option_lists import option_value_sets
+from conformance.forms.questionnaires import questionnaires
 from conformance.yaml_text import read_yaml
 
 CORE = "http://hl7.org/fhir/StructureDefinition"

@@ -13,6 +13,7 @@ from typing import Any
 from conformance.cphc import BASE, VERSION
 from conformance.yaml_text import read_yaml
 
+CONFIDENCE_EXTENSION = f"{BASE}/StructureDefinition/cphc-confidence"
 CONFIDENCE = {
     "official": "official: the owner's publication",
     "secondary": "secondary source: check against the official text before certifying",
@@ -79,12 +80,7 @@ def _code_system(entry: Mapping[str, Any], rows: list[dict[str, str]]) -> dict[s
         "resourceType": "CodeSystem",
         "id": key,
         "language": "zh",
-        "extension": [
-            {
-                "url": f"{BASE}/StructureDefinition/cphc-confidence",
-                "valueCode": entry["confidence"],
-            }
-        ],
+        "extension": [{"url": CONFIDENCE_EXTENSION, "valueCode": entry["confidence"]}],
         "url": f"{BASE}/CodeSystem/{key}",
         "version": entry["version"],
         "name": "".join(part.capitalize() for part in key.split("-")),

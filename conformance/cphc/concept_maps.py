@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from conformance.cphc import BASE, VERSION
-from conformance.cphc.code_systems import CONFIDENCE, sources
+from conformance.cphc.code_systems import CONFIDENCE, CONFIDENCE_EXTENSION, sources
 from conformance.yaml_text import read_yaml
 
 
@@ -20,12 +20,7 @@ def concept_maps() -> Iterator[dict[str, Any]]:
         yield {
             "resourceType": "ConceptMap",
             "id": id_,
-            "extension": [
-                {
-                    "url": f"{BASE}/StructureDefinition/cphc-confidence",
-                    "valueCode": entry["confidence"],
-                }
-            ],
+            "extension": [{"url": CONFIDENCE_EXTENSION, "valueCode": entry["confidence"]}],
             "url": f"{BASE}/ConceptMap/{id_}",
             "version": VERSION,
             "name": "".join(part.capitalize() for part in id_.split("-")),

@@ -4,7 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from conformance.forms.answer_rules import extension_values
-from conformance.forms.questionnaires import CALCULATED, differences, questionnaires
+from conformance.forms.questionnaires import (
+    CALCULATED,
+    differences,
+    questionnaires,
+    translation_of,
+)
 
 _FHIR = "http://hl7.org/fhir/StructureDefinition/"
 HEAD = """# National forms
@@ -33,7 +38,7 @@ def _differences() -> Iterator[str]:
 
 
 def _form(form: Mapping[str, Any]) -> Iterator[str]:
-    english = _english(form["_title"])
+    english = translation_of(form["_title"])
     yield f"\n## {form['title']} ({english})\n"
     yield f"`{form['id']}`, version {form['version']}\n"
     yield "| linkId | field | type | options, range, condition |"
@@ -44,7 +49,7 @@ def _form(form: Mapping[str, Any]) -> Iterator[str]:
 def _rows(items: Sequence[Mapping[str, Any]], depth: int) -> Iterator[str]:
     for item in items:
         marks = ("!" if item.get("required") else "") + ("*" if item.get("repeats") else "")
-        name = f"{'— ' * depth}{item['text']} ({_english(item['_text'])})"
+        name = f"{'— ' * depth}{item['text']} ({translation_of(item['_text'])})"
         cells = (f"`{item['linkId']}`", name, item["type"] + marks, "; ".join(_notes(item)))
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         yield from _rows(item.get("item", ()), depth + 1)
@@ -76,7 +81,3 @@ def _condition(condition: Mapping[str, Any]) -> str:
 def _score(coding: Mapping[str, Any]) -> str:
     scores = [e["valueDecimal"] for e in coding.get("extension", ())]
     return f"({scores[0]})" if scores else ""
-
-
-def _english(element: Mapping[str, Any]) -> str:
-    return str(element["extension"][0]["extension"][1]["valueString"])

@@ -8,14 +8,12 @@ LOINC code to extract.
 """
 
 import functools
-import importlib.resources
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources.abc import Traversable
 from typing import Any, NamedTuple
 
 from conformance.cphc import BASE
-from conformance.yaml_text import read_yaml
+from conformance.forms.options import BrokenForm, options_of, read_source, shared_lists
 
 VERSION = "3.0"  # third edition of the national specification, 2017
 FILES = ("records", "programmes", "mother-and-child", "scales", "activities")
@@ -27,13 +25,8 @@ EXTRACT_AS = f"{BASE}/StructureDefinition/cphc-form-extract"
 ENGLISH = "http://hl7.org/fhir/StructureDefinition/translation"
 _FHIR = "http://hl7.org/fhir/StructureDefinition/"
 
-_OPTION = re.compile(r"^(?P<code>[0-9]+)(?P<label>.*?)(?:=(?P<score>\d+))?$")
 _WHEN = re.compile(r"^(?P<question>[a-z0-9-]+?)(?P<operator>!?=|\?)(?P<value>.*)$")
 _VALUE_TYPES = {"integer": "valueInteger", "decimal": "valueDecimal"}
-
-
-class BrokenForm(ValueError):
-    """A source of a form cannot be read; the text names form, row and what is wrong."""
 
 
 @functools.cache
@@ -41,7 +34,7 @@ def questionnaires() -> Mapping[str, dict[str, Any]]:
     """Return every form by its id."""
     forms: dict[str, dict[str, Any]] = {}
     for name in FILES:
-        for source in _read(name):
+        for source in read_source(name):
             forms[source["id"]] = _Form(source).build()
     return forms
 
@@ -61,60 +54,8 @@ def differences() -> list[Difference]:
     return [
         Difference(one["form"], tuple(one["questions"]), one["page"], one["reason"],
                    str(one["seen"]))
-        for one in _read("differences")
+        for one in read_source("differences")
     ]  # fmt: skip
-
-
-def option_value_sets() -> Iterator[dict[str, Any]]:
-    """Yield the shared option lists as CodeSystem and ValueSet resources."""
-    for name, text in _read("options").items():
-        system = f"{BASE}/CodeSystem/phs3-{name}"
-        concepts = [{"code": code, "display": label} for code, label, *_ in _options(text)]
-        title = "".join(part.capitalize() for part in name.split("-"))
-        yield {
-            "resourceType": "CodeSystem",
-            "id": f"phs3-{name}",
-            "language": "zh",
-            "url": system,
-            "version": VERSION,
-            "name": f"Phs3{title}",
-            "status": "active",
-            "content": "complete",
-            "caseSensitive": True,
-            "concept": concepts,
-        }
-        yield {
-            "resourceType": "ValueSet",
-            "id": f"vs-phs3-{name}",
-            "url": f"{BASE}/ValueSet/vs-phs3-{name}",
-            "version": VERSION,
-            "name": f"VsPhs3{title}",
-            "status": "active",
-            "compose": {"include": [{"system": system}]},
-        }
-
-
-def _source(name: str) -> Traversable:
-    return importlib.resources.files("conformance.forms") / "sources" / f"{name}.yaml"
-
-
-@functools.cache
-def _read(name: str) -> Any:
-    return read_yaml(_source(name).read_text("utf-8"))
-
-
-def _options(text: str) -> list[tuple[str, str, int | None, bool]]:
-    """Read `1没有=1 2其他__`: code, label, score, whether a text belongs to it."""
-    found = []
-    for part in str(text).split():
-        match = _OPTION.match(part)
-        if match is None:
-            raise BrokenForm(f"the option {part!r} does not begin with a number")
-        label, score = match["label"], match["score"]
-        found.append(
-            (match["code"], label.rstrip("_"), int(score) if score else None, label.endswith("__"))
-        )
-    return found
 
 
 class _Form:
@@ -129,7 +70,7 @@ class _Form:
 
     def build(self) -> dict[str, Any]:
         """Return the Questionnaire."""
-        parts = _read("parts")
+        parts = read_source("parts")
         rows = [
             *self.source["items"],
             *(r for n in self.source.get("include", ()) for r in parts[n]),
@@ -164,13 +105,13 @@ class _Form:
             self.types[name] = kind
             if kind in ("choice", "choices"):
                 options = more["options"]
-                is_shared = options in _read("options")
+                is_shared = options in shared_lists()
                 key = f"phs3-{options}" if is_shared else f"{self.id}-{name}"
                 self.systems[name] = f"{BASE}/CodeSystem/{key}"
                 self.scores[name] = [
-                    (code, score)
-                    for code, _, score, _ in self._options_of(more)
-                    if score is not None
+                    (option.code, option.score)
+                    for option in options_of(options)
+                    if option.score is not None
                 ]
             self._note(more.get("items", ()))
 
@@ -269,7 +210,7 @@ class _Form:
 
     def _answer_options(self, name: str, more: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         alone = more.get("alone", "").split()
-        for code, label, score, _ in self._options_of(more):
+        for code, label, score, _ in options_of(more["options"]):
             coding: dict[str, Any] = {"system": self.systems[name], "code": code, "display": label}
             if score is not None:
                 coding = {"extension": [{"url": ORDINAL, "valueDecimal": score}], **coding}
@@ -281,7 +222,7 @@ class _Form:
 
     def _texts_of_options(self, name: str, more: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Give each option that takes a text its own question below."""
-        for code, label, _, takes_text in self._options_of(more):
+        for code, label, _, takes_text in options_of(more["options"]):
             if takes_text:
                 yield {
                     "linkId": f"{name}-{code}-text",
@@ -290,10 +231,6 @@ class _Form:
                     "type": "string",
                     "enableWhen": [self._condition(name, f"{name}={code}")],
                 }
-
-    def _options_of(self, more: Mapping[str, Any]) -> list[tuple[str, str, int | None, bool]]:
-        shared = _read("options")
-        return _options(shared.get(more["options"], more["options"]))
 
 
 def _translated(english: str) -> dict[str, Any]:
@@ -308,3 +245,8 @@ def _translated(english: str) -> dict[str, Any]:
             }
         ]
     }
+
+
+def translation_of(element: Mapping[str, Any]) -> str:
+    """Return the English of a text, as it stands beside the Chinese one."""
+    return str(element["extension"][0]["extension"][1]["valueString"])

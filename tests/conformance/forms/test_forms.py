@@ -1,5 +1,6 @@
 """The national forms: fields and options as listed, scores at their boundaries."""
 
+import datetime
 import pathlib
 import random
 import re
@@ -9,23 +10,23 @@ from typing import Any
 import pytest
 
 from conformance import fhirpath
+from conformance.cphc import BASE
+from conformance.cphc.code_systems import CONFIDENCE
 from conformance.forms.answers import check_response
 from conformance.forms.calculated import check_calculated
 from conformance.forms.enabling import answers_of, is_enabled
 from conformance.forms.extract import extract
-from conformance.forms.questionnaires import (
-    CALCULATED,
-    ORDINAL,
-    option_value_sets,
-    questionnaires,
-)
+from conformance.forms.option_lists import option_value_sets
+from conformance.forms.questionnaires import CALCULATED, ORDINAL, questionnaires
 from conformance.forms.scores import scales, score
 from conformance.problem import InvalidContent
 from conformance.structure import check
 from conformance.terminology.library import Library
+from conformance.terminology.operations import expand_value_set, look_up_code
 
 FORMS = questionnaires()
 LIBRARY = Library(option_value_sets())
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 OPTIONS = {  # form, question → codes, as the paper forms have them
     ("phs3-personal-info", "education"): "1 2 3 4 5 6 7 8 9 10",
@@ -425,6 +426,41 @@ def test_a_form_is_a_valid_questionnaire(form: str) -> None:
 
 def test_the_option_lists_are_valid_resources() -> None:
     assert [issue for resource in option_value_sets() for issue in check(resource)] == []
+
+
+@pytest.mark.parametrize("form", REQUIRED_FORMS)
+def test_every_option_is_found_in_the_list_of_its_question(form: str) -> None:
+    for item in walk(FORMS[form]["item"]):
+        codings = [option["valueCoding"] for option in item.get("answerOption", ())]
+        for coding in codings:
+            asked = [{"name": name, "valueString": coding[name]} for name in ("system", "code")]
+            found = look_up_code({"parameter": asked}, LIBRARY, NOW)
+            told = {part["name"]: part for part in found["parameter"]}
+            assert told["display"]["valueString"] == coding["display"], item["linkId"]
+        if codings:
+            system = LIBRARY.find("CodeSystem", codings[0]["system"])
+            whole = [{"name": "url", "valueUri": system["valueSet"]}]
+            listed = expand_value_set({"parameter": whole}, LIBRARY, NOW)["expansion"]["contains"]
+            assert [one["code"] for one in listed] == [coding["code"] for coding in codings]
+
+
+def test_every_list_says_where_it_is_from_and_how_sure_we_are() -> None:
+    systems = [one for one in option_value_sets() if one["resourceType"] == "CodeSystem"]
+    assert len(systems) > 200
+    for one in systems:
+        (confidence,) = (extension["valueCode"] for extension in one["extension"])
+        assert confidence in ("secondary", "expert")
+        assert f"Confidence: {CONFIDENCE[confidence]}" in one["purpose"]
+    by_id = {one["id"]: one["extension"][0]["valueCode"] for one in systems}
+    assert by_id["phs3-phq-frequency"] == by_id["phs3-info-card-chronic-illness"] == "expert"
+
+
+def test_a_list_of_one_question_tells_form_question_and_scores() -> None:
+    name = f"{BASE}/CodeSystem/phs3-elderly-adl-toilet"
+    system = LIBRARY.find("CodeSystem", name)
+    assert system["title"] == "老年人生活自理能力评估表：如厕 (Self-care of the elderly: toilet)"
+    scores = [concept["extension"][0]["valueDecimal"] for concept in system["concept"]]
+    assert scores == [0, 1, 5, 10]
 
 
 def test_answers_of_nobody_that_is_stored_are_not_extracted() -> None:

@@ -9,9 +9,10 @@ import pytest
 from conformance.cphc import BASE
 from conformance.forms.answers import check_response
 from conformance.forms.extract import extract
+from conformance.forms.option_lists import option_value_sets
 from conformance.forms.populate import populate
 from conformance.forms.programmes import assess, body_mass_index_band, spirits_of
-from conformance.forms.questionnaires import option_value_sets, questionnaires
+from conformance.forms.questionnaires import questionnaires
 from conformance.problem import InvalidContent
 from conformance.structure import check
 from conformance.terminology.library import Library
