@@ -7,6 +7,7 @@ references, contained resources, extensions, narratives, and then R4's constrain
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from conformance import invariants
@@ -33,13 +34,18 @@ def _compiler(*, narratives: bool) -> Compiler:
 
 
 def check(
-    resource: Mapping[str, Any], *, constraints: bool = True, narratives: bool = True
+    resource: Mapping[str, Any],
+    *,
+    constraints: bool = True,
+    narratives: bool = True,
+    trusts_references: bool = False,
 ) -> list[Issue]:
     """Return what is wrong with a resource by base R4; an empty list means it is valid.
 
     Where the structure has no error, R4's constraints are judged too, unless `constraints` is
-    False; some of them are warnings. `narratives` says whether their XHTML is read. Never raises
-    on bad content. Expressions are FHIRPath from the resource's type. At most 200 issues are told.
+    False; some of them are warnings. `narratives` says whether their XHTML is read. With
+    `trusts_references` a reference that is neither absolute nor `Type/id` is a warning: whoever sent it
+    is taken to know what it means. Never raises on bad content. Expressions are FHIRPath from the resource's type. At most 200 issues are told.
     """
     value = resource if type(resource) is dict else dict(resource)
     compiler = _compiler(narratives=narratives)
@@ -51,7 +57,17 @@ def check(
         return [_TOO_DEEP]
     name = value.get("resourceType")
     root = name if type(name) is str and name.isidentifier() else "Resource"
-    return [issue_of(root, one) for one in found[:_MOST_ISSUES]]
+    issues = [issue_of(root, one) for one in found[:_MOST_ISSUES]]
+    if not trusts_references:
+        return issues
+    issues = [_trusted(one) for one in issues]
+    if constraints and all(one.severity == "warning" for one in issues):
+        issues += _check_constraints(value)
+    return issues
+
+
+def _trusted(issue: Issue) -> Issue:
+    return replace(issue, severity="warning") if issue.key == "bad-reference" else issue
 
 
 def _check_constraints(resource: dict[str, Any]) -> list[Issue]:

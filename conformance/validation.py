@@ -31,7 +31,8 @@ class Validator:
     says. `refused_extensions` are beginnings of addresses whose extensions must have a definition,
     "" for all; others without one are told. `requires_targets` asks that what a literal reference
     points to can be found: inside, or by the resolver. `trusts_targets` lets a profile's narrower
-    types and profiles of a target be met by whatever cannot be found.
+    types and profiles of a target be met by whatever cannot be found. `trusts_references` makes the
+    form of a reference, where it is neither absolute nor `Type/id`, a warning.
     """
 
     profiles: Profiles = field(default_factory=Profiles)
@@ -41,13 +42,16 @@ class Validator:
     refused_extensions: tuple[str, ...] = ()
     requires_targets: bool = False
     trusts_targets: bool = False
+    trusts_references: bool = False
 
     def check(self, resource: Mapping[str, Any], *, profiles: Sequence[str] = ()) -> list[Issue]:
         """Return everything found; `profiles` are checked beside the claimed ones.
 
         Only a structurally sound resource is judged further. Raises TooCostly over a limit.
         """
-        found = structure.check(resource, constraints=False)
+        found = structure.check(
+            resource, constraints=False, trusts_references=self.trusts_references
+        )
         if _has_error(found):
             return found
         found += invariants.check(resource, ports=self.ports)

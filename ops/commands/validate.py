@@ -4,6 +4,7 @@ import json
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -43,6 +44,13 @@ def validate(
     claimed: Annotated[
         str, typer.Option(help="What meta.profile claims: enforce, warn or off.")
     ] = ENFORCE,
+    trust_references: Annotated[
+        bool,
+        typer.Option(
+            "--trust-references",
+            help="Only warn of references that are neither absolute nor Type/id.",
+        ),
+    ] = False,
     warnings: Annotated[
         bool, typer.Option("--warnings", help="Print warnings and information too.")
     ] = False,
@@ -52,6 +60,7 @@ def validate(
 ) -> None:
     """Check resources against R4 and profiles: where, what is wrong and how to mend it."""
     validator = validator_over(definitions or [], claimed)
+    validator = replace(validator, trusts_references=trust_references)
     refused = checked = 0
     for name, data, first_line in _shown(_inputs(files)):
         found = _check(validator, data, profile or [])

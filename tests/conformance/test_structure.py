@@ -446,3 +446,20 @@ def test_a_thread_waits_for_the_check_that_another_is_building(is_guarded: bool)
             assert not second.result(20)
         else:
             assert isinstance(second.exception(20), KeyError)
+
+
+def test_trusted_references_leave_the_constraints_to_be_judged() -> None:
+    resource = {
+        "resourceType": "Patient",
+        "managingOrganization": {"reference": "somewhere"},
+        "contact": [{"gender": "female"}],
+    }
+    assert [(one.severity, one.key) for one in structure.check(resource)] == [
+        ("error", "bad-reference")
+    ]
+    told = [(one.severity, one.key) for one in structure.check(resource, trusts_references=True)]
+    assert told == [("warning", "bad-reference"), ("error", "pat-1")]
+    bare = structure.check(resource, trusts_references=True, constraints=False)
+    assert [one.severity for one in bare] == ["warning"]
+    wrong = {**resource, "managingOrganization": {"reference": "Patient/1"}}
+    assert [one.severity for one in structure.check(wrong, trusts_references=True)] == ["error"]

@@ -119,3 +119,21 @@ def test_constraints_are_checked_and_warnings_shown_when_asked(tmp_path: pathlib
     )
     assert CliRunner().invoke(app, [form]).stdout == ""
     assert "warning que-0" in CliRunner().invoke(app, [form, "--warnings"]).stdout
+
+
+STRANGE = """{
+  "resourceType": "List", "status": "current", "mode": "working",
+  "entry": [{"item": {"reference": "XXX/_history/1"}}]
+}"""
+
+
+def test_a_strange_reference_is_refused_and_only_told_where_references_are_trusted(
+    tmp_path: pathlib.Path,
+) -> None:
+    name = write(tmp_path, "list.json", STRANGE)
+    refused = CliRunner().invoke(app, [name])
+    assert refused.exit_code == 1
+    assert f"{name}:3:23: error bad-reference List.entry[0].item.reference" in refused.stdout
+    trusted = CliRunner().invoke(app, [name, "--trust-references", "--warnings"])
+    assert trusted.exit_code == 0
+    assert f"{name}:3:23: warning bad-reference List.entry[0].item.reference" in trusted.stdout
