@@ -44,8 +44,9 @@ def check(
 
     Where the structure has no error, R4's constraints are judged too, unless `constraints` is
     False; some of them are warnings. `narratives` says whether their XHTML is read. With
-    `trusts_references` a reference that is neither absolute nor `Type/id` is a warning: whoever sent it
-    is taken to know what it means. Never raises on bad content. Expressions are FHIRPath from the resource's type. At most 200 issues are told.
+    `trusts_references` a reference that is neither absolute nor `Type/id` is a warning. Never
+    raises on bad content. Expressions are FHIRPath from the resource's type. At most 200 issues
+    are told.
     """
     value = resource if type(resource) is dict else dict(resource)
     compiler = _compiler(narratives=narratives)

@@ -3,7 +3,7 @@
 https://hl7.org/fhir/R4/terminology-service.html. Names that no operation here reads are let be.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from conformance.problem import InvalidContent, Issue
@@ -43,7 +43,8 @@ class Arguments:
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         self._by_name: dict[str, list[Any]] = {}
-        for parameter in parameters.get("parameter", ()):
+        self._parameters: Sequence[Mapping[str, Any]] = parameters.get("parameter", ())
+        for parameter in self._parameters:
             name, value = parameter["name"], parameter.get("resource", value_of(parameter))
             kind = _KINDS.get(name)
             if kind is not None and not _is_of_kind(value, kind):
@@ -57,6 +58,10 @@ class Arguments:
     def every(self, name: str) -> list[Any]:
         """Return all values of a repeating parameter."""
         return self._by_name.get(name, [])
+
+    def whole(self, name: str) -> list[Mapping[str, Any]]:
+        """Return the parameters of a name as they were sent, for those that have parts."""
+        return [one for one in self._parameters if one["name"] == name]
 
     def require(self, *names: str) -> Any:
         """Return a value, or raise InvalidContent naming what is missing."""

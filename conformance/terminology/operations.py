@@ -9,6 +9,7 @@ from conformance.terminology import lookup as looking
 from conformance.terminology import translation
 from conformance.terminology.arguments import Arguments, differing_systems, missing
 from conformance.terminology.concepts import CodeSystem
+from conformance.terminology.dependencies import dependencies_of
 from conformance.terminology.expansion import ExpandOptions, expand
 from conformance.terminology.library import Library
 from conformance.terminology.members import code_system_not_found, value_set_not_found
@@ -237,7 +238,12 @@ def translate_code(
     if not codings:
         raise missing("coding.code")
     maps = _maps(arguments, library)
-    matches = []
+
+    def find_map(canonical: str) -> Mapping[str, Any] | None:
+        return library.find("ConceptMap", canonical)
+
+    dependencies = dependencies_of(arguments.whole("dependency"))
+    translated = translation.Translated()
     for one in codings:
         own = one.get("system")
         question = translation.TranslationQuestion(
@@ -247,11 +253,12 @@ def translate_code(
             source=source,
             target=target,
             reverse=reverse,
+            dependencies=dependencies,
         )
-        matches += translation.translate(question, maps)
+        translated.add(translation.translate(question, maps, find_map))
     asks_as_r5 = arguments.one("targetCode", "targetCoding", "sourceCode", "sourceCoding")
     way = "back" if arguments.one("reverse") is True else "both" if reverse else "forth"
-    return translation.to_parameters(matches, way=way, tells_source=not asks_as_r5)
+    return translation.to_parameters(translated, way=way, tells_source=not asks_as_r5)
 
 
 def _maps(arguments: Arguments, library: Library) -> list[Mapping[str, Any]]:
@@ -307,7 +314,7 @@ PARAMETERS: Mapping[tuple[str, str], frozenset[str]] = {
         {"url", "conceptMap", "conceptMapVersion", "code", "system", "source", "target",
          "targetsystem", "reverse", "coding", "codeableConcept", "sourceCode", "sourceCoding",
          "sourceCodeableConcept", "sourceSystem", "sourceScope", "targetCode", "targetCoding",
-         "targetSystem", "targetScope"}
+         "targetSystem", "targetScope", "dependency"}
     ),
 }  # fmt: skip
 """The parameters that each operation reads; it answers as if others had not been sent."""

@@ -3,10 +3,17 @@
 R5 maps (`relationship`) are read as their R4 equivalents.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from conformance.terminology.dependencies import (
+    Dependency,
+    Entry,
+    contradicts,
+    entries_of,
+    unmet,
+)
 from conformance.terminology.members import canonical_of
 
 EQUIVALENCE_OF_RELATIONSHIP = {
@@ -19,11 +26,17 @@ EQUIVALENCE_OF_RELATIONSHIP = {
 TURNED = {"wider": "narrower", "narrower": "wider", "subsumes": "specializes",
           "specializes": "subsumes"}  # fmt: skip
 NO_MATCH = ("unmatched", "disjoint")
+DEEPEST = 8  # maps that name each other by `unmapped`
+
+FindMap = Callable[[str], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """One translation; `equivalence` says how the target stands to the source."""
+    """One translation; `equivalence` says how the target stands to the source.
+
+    `products` are the values of other elements that belong to it.
+    """
 
     equivalence: str
     system: str | None
@@ -32,11 +45,15 @@ class Match:
     source_system: str | None
     source_code: str
     origin: str
+    products: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranslationQuestion:
-    """A code to translate, and where from and to; None leaves it open."""
+    """A code to translate, and where from and to; None leaves it open.
+
+    `dependencies` are what is known of other elements.
+    """
 
     code: str
     system: str | None
@@ -44,21 +61,62 @@ class TranslationQuestion:
     source: str | None = None
     target: str | None = None
     reverse: bool = False
+    dependencies: tuple[Dependency, ...] = ()
 
 
-def translate(question: TranslationQuestion, maps: Iterable[Mapping[str, Any]]) -> list[Match]:
-    """Return every match that the maps know, in their order."""
-    return [
-        match
-        for concept_map in maps
-        if _fits(concept_map, question)
-        for group in concept_map.get("group", ())
-        for match in (_backward if question.reverse else _forward)(question, concept_map, group)
-    ]
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """Every match, and what kept others away: elements not as needed, maps nobody knows."""
+
+    matches: list[Match] = field(default_factory=list)
+    needed: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def add(self, other: "Translated") -> None:
+        """Take in what another coding of the same concept was translated to."""
+        self.matches.extend(other.matches)
+        self.needed.extend(other.needed)
+        self.missing.extend(other.missing)
+
+
+def translate(
+    question: TranslationQuestion,
+    maps: Iterable[Mapping[str, Any]],
+    find_map: FindMap = lambda _: None,
+) -> Translated:
+    """Return what the maps know, in their order; `find_map` finds the maps that they name."""
+    found = Translated()
+    for concept_map in maps:
+        if _fits(concept_map, question):
+            _translate_by(concept_map, question, found, find_map, ())
+    return found
+
+
+def _translate_by(
+    concept_map: Mapping[str, Any],
+    question: TranslationQuestion,
+    found: Translated,
+    find_map: FindMap,
+    path: tuple[str, ...],
+) -> None:
+    path = (*path, canonical_of(concept_map))
+    for group in concept_map.get("group", ()):
+        if question.reverse:
+            found.matches.extend(_backward(question, concept_map, group))
+            continue
+        found.matches.extend(_forward(question, concept_map, group, found))
+        other = _other_map(question, group)
+        if other is None:
+            continue
+        named = find_map(other)
+        if named is None or len(path) >= DEEPEST or canonical_of(named) in path:
+            found.missing.append(other)
+        else:
+            _translate_by(named, question, found, find_map, path)
 
 
 def to_parameters(
-    matches: Iterable[Match], *, way: str = "forth", tells_source: bool = False
+    translated: Translated, *, way: str = "forth", tells_source: bool = False
 ) -> dict[str, Any]:
     """Return the operation's output.
 
@@ -66,15 +124,30 @@ def to_parameters(
     the source beside it (`both`). `tells_source` adds the address of the map as R4 names it; R5
     names it `originMap`.
     """
-    matches = list(matches)
+    matches = translated.matches
     parameters: list[dict[str, Any]] = [
         {"name": "result", "valueBoolean": any(m.equivalence not in NO_MATCH for m in matches)}
     ]
     if not matches:
-        text = "No map translates this code / 没有映射可以转换此代码"
-        parameters.append({"name": "message", "valueString": text})
+        parameters.append({"name": "message", "valueString": _why_nothing(translated)})
     parameters += [_match(match, way, tells_source=tells_source) for match in matches]
     return {"resourceType": "Parameters", "parameter": parameters}
+
+
+def _why_nothing(translated: Translated) -> str:
+    if translated.needed:
+        names = ", ".join(dict.fromkeys(translated.needed))
+        return (
+            f"The translation depends on {names}, which is not given as dependency or has another"
+            f" value than the map needs / 该转换依赖于 {names}，而 dependency 未给出其值或值不符"
+        )
+    if translated.missing:
+        names = ", ".join(dict.fromkeys(translated.missing))
+        return (
+            f"For this code the map names another one that cannot be followed: {names}"
+            f" / 该映射对此代码指向另一映射，但无法使用：{names}"
+        )
+    return "No map translates this code / 没有映射可以转换此代码"
 
 
 def _match(match: Match, way: str, *, tells_source: bool) -> dict[str, Any]:
@@ -85,12 +158,25 @@ def _match(match: Match, way: str, *, tells_source: bool) -> dict[str, Any]:
     elif match.code is not None:
         coding = {"system": match.system, "code": match.code, "display": match.display}
         parts.append({"name": "concept", "valueCoding": _without_none(coding)})
+    parts += [_product(one, is_r4=tells_source) for one in match.products]
     if way == "both":
         parts.append({"name": "source", "valueCoding": source})
     elif tells_source:
         parts.append({"name": "source", "valueUri": match.origin})
     parts.append({"name": "originMap", "valueCanonical": match.origin})
     return {"name": "match", "part": parts}
+
+
+def _product(entry: Entry, *, is_r4: bool) -> dict[str, Any]:
+    names = ("element", "concept") if is_r4 else ("attribute", "value")
+    value = {"system": entry.system, "code": entry.value, "display": entry.display}
+    return {
+        "name": "product",
+        "part": [
+            {"name": names[0], "valueUri": entry.element},
+            {"name": names[1], "valueCoding": _without_none(value)},
+        ],
+    }
 
 
 def _without_none(element: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,16 +193,20 @@ def _fits(concept_map: Mapping[str, Any], question: TranslationQuestion) -> bool
 
 
 def _forward(
-    question: TranslationQuestion, concept_map: Mapping[str, Any], group: Mapping[str, Any]
+    question: TranslationQuestion,
+    concept_map: Mapping[str, Any],
+    group: Mapping[str, Any],
+    found: Translated,
 ) -> Iterator[Match]:
-    if question.system not in (None, group.get("source")):
+    if not _is_of_systems(question, group):
         return
-    if question.target_system not in (None, group.get("target")):
-        return
-    origin = canonical_of(concept_map)
-    elements = [e for e in group.get("element", ()) if e.get("code") == question.code]
+    elements = _elements(question, group)
     for element in elements:
         for target in element.get("target", ()):
+            needed = unmet(entries_of(target.get("dependsOn", ())), question.dependencies)
+            if needed:
+                found.needed.extend(needed)
+                continue
             yield Match(
                 equivalence=_equivalence(target),
                 system=group.get("target"),
@@ -124,11 +214,34 @@ def _forward(
                 display=target.get("display"),
                 source_system=group.get("source"),
                 source_code=question.code,
-                origin=origin,
+                origin=canonical_of(concept_map),
+                products=entries_of(target.get("product", ())),
             )
     unmapped = group.get("unmapped")
     if unmapped and not elements and question.system is not None:
-        yield from _unmapped(question, group, unmapped, origin)
+        yield from _unmapped(question, group, unmapped, canonical_of(concept_map))
+
+
+def _is_of_systems(question: TranslationQuestion, group: Mapping[str, Any]) -> bool:
+    return question.system in (None, group.get("source")) and question.target_system in (
+        None,
+        group.get("target"),
+    )
+
+
+def _elements(question: TranslationQuestion, group: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [one for one in group.get("element", ()) if one.get("code") == question.code]
+
+
+def _other_map(question: TranslationQuestion, group: Mapping[str, Any]) -> str | None:
+    """Return the map that a group names for a code of its source that it does not have itself."""
+    unmapped = group.get("unmapped", {})
+    if unmapped.get("mode") != "other-map" or question.system is None:
+        return None
+    if not _is_of_systems(question, group) or _elements(question, group):
+        return None
+    url = unmapped.get("url", unmapped.get("otherMap"))
+    return url if isinstance(url, str) else None
 
 
 def _unmapped(
@@ -138,12 +251,13 @@ def _unmapped(
     origin: str,
 ) -> Iterator[Match]:
     mode = unmapped.get("mode")
-    if mode in ("fixed", "provided"):
+    is_same = mode in ("provided", "use-source-code")
+    if mode == "fixed" or is_same:
         yield Match(
-            equivalence="equivalent" if mode == "provided" else "inexact",
+            equivalence="equivalent" if is_same else "inexact",
             system=group.get("target"),
-            code=question.code if mode == "provided" else unmapped.get("code"),
-            display=None if mode == "provided" else unmapped.get("display"),
+            code=question.code if is_same else unmapped.get("code"),
+            display=None if is_same else unmapped.get("display"),
             source_system=group.get("source"),
             source_code=question.code,
             origin=origin,
@@ -153,14 +267,19 @@ def _unmapped(
 def _backward(
     question: TranslationQuestion, concept_map: Mapping[str, Any], group: Mapping[str, Any]
 ) -> Iterator[Match]:
-    """Read the map from right to left: the code asked for is a target, the answer a source."""
-    if question.target_system not in (None, group.get("target")):
-        return
-    if question.system not in (None, group.get("source")):
+    """Read the map from right to left: the code asked for is a target, the answer a source.
+
+    All codes that might be meant are answered; what a translation depends on and what it gives
+    beside its code change places.
+    """
+    if not _is_of_systems(question, group):
         return
     for element in group.get("element", ()):
         for target in element.get("target", ()):
-            if target.get("code") == question.code:
+            needed = entries_of(target.get("dependsOn", ()))
+            others = (*needed, *entries_of(target.get("product", ())))
+            is_meant = target.get("code") == question.code
+            if is_meant and not contradicts(others, question.dependencies):
                 equivalence = _equivalence(target)
                 yield Match(
                     equivalence=TURNED.get(equivalence, equivalence),
@@ -170,6 +289,7 @@ def _backward(
                     source_system=group.get("source"),
                     source_code=element["code"],
                     origin=canonical_of(concept_map),
+                    products=needed,
                 )
 
 

@@ -191,6 +191,136 @@ def test_an_unmapped_code_takes_the_fixed_one() -> None:
     assert answer["parameter"][1]["part"][1]["valueCoding"]["code"] == "other"
 
 
+SPECIMEN = "http://example.org/property/specimen"
+LAB_MAP = {
+    "resourceType": "ConceptMap",
+    "url": "urn:lab",
+    "group": [
+        {
+            "source": "urn:his-lab",
+            "target": "http://loinc.org",
+            "element": [
+                {
+                    "code": "GLU",
+                    "target": [
+                        {
+                            "code": code,
+                            "equivalence": "equivalent",
+                            "dependsOn": [
+                                {"property": SPECIMEN, "system": "urn:specimen", "value": specimen}
+                            ],
+                            "product": [{"property": "urn:unit", "value": "mmol/L"}],
+                        }
+                        for code, specimen in (("14749-6", "serum"), ("15076-3", "urine"))
+                    ],
+                }
+            ],
+        }
+    ],
+}
+
+
+def translated(*dependencies: dict[str, Any], library: Library, **named: Any) -> dict[str, Any]:
+    parameter = [
+        {"name": "dependency", "part": [{"name": "element", "valueUri": SPECIMEN}, one]}
+        for one in dependencies
+    ]
+    for name, value in named.items():
+        kind = "valueBoolean" if isinstance(value, bool) else "valueString"
+        parameter.append({"name": name, kind: value})
+    return OPERATIONS[("ConceptMap", "translate")]({"parameter": parameter}, library, NOW)
+
+
+def matched(answer: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+    found = []
+    for match in answer["parameter"]:
+        if match["name"] == "match":
+            (concept,) = [p["valueCoding"]["code"] for p in match["part"] if p["name"] == "concept"]
+            products = [
+                {part["name"]: part for part in p["part"]}
+                for p in match["part"]
+                if p["name"] == "product"
+            ]
+            found.append((concept, products))
+    return found
+
+
+def specimen(code: str, system: str = "urn:specimen") -> dict[str, Any]:
+    coding = {"system": system, "code": code}
+    return {"name": "concept", "valueCodeableConcept": {"coding": [coding]}}
+
+
+@pytest.mark.parametrize(
+    ("given", "codes"),
+    [
+        (specimen("serum"), ["14749-6"]),
+        (specimen("urine"), ["15076-3"]),
+        (specimen("hair"), []),
+        (specimen("serum", "urn:other"), []),
+    ],
+)
+def test_what_another_element_says_decides_the_translation(
+    given: dict[str, Any], codes: list[str]
+) -> None:
+    answer = translated(given, library=Library([LAB_MAP]), url="urn:lab", code="GLU")
+    found = matched(answer)
+    assert [code for code, _ in found] == codes
+    for _, (product,) in found:
+        assert product["element"]["valueUri"] == "urn:unit"
+        assert product["concept"]["valueCoding"] == {"code": "mmol/L"}
+
+
+def test_a_translation_that_depends_on_what_is_not_said_names_it() -> None:
+    answer = translated(library=Library([LAB_MAP]), url="urn:lab", code="GLU")
+    assert part(answer, "result") is False
+    assert SPECIMEN in part(answer, "message")
+    plain = {"code": "GLU", "target": [{"code": "14749-6", "equivalence": "equivalent"}]}
+    group = {**LAB_MAP["group"][0], "element": [plain]}
+    answer = translated(library=Library([{**LAB_MAP, "group": [group]}]), url="urn:lab", code="GLU")
+    assert matched(answer) == [("14749-6", [])]
+
+
+def test_backwards_a_dependency_is_what_comes_beside_the_code() -> None:
+    library = Library([LAB_MAP])
+    asked = {"url": "urn:lab", "code": "14749-6", "reverse": True}
+    ((code, (product,)),) = matched(translated(library=library, **asked))
+    assert code == "GLU"
+    assert product["element"]["valueUri"] == SPECIMEN
+    assert product["concept"]["valueCoding"] == {"system": "urn:specimen", "code": "serum"}
+    assert matched(translated(specimen("serum"), library=library, **asked)) != []
+    assert matched(translated(specimen("urine"), library=library, **asked)) == []
+
+
+def test_a_dependency_that_is_not_whole_is_refused() -> None:
+    with pytest.raises(InvalidContent, match="element and concept"):
+        translated({"name": "what"}, library=Library([LAB_MAP]), url="urn:lab", code="GLU")
+
+
+def test_products_of_the_published_maps_are_told() -> None:
+    url = "http://hl7.org/fhir/ConceptMap/102"
+    ((code, (product,)),) = matched(translated(library=Library(), url=url, code="ALL"))
+    assert code == "119376003"
+    assert product["element"]["valueUri"] == "TypeModifier"
+    assert product["concept"]["valueCoding"]["code"] == "7970006"
+
+
+def test_a_code_that_a_map_lacks_is_looked_for_in_the_map_it_names() -> None:
+    def leading(url: str, other: str, code: str) -> dict[str, Any]:
+        element = {"code": code, "target": [{"code": code.upper(), "equivalence": "equal"}]}
+        unmapped = {"mode": "other-map", "url": other}
+        group = {"source": "urn:a", "target": "urn:b", "element": [element], "unmapped": unmapped}
+        return {"resourceType": "ConceptMap", "url": url, "group": [group]}
+
+    circle = Library([leading("urn:1", "urn:2", "x"), leading("urn:2", "urn:1", "y")])
+    asked = {"url": "urn:1", "system": "urn:a"}
+    assert matched(translated(library=circle, code="x", **asked)) == [("X", [])]
+    assert matched(translated(library=circle, code="y", **asked)) == [("Y", [])]
+    for library, named in ((circle, "urn:1"), (Library([leading("urn:1", "urn:9", "x")]), "urn:9")):
+        lost = translated(library=library, code="z", **asked)
+        assert matched(lost) == []
+        assert named in part(lost, "message")
+
+
 def test_a_code_system_without_an_address_is_refused_where_one_is_needed() -> None:
     bare = {"resourceType": "CodeSystem", "content": "complete", "concept": [{"code": "a"}]}
     with pytest.raises(InvalidContent, match=r"codeSystem\.url"):
