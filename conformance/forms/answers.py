@@ -93,8 +93,30 @@ def _check_items(
                 "Use the linkId and the nesting of the questionnaire.",
                 "请使用问卷中的 linkId 与层次。",
             )
+    yield from _check_order(list(known), items, place)
     for link_id, question in known.items():
         yield from _check_question(question, given.get(link_id, []), place, checking, depth)
+
+
+def _check_order(
+    asked: Sequence[str], items: Sequence[Mapping[str, Any]], place: str
+) -> Iterator[Issue]:
+    """Judge that answers stand in the order of their questions; unknown ones are told elsewhere."""
+    order = {link_id: number for number, link_id in enumerate(asked)}
+    last = -1
+    for number, item in enumerate(items):
+        here = order.get(item.get("linkId", ""), last)
+        if here < last:
+            name, after = asked[here], asked[last]
+            yield issue(
+                "order",
+                f"{place}.item[{number}]",
+                f"Question {name} stands behind {after}, and the questionnaire asks it before",
+                f"题目 {name} 排在 {after} 之后，而问卷中它在前",
+                f"Move {name} in front of {after}: items stand in the order of the questionnaire.",
+                f"请将 {name} 移到 {after} 之前：题目顺序应与问卷一致。",
+            )
+        last = max(last, here)
 
 
 def _check_question(

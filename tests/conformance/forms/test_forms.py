@@ -408,6 +408,58 @@ def test_an_answer_out_of_range_is_named() -> None:
     assert [issue.key for issue in issues] == ["form-range"]
 
 
+ORDERED = {
+    "resourceType": "Questionnaire",
+    "status": "active",
+    "item": [
+        {"linkId": "a", "type": "string", "item": [
+            {"linkId": name, "type": "string"} for name in "xy"]},
+        {"linkId": "g", "type": "group", "repeats": True, "item": [
+            {"linkId": name, "type": "string"} for name in "pq"]},
+        {"linkId": "b", "type": "string"},
+    ],
+}  # fmt: skip
+
+
+def told_of_order(*items: dict[str, Any]) -> list[tuple[str, str]]:
+    response = {"resourceType": "QuestionnaireResponse", "status": "completed", "item": [*items]}
+    found = check_response(response, ORDERED, LIBRARY)
+    assert {one.key for one in found} <= {"form-order", "form-link-id"}
+    return [(one.expression, one.fix_en) for one in found if one.key == "form-order"]
+
+
+def said(link_id: str, *inside: dict[str, Any]) -> dict[str, Any]:
+    answer = {"valueString": "text"} | ({"item": [*inside]} if inside else {})
+    return {"linkId": link_id, "answer": [answer]}
+
+
+def group(*inside: str) -> dict[str, Any]:
+    return {"linkId": "g", "item": [said(one) for one in inside]}
+
+
+def test_answers_stand_in_the_order_of_their_questions() -> None:
+    assert (
+        told_of_order(said("a", said("x"), said("y")), group("p", "q"), group("q"), said("b")) == []
+    )
+    assert told_of_order(said("a"), said("b")) == []
+    assert told_of_order(said("b"), said("z")) == []
+
+
+def test_an_answer_out_of_order_is_named_with_its_place() -> None:
+    place = "QuestionnaireResponse.item[1]"
+    ((where, fix),) = told_of_order(said("b"), said("a"))
+    assert where == place
+    assert fix.startswith("Move a in front of b")
+    assert told_of_order(said("a"), said("b")) == []  # the advice, followed
+    ((where, fix),) = told_of_order(said("a", said("y"), said("x")))
+    assert where == "QuestionnaireResponse.item[0].answer[0].item[1]"
+    ((where, fix),) = told_of_order(group("p"), group("q", "p"))
+    assert where == f"{place}.item[1]"
+    assert fix.startswith("Move p in front of q")
+    ((where, fix),) = told_of_order(group("p"), said("b"), group("q"))
+    assert where == "QuestionnaireResponse.item[2]"
+
+
 def test_scores_stand_on_the_options() -> None:
     for form in scales():
         scored = [
