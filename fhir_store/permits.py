@@ -14,9 +14,11 @@ from conformance.search_parameters import parameters_of
 from fhir_store.authorization import Authorization, Criterion
 from fhir_store.search.query import (
     AnyOf,
+    ChainTest,
     Condition,
     IdTest,
     Lookup,
+    NotOf,
     SearchQuery,
     condition_of,
 )
@@ -64,6 +66,22 @@ def membership(kind: str, id_: str, type_: str, codes: Iterable[str]) -> Conditi
     if type_ == kind:
         ways.append(("_id", id_))
     return any_of(type_, ways)
+
+
+def refers_to_any(type_: str, codes: Iterable[str], kind: str) -> Condition:
+    """Return the condition that a resource of the type refers to some resource of `kind`.
+
+    `codes` are the reference parameters by which it may.
+    """
+    known = parameters_of(type_)
+    parameters = tuple(known[code] for code in codes if code in known)
+    return ChainTest(parameters=parameters, targets=((kind, NotOf(IdTest(()))),))
+
+
+def only(authorization: Authorization, types: Iterable[str]) -> Authorization:
+    """Return the rights to resources of the types, and to nothing else."""
+    kept = {type_: authorization.criteria_of(type_) for type_ in types}
+    return replace(authorization, by_type=kept, default=())
 
 
 def within(authorization: Authorization, also: Mapping[str, Condition]) -> Authorization:

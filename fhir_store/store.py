@@ -17,13 +17,14 @@ from fhir_store.conditional import Match
 from fhir_store.door import NO_LAWS, ChooseDestinations, Door, Judge, choose_none
 from fhir_store.failures import history_too_long, not_found, translated_failures
 from fhir_store.grouped_writes import GroupedWrites
+from fhir_store.histories import HistoryPage, HistoryQuery, history
 from fhir_store.operations import Operation, Version, WriteContext, WriteRequest, Written
 from fhir_store.resource_types import TYPE_IDS, TYPES
 from fhir_store.rights_changes import have_rights_moved, rights_moved
 from fhir_store.search.query import SearchQuery
 from fhir_store.search.searcher import Page, Searcher
 from fhir_store.transaction import Transaction
-from fhir_store.versions import RID, HistoryPage, HistoryQuery, PointReads, history, vread
+from fhir_store.versions import PointReads, vread
 
 # session: a time limit for every statement. A prepared statement may get its plan while the tables
 # are still empty and keep it for good; without sequential scans that plan uses the indexes, too.
@@ -186,8 +187,8 @@ class Store:
             raise not_found(query.type, query.id or "")
         types = TYPES if query.type is None else (query.type,)
         async with self.pool.connection() as connection:
-            permitted = await self.searcher.condition_of(connection, types, authorization, RID)
+            visible = await self.searcher.visible(connection, types, authorization)
             try:
-                return await history(connection, query, permitted=permitted)
+                return await history(connection, query, visible)
             except psycopg.errors.QueryCanceled as failure:
                 raise history_too_long() from failure

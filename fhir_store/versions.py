@@ -1,10 +1,8 @@
-"""Reads: current versions, many at once; single old versions; histories. Bytes, never parsed."""
+"""Reads: current versions, many at once; single old versions. Bytes, never parsed."""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, LiteralString
+from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
@@ -18,9 +16,7 @@ from fhir_store.resource_types import TYPE_IDS, TYPES
 
 Connection = AsyncConnection[Any]
 Key = tuple[str, str]
-Permitted = tuple[str, dict[str, Any]]
 RID = "«rid»"  # stands for the resource in a condition that is used more than once
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # read_current: the current versions (or tombstones) of many resources
 READ_CURRENT = """
@@ -36,67 +32,11 @@ SELECT h.tid, r.fid, h.ver, h.lu, h.op::text, h.body
   FROM resource r JOIN resource_history h ON h.rid = r.rid
  WHERE r.tid = %(tid)s AND r.fid = %(fid)s AND h.ver = %(ver)s"""
 
-# history: newest first, current rows merged with superseded ones, each by its own index
-_HISTORY = """
-SELECT r.tid, r.fid, v.ver, v.lu, v.op::text, v.body, v.rid
-  FROM ((SELECT rid, ver, lu, op, body FROM resource r
-          WHERE {scope} AND {permitted_r} AND (lu, rid) <= (%(lu)s, %(rid)s)
-            AND (lu, rid, ver) < (%(lu)s, %(rid)s, %(ver)s)
-            AND lu >= %(since)s AND {at_current}
-          ORDER BY lu DESC, rid DESC LIMIT %(limit)s)
-        UNION ALL
-        (SELECT rid, ver, lu, op, body FROM resource_history h
-          WHERE {scope} AND {permitted_h} AND (lu, rid, ver) < (%(lu)s, %(rid)s, %(ver)s)
-            AND lu >= %(since)s AND {at_superseded}
-          ORDER BY lu DESC, rid DESC, ver DESC LIMIT %(limit)s)) v
-  JOIN resource r ON r.rid = v.rid
- ORDER BY v.lu DESC, v.rid DESC, v.ver DESC LIMIT %(limit)s"""
-
-_SCOPES: dict[str, LiteralString] = {
-    "instance": "rid = (SELECT rid FROM resource WHERE tid = %(tid)s AND fid = %(fid)s)",
-    "type": "tid = %(tid)s",
-    "system": "true",
-}
-# A version is current from its own time until that of the next one.
-_AT_CURRENT: LiteralString = "lu < %(at_end)s"
-_AT_SUPERSEDED: LiteralString = """lu < %(at_end)s AND %(at_start)s < coalesce(
-                (SELECT n.lu FROM resource_history n WHERE n.rid = h.rid AND n.ver = h.ver + 1),
-                (SELECT c.lu FROM resource c WHERE c.rid = h.rid))"""
-
 
 def reference_key(reference: str) -> Key:
     """Return type and id of a reference `Type/id`."""
     type_, _, id_ = reference.partition("/")
     return type_, id_
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a page of history ended: the last version shown."""
-
-    last_updated: datetime
-    rid: int
-    version: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryQuery:
-    """Which versions: of one resource, of a type, or of all; `at` is a span [start, end)."""
-
-    type: str | None = None
-    id: str | None = None
-    since: datetime | None = None
-    at: tuple[datetime, datetime] | None = None
-    count: int = 50
-    after: Place | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryPage:
-    """Versions newest first; `next` is where the following page begins, None at the end."""
-
-    versions: Sequence[Version]
-    next: Place | None
 
 
 _Reader = asyncio.Future[Version | None]
@@ -170,7 +110,7 @@ async def read_current(connection: Connection, wanted: Sequence[Key]) -> dict[Ke
     cursor = await connection.execute(READ_CURRENT, {"rkeys": rkeys}, prepare=True)
     found = {}
     for row in await cursor.fetchall():
-        version = _version(row)
+        version = version_of(row)
         found[version.type, version.id] = version
     return found
 
@@ -185,66 +125,14 @@ async def vread(connection: Connection, type_: str, id_: str, version: int) -> V
     row = await cursor.fetchone()
     if row is None:
         raise not_found(type_, f"{id_}/_history/{version}")
-    found = _version(row)
+    found = version_of(row)
     if found.deleted:
         raise gone(type_, id_)
     return found
 
 
-async def history(
-    connection: Connection, query: HistoryQuery, *, permitted: Permitted | None = None
-) -> HistoryPage:
-    """Return one page of versions; a history of what never was is NotFound.
-
-    `permitted` is a condition in SQL on the resource `RID`, with its values; None is no condition.
-    """
-    if query.type is not None and query.type not in TYPE_IDS:
-        raise not_found(query.type, query.id or "")
-    after = query.after or Place(
-        last_updated=datetime.max.replace(tzinfo=UTC), rid=2**62, version=0
-    )
-    start, end = query.at or (None, None)
-    cursor = await connection.execute(
-        _history_statement(query, "true" if permitted is None else permitted[0]).encode(),
-        {
-            **(permitted[1] if permitted else {}),
-            "tid": TYPE_IDS[query.type] if query.type else None,
-            "fid": query.id,
-            "lu": after.last_updated,
-            "rid": after.rid,
-            "ver": after.version,
-            "since": query.since or _EPOCH,
-            "at_start": start,
-            "at_end": end,
-            "limit": query.count + 1,
-        },
-        prepare=False,
-    )
-    rows = await cursor.fetchall()
-    if not rows and query.type and query.id and not query.after:
-        key = (query.type, query.id)
-        if key not in await read_current(connection, [key]):
-            raise not_found(*key)
-    shown = rows[: query.count]
-    next_ = None
-    if len(rows) > len(shown) and shown:
-        _, _, version, last_updated, _, _, rid = shown[-1]
-        next_ = Place(last_updated=last_updated, rid=rid, version=version)
-    return HistoryPage(versions=[_version(row[:6]) for row in shown], next=next_)
-
-
-def _history_statement(query: HistoryQuery, permitted: str = "true") -> str:
-    scope = "instance" if query.id is not None else "type" if query.type is not None else "system"
-    return (
-        _HISTORY.replace("{scope}", _SCOPES[scope])
-        .replace("{at_current}", _AT_CURRENT if query.at else "true")
-        .replace("{at_superseded}", _AT_SUPERSEDED if query.at else "true")
-        .replace("{permitted_r}", permitted.replace(RID, "r.rid"))
-        .replace("{permitted_h}", permitted.replace(RID, "h.rid"))
-    )
-
-
-def _version(row: tuple[Any, ...]) -> Version:
+def version_of(row: tuple[Any, ...]) -> Version:
+    """Return the version of a row (tid, fid, ver, lu, op, body)."""
     tid, fid, version, last_updated, op, body = row
     return Version(
         type=TYPES[tid - 1],

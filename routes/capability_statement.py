@@ -18,6 +18,10 @@ from routes.search_support import COMMON, SUPPORTED_TYPES, include_paths, is_sup
 _SEARCH_DEFINITION = "http://hl7.org/fhir/SearchParameter/Resource-"
 _SECURITY_SERVICE = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 _TOPIC = BACKPORT + "capabilitystatement-subscriptiontopic-canonical"
+_LEFT_OUT = (
+    "Contained resources are not searched: _contained and _containedType are taken with their"
+    " defaults false and container only, and chains do not look into contained resources."
+)
 _OAUTH = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 
 
@@ -36,6 +40,7 @@ def capability_statement(
     """
     rest: dict[str, Any] = {
         "mode": "server",
+        "documentation": _LEFT_OUT,
         "security": _security(oauth),
         "resource": [_resource(registry, type_, custom) for type_ in sorted(load().resource_types)],
         "interaction": [{"code": code} for code in _codes(registry, {"system"})],

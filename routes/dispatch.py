@@ -36,6 +36,8 @@ def handler_of(registry: Registry, method: str, address: Address) -> tuple[str, 
 def _operation_of(registry: Registry, address: Address) -> Operation:
     level = _LEVELS[address.shape]
     for operation in registry.by_code.get(address.operation, ()):
+        if address.version and not operation.for_versions:
+            continue
         if level in operation.levels and (level == "system" or operation.is_for(address.type)):
             return operation
     raise NotFound(_no_such("operation"))

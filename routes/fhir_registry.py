@@ -9,7 +9,7 @@ from routes.interactions.patch import conditional_patch, patch
 from routes.interactions.read import read, vread
 from routes.interactions.search import search_compartment, search_system, search_type
 from routes.interactions.update import conditional_update, update
-from routes.operations.everything import everything
+from routes.operations.everything import everything, everything_of_all
 from routes.operations.fhirpath import fhirpath_operation
 from routes.operations.meta import meta, meta_add, meta_delete
 from routes.operations.validate import validate
@@ -41,6 +41,7 @@ _ALSO: tuple[_Row, ...] = (
     ("search-type", "instance", "POST", "type/id/type/_search", search_compartment),
 )
 _INSTANCE: frozenset[Level] = frozenset({"instance"})
+_TYPE: frozenset[Level] = frozenset({"type"})
 _TYPE_AND_INSTANCE: frozenset[Level] = frozenset({"type", "instance"})
 _EVERYWHERE: frozenset[Level] = frozenset({"system", "type", "instance"})
 _DEFINITION = "http://hl7.org/fhir/OperationDefinition/"
@@ -55,6 +56,13 @@ _OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         code="everything",
+        definition=_DEFINITION + "Patient-everything",
+        levels=_TYPE,
+        handler=everything_of_all,
+        types=frozenset({"Patient"}),
+    ),
+    Operation(
+        code="everything",
         definition=_DEFINITION + "Encounter-everything",
         levels=_INSTANCE,
         handler=everything,
@@ -65,9 +73,14 @@ _OPERATIONS: tuple[Operation, ...] = (
         definition=_DEFINITION + "Resource-validate",
         levels=_TYPE_AND_INSTANCE,
         handler=validate,
+        for_versions=True,
     ),
     Operation(
-        code="meta", definition=_DEFINITION + "Resource-meta", levels=_EVERYWHERE, handler=meta
+        code="meta",
+        definition=_DEFINITION + "Resource-meta",
+        levels=_EVERYWHERE,
+        handler=meta,
+        for_versions=True,
     ),
     Operation(
         code="meta-add",

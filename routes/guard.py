@@ -75,8 +75,8 @@ async def guarded(
         if not isinstance(operation, Claim | Release):
             touched |= await _require_touchable(hub, request, transaction, operation)
     written = await apply()
-    for one in written:
-        await _require_holdable(hub, request, transaction, one, touched)
+    for operation, one in zip(operations, written, strict=True):
+        await _require_holdable(hub, request, transaction, operation, one, touched)
         if judge is not None:
             judge(touched.get((one.version.type, one.version.id)), one)
     return written
@@ -112,6 +112,7 @@ async def _require_holdable(
     hub: Hub,
     request: Request,
     transaction: Transaction,
+    operation: Operation,
     written: Written,
     touched: Mapping[Key, Resource],
 ) -> None:
@@ -124,7 +125,7 @@ async def _require_holdable(
         raise EditConflict(_MOVED)
     if version.deleted:
         return
-    letter = "c" if written.created else "u" if written.changed else "r"
+    letter = "c" if written.created else "r" if isinstance(operation, Create) else "u"
     rights = await _rights(hub, request, letter, version.type)
     seen = await permitted_ids(
         transaction.connection, hub.store.searcher, version.type, [version.id], rights

@@ -35,7 +35,8 @@ class Interaction:
 class Operation:
     """One operation: its code, its definition, and the levels and types it is asked at.
 
-    `types` None means every type. One that `affects_state` is asked by POST only.
+    `types` None means every type. One that `affects_state` is asked by POST only. At a version of
+    an instance only those are asked that are `for_versions`: others would take it for the instance.
     """
 
     code: str
@@ -44,6 +45,7 @@ class Operation:
     handler: Handler
     types: frozenset[str] | None = None
     affects_state: bool = False
+    for_versions: bool = False
 
     def is_for(self, type_: str) -> bool:
         """Say whether the operation is asked at this type or its instances."""

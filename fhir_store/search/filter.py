@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from conformance.problem import UnknownParameter
-from fhir_store.search import query as q
+from fhir_store.search.condition_parser import Lookup, condition_of
+from fhir_store.search.conditions import AllOf, AnyOf, ChainTest, Condition, NotOf, ValueTest
 from fhir_store.search.value_parser import refuse
 from fhir_store.search.values import Reading
 
@@ -21,9 +22,7 @@ _TEXT = {"eq": "equals", "co": "contains", "sw": "prefix", "ew": "ends"}
 _MAX_TOKENS = 500
 
 
-def parse_filter(
-    types: tuple[str, ...], text: str, lookup: q.Lookup, reading: Reading
-) -> q.Condition:
+def parse_filter(types: tuple[str, ...], text: str, lookup: Lookup, reading: Reading) -> Condition:
     """Return the condition a filter expression states; refuse what cannot be read."""
     tokens: list[tuple[str, str]] = []
     position = 0
@@ -65,7 +64,7 @@ class _Parser:
 
     types: tuple[str, ...]
     tokens: list[tuple[str, str]]
-    lookup: q.Lookup
+    lookup: Lookup
     reading: Reading
     at: int = 0
     depth: int = 0
@@ -80,24 +79,24 @@ class _Parser:
         self.at += 1
         return found
 
-    def either(self) -> q.Condition:
+    def either(self) -> Condition:
         parts = [self.both()]
         while self.peek() == ("word", "or"):
             self.at += 1
             parts.append(self.both())
-        return parts[0] if len(parts) == 1 else q.AnyOf(tuple(parts))
+        return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
 
-    def both(self) -> q.Condition:
+    def both(self) -> Condition:
         parts = [self.one()]
         while self.peek() == ("word", "and"):
             self.at += 1
             parts.append(self.one())
-        return parts[0] if len(parts) == 1 else q.AllOf(tuple(parts))
+        return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
 
-    def one(self) -> q.Condition:
+    def one(self) -> Condition:
         if self.peek() == ("word", "not"):
             self.at += 1
-            return q.NotOf(self.one())
+            return NotOf(self.one())
         if self.peek() == ("sign", "("):
             self.at += 1
             self.depth += 1
@@ -110,17 +109,17 @@ class _Parser:
             return found
         return self.test()
 
-    def test(self) -> q.Condition:
+    def test(self) -> Condition:
         kind, path = self.take()
         operator = self.take()[1]
         value = self.take()[1]
         if kind != "word" or "[" in path:
             _refuse()
         if operator in _NEGATED:
-            return q.NotOf(self.compare(path, _NEGATED[operator], value))
+            return NotOf(self.compare(path, _NEGATED[operator], value))
         return self.compare(path, operator, value)
 
-    def compare(self, path: str, operator: str, value: str) -> q.Condition:
+    def compare(self, path: str, operator: str, value: str) -> Condition:
         """Return the condition of one comparison, by way of the same parameter in a URL."""
         if operator == "pr":
             if value not in ("true", "false"):
@@ -138,20 +137,20 @@ class _Parser:
         found = self.read(path, _escaped(value))
         return _with_text(found, operator)
 
-    def read(self, name: str, value: str) -> q.Condition:
-        return q.condition_of(self.types, name, value, self.lookup, self.reading)
+    def read(self, name: str, value: str) -> Condition:
+        return condition_of(self.types, name, value, self.lookup, self.reading)
 
 
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace(",", "\\,").replace("$", "\\$")
 
 
-def _with_text(condition: q.Condition, operator: str) -> q.Condition:
+def _with_text(condition: Condition, operator: str) -> Condition:
     """Return the condition with a string operator put on its innermost test."""
-    if isinstance(condition, q.ChainTest):
+    if isinstance(condition, ChainTest):
         targets = tuple((type_, _with_text(inner, operator)) for type_, inner in condition.targets)
         return replace(condition, targets=targets)
-    if not isinstance(condition, q.ValueTest) or condition.parameters[0].type != "string":
+    if not isinstance(condition, ValueTest) or condition.parameters[0].type != "string":
         if operator != "eq":
             _refuse_operator()
         return condition

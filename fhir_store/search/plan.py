@@ -216,16 +216,17 @@ def _choose_unsorted(
 
 def _says_type(parts: Sequence[n.Node]) -> bool:
     """Say whether some part is about the types alone, so that no other type can slip in."""
-    return any(_is_typed(part) for part in parts)
+    return any(says_type(part) for part in parts)
 
 
-def _is_typed(node: n.Node) -> bool:
+def says_type(node: n.Node) -> bool:
+    """Say whether what passes is of a type, or of some types, that the node itself tells."""
     if isinstance(node, n.Not | n.Worded | n.Unmoved):
         return False
     if isinstance(node, n.Every):
-        return any(_is_typed(part) for part in node.parts)
+        return any(says_type(part) for part in node.parts)
     if isinstance(node, n.Some):
-        return all(_is_typed(part) for part in node.parts)
+        return all(says_type(part) for part in node.parts)
     return True
 
 

@@ -35,11 +35,16 @@ from fhir_store.search.conditions import (
     ValueTest,
     conditions_in,
 )
+from fhir_store.search.filter import parse_filter
 from fhir_store.search.value_parser import refuse
 from fhir_store.search.values import Reading
 
 _IGNORED = {"_format", "_pretty"}  # the route has answered them
 _SUMMARIES = ("true", "text", "data", "count", "false")
+_CONTAINED = {
+    "_contained": ("false", ("true", "both")),
+    "_containedType": ("container", ("contained",)),
+}  # the default, which alone is answered, and what else R4 has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,12 +309,18 @@ def _read_include(draft: _Draft, name: str, text: str) -> None:
 
 
 def _read_contained(draft: _Draft, name: str, text: str) -> None:
-    if text != "false":
+    """Take the default alone: what is contained has no identity of its own to be found by."""
+    usual, others = _CONTAINED[name.partition(":")[0]]
+    if _one_of((usual, *others), name, text) != usual:
         refuse(
             name,
             "search-contained",
-            ("contained resources are not searched", "不支持搜索内含资源"),
-            ("Leave the parameter out.", "请去掉该参数。"),
+            ("contained resources are not among the answers", "内含资源不作为检索结果返回"),
+            (
+                "Leave the parameter out and search the resources that contain them; store what"
+                " is to be found by itself as a resource of its own.",
+                "请去掉该参数，检索包含它们的资源；需要单独检索的内容请存为独立资源。",
+            ),
             kind=UnknownParameter,
         )
 
@@ -323,8 +334,6 @@ def _read_explain(draft: _Draft, name: str, text: str) -> None:
 
 
 def _read_filter(draft: _Draft, name: str, text: str) -> None:
-    from fhir_store.search.filter import parse_filter
-
     rules = draft.rules
     draft.conditions.append(parse_filter(draft.types, text, rules.lookup, rules.reading))
 

@@ -41,6 +41,7 @@ from fhir_store.search.rows import versions_from_rows
 from fhir_store.search.sort import sort_column
 from fhir_store.search.sql import Sql, probe
 from fhir_store.search.value_nodes import Terminology, ValueCompiler
+from fhir_store.search.visible import Visible, visible
 from fhir_store.search.warnings import building_warnings, text_warnings
 
 Connection = AsyncConnection[Any]
@@ -139,6 +140,12 @@ class Searcher:
             return "false", {}
         sql = Sql()
         return probe(right, rid, sql), sql.values
+
+    async def visible(
+        self, connection: Connection, types: tuple[str, ...], authorization: Authorization
+    ) -> Visible:
+        """Return what of the types the rights show, in a form that histories read."""
+        return await visible(types, self._compiler(connection, authorization))
 
     async def matching_ids(
         self, connection: Connection, query: SearchQuery, limit: int
@@ -261,17 +268,10 @@ class Searcher:
         """Return what the caller's rights ask of resources of the types; None is nothing."""
         if len(types) == 1:
             return await compiler.right(types[0])
-        rights = {type_: await compiler.right(type_) for type_ in types}
-        if all(right is None for right in rights.values()):
+        seen = await visible(types, compiler)
+        if seen.is_all:
             return None
-        ways: list[n.Node] = []
-        free = tuple(type_number(t) for t, right in rights.items() if right is None)
-        if free:
-            ways.append(n.Typed(free))
-        for type_, right in rights.items():
-            if right is not None and right != n.NOTHING:
-                ways.append(n.every(n.Typed((type_number(type_),)), right))
-        return n.some(*ways)
+        return n.some(n.Typed(seen.free), seen.node) if seen.free else seen.node
 
     async def _total(
         self,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from conformance.date_ranges import range_of
 from conformance.problem import InvalidContent, Issue, UnknownParameter
-from fhir_store.versions import HistoryPage, HistoryQuery, Place
+from fhir_store.histories import HistoryPage, HistoryQuery, Place
 from routes.answer import Answer
 from routes.bundle_bytes import Link, bundle, history_entry
 from routes.hub import Hub

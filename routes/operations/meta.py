@@ -17,6 +17,7 @@ from routes.hub import Hub
 from routes.interactions.read import version_asked_for
 from routes.operations.parameters import bad_parameter, parameters_answer, parameters_in, single
 from routes.request import Request
+from routes.versions import written_answer
 from routes.writing import require_no_parameters, write
 
 Json = dict[str, Any]
@@ -128,7 +129,9 @@ def _key(label: Any) -> tuple[Any, ...]:
     return (label,)
 
 
-def _written_answer(written: Written, _request: Request) -> Answer:
+def _written_answer(written: Written, request: Request) -> Answer:
+    if request.prefer.return_ is not None and request.prefer.return_ != "representation":
+        return written_answer(written, request)  # who may not read is not told the other labels
     return _meta_answer(written.version)
 
 

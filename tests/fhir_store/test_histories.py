@@ -8,8 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from conformance.problem import Gone, NotFound, TooCostly
+from conformance.search_parameters import resource_types
+from fhir_store import histories
+from fhir_store.authorization import EVERYTHING, Authorization, Compartment, Criterion
+from fhir_store.histories import HistoryQuery
 from fhir_store.operations import Delete, Update, WriteContext
-from fhir_store.versions import HistoryQuery
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 
@@ -167,5 +170,140 @@ def test_a_reader_who_goes_away_takes_nobody_with_him(open_store, context):
             await asyncio.sleep(0)
             impatient.cancel()
             assert (await patient).id == "p1"
+
+    asyncio.run(run())
+
+
+OWN = Authorization(
+    by_type={
+        type_: (Criterion(compartment=Compartment(kind="Patient", ids=("p1",))),)
+        for type_ in ("Patient", "Observation")
+    }
+    | {"Organization": None}
+)
+
+
+def observation(id_, patient, text):
+    return {
+        "resourceType": "Observation",
+        "id": id_,
+        "status": "final",
+        "code": {"text": text},
+        "subject": {"reference": f"Patient/{patient}"},
+    }
+
+
+async def district(store, others=40):
+    """Ten versions of p1 and of what is his, and of an Organization, under those of many others."""
+    context = WriteContext(actor="test", at=START)
+    people = ["p1", *(f"q{n}" for n in range(others))]
+    for number in range(10):
+        text = f"v{number}"
+        changed = [Update(resource=resource(id_, text)) for id_ in people]
+        changed += [Update(resource=observation(f"o-{id_}", id_, text)) for id_ in people]
+        changed.append(Update(resource=resource("g", text, "Organization")))
+        await store.write(changed, context=replace(context, at=hour(number)))
+    await store.write([Delete(type="Organization", id="g")], context=replace(context, at=hour(11)))
+
+
+async def all_pages(store, authorization, **query):
+    found, after = [], None
+    while True:
+        asked = HistoryQuery(count=7, after=after, **query)
+        page = await store.history(asked, authorization=authorization)
+        found += [(one.last_updated, one.type, one.id, one.version) for one in page.versions]
+        if page.next is None:
+            return found
+        after = page.next
+
+
+@pytest.mark.parametrize("few", [400, 1], ids=["read as a set", "too many for a set"])
+def test_a_history_with_narrow_rights_is_the_whole_one_without_the_rest(
+    open_store, monkeypatch, few
+):
+    monkeypatch.setattr(histories, "most_gathered", lambda _: few)
+
+    async def run():
+        async with open_store() as store:
+            await district(store, others=5)
+            for query in (
+                {},
+                {"type": "Patient"},
+                {"type": "Observation"},
+                {"type": "Organization"},
+                {"type": "Patient", "id": "p1"},
+                {"since": hour(4)},
+                {"at": (hour(3), hour(5))},
+                {"type": "Patient", "id": "p1", "at": (hour(3), hour(5))},
+                {"type": "Patient", "id": "p1", "at": (hour(2) + timedelta(minutes=1), hour(3))},
+                {"type": "Observation", "at": (hour(2), hour(20)), "since": hour(4)},
+            ):
+                whole = await all_pages(store, EVERYTHING, **query)
+                expected = [one for one in whole if one[2] in ("p1", "o-p1", "g")]
+                assert await all_pages(store, OWN, **query) == expected, query
+                assert expected == sorted(expected, key=lambda one: one[0], reverse=True)
+                assert expected
+
+    asyncio.run(run())
+
+
+async def rows_met(connection, statement, values):
+    """Return how many rows the scans of a statement meet, those they then leave out included."""
+    cursor = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values)
+    met, plans = 0, [(await cursor.fetchone())[0][0]["Plan"]]
+    while plans:
+        plan = plans.pop()
+        plans += plan.get("Plans", ())
+        if plan.get("Relation Name", "").startswith("resource"):
+            rows = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+            met += rows * plan["Actual Loops"]
+    return met
+
+
+class Asking:
+    """A connection that tells of each statement how many rows it meets."""
+
+    def __init__(self, connection):
+        self._connection = connection
+        self.met = 0
+
+    async def execute(self, statement, values, **choices):
+        self.met += await rows_met(self._connection, statement.decode(), values)
+        return await self._connection.execute(statement, values, **choices)
+
+
+async def met_by_own_history(store, type_=None):
+    types = (type_,) if type_ else resource_types()
+    async with store.pool.connection() as connection:
+        visible = await store.searcher.visible(connection, types, OWN)
+        asking = Asking(connection)
+        query = HistoryQuery(type=type_, count=20)
+        page = await histories.history(asking, query, visible)
+    assert len(page.versions) >= 10
+    return asking.met
+
+
+def test_own_history_does_not_read_that_of_others(open_store):
+    async def run():
+        async with open_store() as store:
+            await district(store)
+            async with store.pool.connection() as connection:
+                await connection.execute("ANALYZE")
+            assert await met_by_own_history(store, "Patient") < 60
+            assert await met_by_own_history(store) < 150
+
+    asyncio.run(run())
+
+
+def test_twin_read_in_the_order_of_time_it_would(open_store, monkeypatch):
+    monkeypatch.setattr(histories, "is_gatherable", lambda _: False)
+
+    async def run():
+        async with open_store() as store:
+            await district(store)
+            async with store.pool.connection() as connection:
+                await connection.execute("ANALYZE")
+            assert await met_by_own_history(store, "Patient") > 350
+            assert await met_by_own_history(store) > 600
 
     asyncio.run(run())

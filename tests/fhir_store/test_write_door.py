@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from conformance.problem import EditConflict, Gone, InvalidContent, NotFound, VersionConflict
+from fhir_store.histories import HistoryQuery
 from fhir_store.operations import Claim, Create, Delete, Patch, Release, Update
-from fhir_store.versions import HistoryQuery
 
 
 def patient(id_=None, family="Test", **more):

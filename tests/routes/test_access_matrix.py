@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from fhir_store.authorization import EVERYTHING, Authorization
+from routes import writing
 from routes.bearer import ANYBODY, Caller, Emergency, not_authenticated
 from routes.consents import PROXY_SCOPES
 from routes.scopes import parse_scopes
@@ -104,12 +105,21 @@ ROLES: dict[str, Caller] = {
     "clinician of nobody": caller("user/*.cruds", fhir_user="Practitioner/d3"),
     "user without name": caller("user/*.cruds"),
     "writer only": caller("system/*.cud"),
+    "patient writer": caller("patient/*.cud", patient="own"),
+    "patient writer v1": caller("patient/*.write", patient="own"),
+    "user writer": caller("user/*.cud", fhir_user="Patient/own"),
+    "clinician writer by organisation": caller("user/*.cud", fhir_user="Practitioner/d1"),
+    "clinician writer by team": caller("user/*.cud", fhir_user="Practitioner/d2"),
+    "creator only": caller("system/*.c"),
     "system": caller("system/*.cruds"),
     "no scope": caller("openid"),
 }
-# What consents and emergencies change; asked at a type of each way to belong to a patient.
+# What consents and emergencies change, and who may only write; asked at a type of each way to
+# belong to a patient.
 CONSENT_ROLES = {
-    one for one in ROLES if "relative " in one or "refuse" in one or "emergency" in one
+    one
+    for one in ROLES
+    if any(word in one for word in ("relative ", "refuse", "emergency", "writer", "creator"))
 }
 CONSENT_TYPES = {"Patient", "Observation", "Immunization"}
 OWN_ROLES = {
@@ -323,6 +333,9 @@ PATHS: dict[str, Path] = {
     "$everything": Path(
         url=lambda _, o: f"/Patient/{o}/$everything?_count=100", shows=has_target, also_patient=True
     ),
+    "$everything of all": Path(
+        url=lambda *_: "/Patient/$everything?_count=1000", shows=has_target, also_patient=True
+    ),
     "$meta": Path(url=lambda t, o: f"/{t}/{id_of(t, o)}/$meta", shows=succeeds),
     "$validate": Path(url=lambda t, o: f"/{t}/{id_of(t, o)}/$validate", shows=succeeds),
 }
@@ -372,6 +385,8 @@ ALL = frozenset(range(3))
 
 def part_of(cell: Cell) -> int:
     """Return 0, 1 or 2: thirds that favour no type or owner; consents all come first."""
+    if "writer" in cell[0] and cell[0] != "writer only":
+        return 1
     return 0 if cell[0] in CONSENT_ROLES else zlib.crc32(repr(cell).encode()) % len(ALL)
 
 
@@ -396,7 +411,7 @@ async def wrong_cells(
 def test_the_matrix_is_large_enough() -> None:
     quick = [cell for path in PATHS.values() for cell in cells(path) if part_of(cell) == 0]
     assert len(quick) >= 1_000
-    assert {cell[0] for cell in quick} == set(ROLES)
+    assert {cell[0] for cell in quick} | set(WRITE_ONLY) == set(ROLES)
 
 
 @pytest.mark.timeout(900)
@@ -539,7 +554,20 @@ WRITES: dict[str, Callable[[str, str], tuple[str, str, Any, dict[str, str]]]] = 
     ),
 }
 WRITERS = ("patient", "user patient", "clinician by organisation", "clinician by team")
-FOREIGN = (*WRITERS, "patient v1", "patient without launch", "clinician of nobody", "no scope")
+# They may write and not read: of their own, and the last of everybody's.
+WRITE_ONLY = (
+    *("patient writer", "patient writer v1", "user writer", "clinician writer by organisation"),
+    *("clinician writer by team", "writer only"),
+)
+FOREIGN = (
+    *WRITERS,
+    *WRITE_ONLY[:-1],
+    "creator only",
+    "patient v1",
+    "patient without launch",
+    "clinician of nobody",
+    "no scope",
+)
 
 
 def _changed(type_: str, owner: str) -> dict[str, Any]:
@@ -591,6 +619,55 @@ async def test_everybody_changes_what_is_their_own(serve: Any) -> None:
                     path = f"/Observation/{body['id']}"
                     made = await client.put(path, json=body, headers={**JSON, **bearer(role)})
                     assert made.status_code == 201
+
+
+async def shown_to_writers(client: httpx.AsyncClient) -> list[tuple[str, str, str]]:
+    """Let those who may only write change what is their own; return where they were shown more.
+
+    A write may answer with what its caller has sent, and with nothing else of what there was.
+    """
+    await filled(client)
+    secret = {"name": "meta", "valueMeta": {"tag": [{"system": "urn:s", "code": "planted"}]}}
+    planted = {"resourceType": "Parameters", "parameter": [secret]}
+    found = []
+    for type_ in ("Observation", "Immunization"):
+        for kind in WRITES:
+            for role in WRITE_ONLY:
+                body = resource_of(type_, "own")
+                place = f"/{type_}/{body['id']}"
+                setup = {**JSON, **bearer("setup")}
+                if (await client.get(place, headers=setup)).status_code == 410:
+                    await client.put(place, json=body, headers=setup)
+                added = await client.post(f"{place}/$meta-add", json=planted, headers=setup)
+                assert added.status_code == 200, added.text
+                for wish in ("", "return=representation"):
+                    method, path, sent, headers = WRITES[kind](type_, "own")
+                    headers = {**headers, **bearer(role), **({"prefer": wish} if wish else {})}
+                    answer = await client.request(method, path, json=sent, headers=headers)
+                    is_again = wish and "delete" in kind
+                    assert answer.is_success or is_again, (role, kind, type_, answer.text)
+                    if "planted" in answer.text:
+                        found.append((role, kind, type_))
+    return found
+
+
+@pytest.mark.timeout(300)
+async def test_who_may_only_write_is_shown_nothing_that_was_there(serve: Any) -> None:
+    async with serve(identify=identify) as client:
+        assert await shown_to_writers(client) == []
+
+
+async def test_twin_unasked_every_writer_would_be_shown_it(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: Any) -> bool:
+        return False
+
+    monkeypatch.setattr(writing, "shows_unread", never)
+    async with serve(identify=identify) as client:
+        shown = await shown_to_writers(client)
+    kinds = {"patch", "conditional patch", "$meta-add"}
+    assert {(role, kind) for role, kind, _ in shown} >= {(r, k) for r in WRITE_ONLY for k in kinds}
 
 
 async def test_nothing_is_moved_out_of_or_into_anothers_record(serve: Any) -> None:

@@ -24,6 +24,23 @@ async def test_the_statement_is_valid_and_names_every_type(serve: Any) -> None:
         assert (await client.get("/metadata?mode=terminology")).status_code == 400
 
 
+async def test_what_is_left_out_is_told_and_refused(serve: Any) -> None:
+    async with serve() as client:
+        rest = (await client.get("/metadata")).json()["rest"][0]
+        for name, usual, refused in (
+            ("_contained", "false", "true"),
+            ("_containedType", "container", "contained"),
+        ):
+            assert name in rest["documentation"]
+            assert (await client.get(f"/Patient?{name}={usual}")).status_code == 200
+            answer = await client.get(f"/Patient?{name}={refused}")
+            assert answer.status_code == 400
+            assert answer.json()["issue"][0]["expression"] == [f"http.{name}"]
+            lenient = {"prefer": "handling=lenient"}
+            answer = await client.get(f"/Patient?{name}={refused}", headers=lenient)
+            assert answer.status_code == 200
+
+
 async def test_every_interaction_promised_is_answered(serve: Any) -> None:
     async with serve() as client:
         rest = (await client.get("/metadata")).json()["rest"][0]

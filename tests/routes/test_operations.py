@@ -228,6 +228,18 @@ async def test_labels_are_read_added_and_removed(serve: Any) -> None:
         ).status_code == 400
 
 
+async def test_operations_that_mean_the_present_are_not_asked_of_a_version(serve: Any) -> None:
+    async with serve() as client:
+        await client.put("/Patient/p1", json={**PATIENT, "id": "p1"}, headers=JSON)
+        body = parameters(meta={"tag": [{"code": "a"}]})
+        for name in ("meta-add", "meta-delete", "everything"):
+            place = f"/Patient/p1/_history/1/${name}"
+            assert (await client.post(place, json=body, headers=JSON)).status_code == 404, name
+        assert (await client.get("/Patient/p1")).headers["etag"] == 'W/"1"'
+        for name in ("meta", "validate"):
+            assert (await client.get(f"/Patient/p1/_history/1/${name}")).status_code == 200
+
+
 async def test_labels_of_a_type_and_of_all(serve: Any) -> None:
     async with serve() as client:
         tag = {"system": "urn:a|b", "code": "x,$", "display": "An odd one"}

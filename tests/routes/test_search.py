@@ -194,6 +194,61 @@ async def test_everything_brings_the_compartment_and_what_it_refers_to(serve: An
         assert (await client.get("/Patient/p1/$everything?x=1")).status_code == 400
 
 
+async def test_everything_names_the_parameter_that_is_wrong_and_how_to_mend_it(serve: Any) -> None:
+    async with serve() as client:
+        await filled(client)
+        for query, name, right in (
+            ("end=bad", "end", "end=2030"),
+            ("start=2020-13-01", "start", "start=2020-12-01"),
+            ("_since=yesterday", "_since", "_since=2020-01-01T00:00:00Z"),
+            ("_since=", "_since", "_since=2020"),
+            ("start=2020&start=2021", "start", "start=2020"),
+            ("_type=Practitioner", "_type", "_type=Practitioner,Patient"),
+            ("_type=Nonsense", "_type", "_type=Patient"),
+            ("_count=few", "_count", "_count=3"),
+            ("_cursor=x", "_cursor", ""),
+        ):
+            for place in ("/Patient/p1", "/Patient"):
+                refused = await client.get(f"{place}/$everything?{query}")
+                assert refused.status_code == 400, query
+                assert name in str(refused.json()["issue"][0]["expression"]), refused.text
+                answer = await client.get(f"{place}/$everything?{right}")
+                assert answer.status_code == 200, answer.text
+
+
+async def test_everything_of_some_types_brings_no_others(serve: Any) -> None:
+    async with serve() as client:
+        await filled(client)
+        for query in ("_type=Observation,Practitioner", "_type=Observation&_type=Practitioner"):
+            page = (await client.get(f"/Patient/p1/$everything?{query}")).json()
+            assert (sorted(ids(page)), ids(page, "include")) == (["a", "b"], ["d1"])
+            assert "Practitioner" in page["link"][0]["url"]
+
+
+async def test_everything_of_all_patients_brings_each_record_once(serve: Any) -> None:
+    free = {"resourceType": "Observation", "status": "final", "code": {"text": "of nobody"}}
+    about = {**free, "id": "wards", "subject": {"reference": "Group/g1"}}
+    async with serve() as client:
+        await filled(client)
+        await client.put("/Observation/free", json={**free, "id": "free"}, headers=JSON)
+        await client.put("/Observation/wards", json=about, headers=JSON)
+        whole = (await client.get("/Patient/$everything?_count=100")).json()
+        singly: set[str] = set()
+        for patient in ids((await client.get("/Patient")).json()):
+            singly |= set(ids((await client.get(f"/Patient/{patient}/$everything")).json()))
+        assert set(ids(whole)) == singly
+        assert {"a", "b", "c", "e1", "p1", "p2"} <= singly
+        assert not {"free", "wards"} & singly
+        found: list[str] = []
+        url: str | None = "/Patient/$everything?_count=2"
+        while url:
+            step = (await client.get(url)).json()
+            found += ids(step)
+            url = {link["relation"]: link["url"] for link in step["link"]}.get("next")
+        assert sorted(found) == sorted(singly)
+        assert (await client.get("/Encounter/$everything")).status_code == 404
+
+
 async def everything_beside_others(client: httpx.AsyncClient) -> Any:
     """Return what `$everything` brings where a Provenance and a Group name two people's things."""
     contracts = [
