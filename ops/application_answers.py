@@ -42,9 +42,12 @@ def is_enhanced(header: Header) -> bool:
 
 
 def is_asked(condition: str, *, is_error: bool) -> bool:
-    """Whether a condition of table 0155 (AL, NE, ER, SU) asks for this answer."""
-    asked = condition.strip().upper()
-    return asked == "AL" or asked == ("ER" if is_error else "SU")
+    """Whether a condition of table 0155 (AL, NE, ER, SU) asks for this answer; blank is NE.
+
+    Who writes anything else is answered: a sender that waits in vain sends again and again.
+    """
+    asked = condition.strip().upper() or "NE"
+    return asked not in ("NE", "SU" if is_error else "ER")
 
 
 @dataclass(slots=True, kw_only=True)

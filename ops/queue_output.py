@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from fhir_store.named_rows import Row
+from mappings.hl7.charset import readable
 
 
 def actor() -> str:
@@ -17,8 +18,17 @@ def actor() -> str:
     return f"cli:{getpass.getuser()}"
 
 
-def print_rows(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool) -> None:
-    """Print rows as JSON, or as a table with one line for each."""
+LARGEST_NUMBER = 2**63 - 1
+"""Of an entry or delivery: they are int8."""
+
+
+def print_rows(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool, to: str = "") -> None:
+    """Print rows as JSON, or as a table with one line for each.
+
+    `to` is the command that lists more of them, told where there is none.
+    """
+    if to and not rows:
+        typer.echo(f"Nothing here is like that. Next: {to}", err=True)
     if as_json:
         typer.echo(to_json(list(rows)))
         return
@@ -40,13 +50,21 @@ def print_entry(row: Row, *, as_json: bool) -> None:
         if value is None or value in ("", [], {}):
             continue
         if isinstance(value, bytes | memoryview):
-            text = bytes(value).decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+            text = _readable(bytes(value)).replace("\r\n", "\n").replace("\r", "\n")
             typer.echo(f"{name}:")
             typer.echo("\n".join(f"    {line}" for line in text.rstrip("\n").split("\n")))
         elif isinstance(value, list | dict):
             typer.echo(f"{name}: {json.dumps(value, ensure_ascii=False, default=_plain)}")
         else:
             typer.echo(f"{name}: {_short(value)}")
+
+
+def _readable(data: bytes) -> str:
+    """Return UTF-8 as it is, and a message in the charset that it declares."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return readable(data)
 
 
 def to_json(value: Any) -> str:

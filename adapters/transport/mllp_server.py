@@ -155,7 +155,8 @@ class MllpServer:
         except (OSError, asyncio.CancelledError) as broken:
             if connection.is_open:
                 return
-            reason = getattr(broken, "reason", None) or type(broken).__name__
+            reason = getattr(broken, "verify_message", None) or getattr(broken, "reason", None)
+            reason = reason or type(broken).__name__
             self.release(peer)
             word = "tls" if self.tls else "not-connected"
             self.note(Ending(word, f"{word}: {reason}"), peer)

@@ -108,6 +108,19 @@ def _trace_label(separators: Separators) -> str:
     return escape("trace=", separators)
 
 
+def _in_both(texts: Sequence[str], codec: str) -> str:
+    """Return English and Chinese, without what the sender's charset has no letters for."""
+    return " / ".join(text for text in texts if text and _is_of(codec, text))
+
+
+def _is_of(codec: str, text: str) -> bool:
+    try:
+        text.encode(codec)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _err(issue: Issue, header: Header, *, is_old: bool) -> str:
     """Return ERR; before v2.5 it has one field, segment^sequence^field^code&text."""
     separators = header.separators
@@ -116,8 +129,8 @@ def _err(issue: Issue, header: Header, *, is_old: bool) -> str:
     code, _, text = (
         _ERROR_CODES.get(issue.key) or _ERROR_CODES.get(issue.code) or _ERROR_CODES["too-costly"]
     ).partition("^")
-    says = " / ".join(piece for piece in (issue.text_en, issue.text_zh) if piece)
-    fix = " / ".join(piece for piece in (issue.fix_en, issue.fix_zh) if piece)
+    says = _in_both((issue.text_en, issue.text_zh), header.codec)
+    fix = _in_both((issue.fix_en, issue.fix_zh), header.codec)
     numbers = [
         location.segment if location else "",
         str(location.sequence) if location else "",

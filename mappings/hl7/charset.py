@@ -109,6 +109,11 @@ def decode(data: bytes, default: str) -> tuple[str, str]:
         raise InvalidStructure(_undecodable(codec, error.start)) from None
 
 
+def readable(data: bytes) -> str:
+    """Return a message for a person to look at: what is not of its charset shows as U+FFFD."""
+    return data.decode(codec_of(declared_charset(data)) or "utf-8", errors="replace")
+
+
 def _unknown(declared: str) -> Issue:
     return Issue(
         code="not-supported",

@@ -7,7 +7,7 @@ import typer
 from fhir_store import queue_desk
 from fhir_store.inbox import STATES
 from ops.command_database import with_database
-from ops.queue_output import actor, print_entry, print_rows
+from ops.queue_output import LARGEST_NUMBER, actor, print_entry, print_rows
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Messages that came in.")
 
@@ -17,13 +17,17 @@ _COLUMNS = (
     "id", "state", "event", "channel", "control_id", "received_at", "attempts", "waits_for",
     "trace_id",
 )  # fmt: skip
+_ALL = "qiao inbox list, which lists all channels and states"
 
 
 @app.command("list")
 def list_(
     state: Annotated[str | None, typer.Option(help=f"One of {', '.join(STATES)}.")] = None,
     channel: Annotated[str | None, typer.Option(help="Only this channel.")] = None,
-    before: Annotated[int | None, typer.Option(help="Only entries with a lower number.")] = None,
+    before: Annotated[
+        int | None,
+        typer.Option(min=1, max=LARGEST_NUMBER, help="Only entries with a lower number."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -35,7 +39,7 @@ def list_(
             connection, state=state, channel=channel, before=before, limit=limit
         )
     )
-    print_rows(rows, _COLUMNS, as_json=as_json)
+    print_rows(rows, _COLUMNS, as_json=as_json, to=_ALL)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """`qiao outbox`: what is owed to partners, what they said, and sending it again."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -8,7 +9,7 @@ from fhir_store import queue_desk
 from fhir_store.outbox import STATES
 from fhir_store.queue_desk import Move
 from ops.command_database import with_database
-from ops.queue_output import actor, print_entry, print_rows
+from ops.queue_output import LARGEST_NUMBER, actor, print_entry, print_rows
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Deliveries to partners.")
 
@@ -19,6 +20,8 @@ _COLUMNS = (
     "id", "state", "destination", "order_key", "part", "source_version", "attempts", "due_at",
     "code", "reference", "depends_on", "trace_id",
 )  # fmt: skip
+_ABOUT = re.compile(r"[A-Z][A-Za-z]+/\S+")
+_ALL = "qiao outbox list, which lists all destinations, states and messages"
 
 
 @app.command("list")
@@ -27,13 +30,17 @@ def list_(
     destination: Annotated[str | None, typer.Option(help="Only this destination.")] = None,
     trace: Annotated[str | None, typer.Option(help="Only what one message caused.")] = None,
     of: Annotated[str | None, typer.Option(help="Only what is owed about Type/id.")] = None,
-    before: Annotated[int | None, typer.Option(help="Only rows with a lower number.")] = None,
+    before: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST_NUMBER, help="Only rows with a lower number.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List deliveries, the newest first."""
     if state is not None and state not in STATES:
         raise typer.BadParameter(f"{state}; there are {', '.join(STATES)}", param_hint="--state")
+    if of is not None and not _ABOUT.fullmatch(of):
+        raise typer.BadParameter(f"{of}; write Type/id, as in Patient/123", param_hint="--of")
     rows = with_database(
         lambda connection: queue_desk.list_outbox(
             connection,
@@ -45,7 +52,7 @@ def list_(
             limit=limit,
         )
     )
-    print_rows(rows, _COLUMNS, as_json=as_json)
+    print_rows(rows, _COLUMNS, as_json=as_json, to=_ALL)
 
 
 @app.command()

@@ -130,6 +130,13 @@ CASES = [
 ]
 
 
+WORDS = {
+    "expired": "tls: certificate has expired",
+    "not yet valid": "tls: certificate is not yet valid",
+    "another authority": "tls: unable to get local issuer certificate",
+}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_caller_with_a_bad_certificate_is_turned_away(
     world: World, case: str, caplog: pytest.LogCaptureFixture
@@ -145,6 +152,7 @@ def test_a_caller_with_a_bad_certificate_is_turned_away(
 
     asyncio.run(asyncio.wait_for(scenario(), 30))
     assert "mllp connection ended: tls:" in caplog.text
+    assert WORDS.get(case, "") in caplog.text
 
 
 def test_a_caller_without_tls_is_turned_away(world: World) -> None:

@@ -280,7 +280,14 @@ def test_the_enhanced_mode_is_answered_by_a_commit_acknowledgement(
 
 
 # Table 0155: whether a good message, and one that is refused, is answered where MSH-15 is obeyed.
-ASKED = {"AL": (True, True), "NE": (False, False), "ER": (False, True), "SU": (True, False)}
+# A value that is not in the table asks for what nobody can know: such a sender is answered.
+ASKED = {
+    "AL": (True, True),
+    "NE": (False, False),
+    "ER": (False, True),
+    "SU": (True, False),
+    "YES": (True, True),
+}
 
 
 @pytest.mark.parametrize("asked", ASKED)

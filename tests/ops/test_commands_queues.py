@@ -92,6 +92,50 @@ def test_the_advice_of_a_refusal_leads_on(qiao, database_url):
     assert qiao("inbox", "list", "--state", "nonsense").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("charset", "codec"), [("GB18030", "gb18030"), ("UNICODE UTF-8", "utf-8"), ("", "utf-8")]
+)
+def test_a_message_is_shown_in_the_charset_it_declares(qiao, database_url, charset, codec):
+    raw = f"MSH|^~\\&|A|卫生院|||1||ADT^A01|M1|P|2.5.1||||||{charset}\rPID|1||P1||张^三\r".encode(
+        codec
+    )
+    fill(database_url, entry(1, raw=raw))
+    shown = qiao("inbox", "show", 1).stdout
+    assert "    PID|1||P1||张^三\n" in shown
+    if charset:  # what is not of the charset it declares is shown as far as it goes
+        fill(database_url, entry(2, raw=raw + b"NTE|\xff\r"))
+        assert "    NTE|\ufffd\n" in qiao("inbox", "show", 2).stdout
+
+
+@pytest.mark.parametrize("queue", ["inbox", "outbox"])
+def test_a_list_without_rows_says_so_and_what_lists_more(qiao, database_url, queue):
+    assert "id" in qiao(queue, "list").stdout
+    choice = "--channel" if queue == "inbox" else "--destination"
+    empty = qiao(queue, "list", choice, "nobody")
+    assert empty.returncode == 0
+    assert f"qiao {queue} list" in empty.stderr
+    assert qiao(queue, "list", choice, "nobody", "--json").stdout.strip() == "[]"
+    fill(database_url, entry(1))
+    assert "Next" not in qiao("inbox", "list").stderr
+
+
+@pytest.mark.parametrize("of", ["nonsense", "patient/1", "Patient", "Patient/"])
+def test_what_is_no_reference_is_refused_with_its_form(qiao, of):
+    refused = qiao("outbox", "list", "--of", of)
+    assert refused.returncode == 2
+    assert "Type/id" in refused.stderr
+    assert qiao("outbox", "list", "--of", "Patient/1").returncode == 0
+
+
+@pytest.mark.parametrize("queue", ["inbox", "outbox"])
+@pytest.mark.parametrize("number", ["0", "9223372036854775808"])
+def test_a_number_no_row_can_have_is_refused(qiao, queue, number):
+    refused = qiao(queue, "list", "--before", number)
+    assert refused.returncode == 2
+    assert "--before" in refused.stderr
+    assert qiao(queue, "list", "--before", "9223372036854775807").returncode == 0
+
+
 def test_deliveries_are_listed_requeued_and_settled(qiao, database_url):
     async def owe():
         async with make_pool(database_url, size=2) as pool:

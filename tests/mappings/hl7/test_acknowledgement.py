@@ -61,6 +61,14 @@ def test_an_error_carries_place_code_and_advice() -> None:
     assert message.value("ERR", 8) == "PID-3 is empty / PID-3 为空"
 
 
+@pytest.mark.parametrize("charset", ["ASCII", "8859/1"])
+def test_what_the_senders_charset_has_no_letters_for_is_left_out(charset: str) -> None:
+    data = f"MSH|^~\\&|A|B|C|D|1||ADT^A01|5|P|2.6||||||{charset}\r".encode()
+    message = parse(acknowledge(read_header(data), _answer(Code.AE, ISSUE)))
+    assert message.value("ERR", 7) == "Send an identifier."
+    assert message.value("ERR", 8) == "PID-3 is empty"
+
+
 def test_before_version_2_5_the_error_is_one_field() -> None:
     data = b"MSH|^~\\&|A|B|C|D|1||ADT^A01|5|P|2.3\r"
     message = parse(acknowledge(read_header(data), _answer(Code.AE, ISSUE)))
