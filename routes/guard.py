@@ -71,11 +71,11 @@ async def guarded(
 ) -> list[Written]:
     """Apply the operations between the two judgements; `judge` has a third about each change."""
     touched: dict[Key, Resource] = {}
-    for operation in operations:
-        if not isinstance(operation, Claim | Release):
-            touched |= await _require_touchable(hub, request, transaction, operation)
+    writes = [one for one in operations if not isinstance(one, Claim | Release)]
+    for operation in writes:
+        touched |= await _require_touchable(hub, request, transaction, operation)
     written = await apply()
-    for operation, one in zip(operations, written, strict=True):
+    for operation, one in zip(writes, written, strict=True):
         await _require_holdable(hub, request, transaction, operation, one, touched)
         if judge is not None:
             judge(touched.get((one.version.type, one.version.id)), one)
@@ -112,7 +112,7 @@ async def _require_holdable(
     hub: Hub,
     request: Request,
     transaction: Transaction,
-    operation: Operation,
+    operation: Write,
     written: Written,
     touched: Mapping[Key, Resource],
 ) -> None:

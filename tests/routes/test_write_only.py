@@ -5,9 +5,15 @@ from typing import Any
 
 import pytest
 
+from fhir_store.operations import Claim, Release, Update
+from fhir_store.store import Store, make_pool
 from routes import writing
+from routes.authorize import Authorizer
 from routes.bearer import Caller
+from routes.hub import Hub
+from routes.request import Address, Request
 from routes.scopes import parse_scopes
+from routes.writing import apply_permitted
 
 pytestmark = pytest.mark.anyio
 
@@ -110,3 +116,33 @@ async def test_twin_unasked_a_writer_would_be_shown_what_was_there(
         await put_known(client)
         for scope, wish in (("system/Patient.c", "find"), ("system/Patient.u", "patch")):
             assert SECRET in (await asked(client, scope, wish)).text
+
+
+async def test_claims_among_the_writes_are_nobodys_content(database_url: str) -> None:
+    """A claim has no result of its own, so results are judged beside the writes alone."""
+    scopes = parse_scopes("patient/*.cruds")
+    caller = Caller(subject="p1", client="t", scopes=scopes, patient="p1")
+    request = Request(method="POST", address=Address(shape="type", type="Basic"), caller=caller)
+    basic = {
+        "resourceType": "Basic",
+        "id": "b1",
+        "code": {"text": "x"},
+        "subject": {"reference": "Patient/p1"},
+    }
+    writes = [
+        Claim(kind="seat", key="s1", holder="Basic/b1"),
+        Update(resource=basic),
+        Release(kind="seat", holder="Basic/b2"),
+        Update(resource={**basic, "id": "b2"}),
+    ]
+    async with make_pool(database_url, size=2) as pool:
+        store = Store(pool)
+        hub = Hub(
+            store=store,
+            identify=identify,
+            authorize=Authorizer(store).authorize,
+            note=lambda _: None,
+        )
+        async with store.begin() as transaction:
+            written = await apply_permitted(hub, request, transaction, writes)
+        assert [one.version.id for one in written] == ["b1", "b2"]
