@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from care.effects import Effect, LetGo, Put
-from care.fulfilment import matching
+from care.fulfilment import beyond_quota, matching
 from care.fulfilment.beyond_quota import is_charge
 from care.fulfilment.completing import (
     EVIDENCE_CLAIM,
@@ -34,6 +34,7 @@ from fhir_store.search.query import SearchQuery
 from fhir_store.service_tasks import holders_of, tasks_of_patients
 from fhir_store.store import Store
 from fhir_store.transaction import Transaction
+from fhir_store.versions import reference_key
 from ops.logs import log
 from ops.repeating import repeat
 from routes.operations.contract_writing import operation_of
@@ -43,6 +44,8 @@ ACTOR = "qiao-matching"
 _MOST = 200
 _LOOK = 4_000
 _QUIET_SECONDS = 0.25
+
+_FOLLOWED = (*matching.SOURCES, "ChargeItem")
 
 Resource = Mapping[str, Any]
 
@@ -61,8 +64,9 @@ class Matching:
         moment = now or datetime.datetime.now(datetime.UTC)
         async with self.store.begin() as transaction:
             found, looked = await take_written(
-                transaction.connection, NAME, matching.SOURCES, look=self.look, most=self.most
+                transaction.connection, NAME, _FOLLOWED, look=self.look, most=self.most
             )
+            found = await _sources_among(transaction, found)
             if found:
                 self._maps = await self._read_maps()
                 await self._settle_all(transaction, found, moment)
@@ -113,29 +117,53 @@ class Matching:
         await repeat(self.step, failed="services were not matched", rest_seconds=_QUIET_SECONDS)
 
 
+async def _sources_among(transaction: Transaction, found: Sequence[Followed]) -> list[Followed]:
+    """Return the sources, with those that a charge has set free: they may fulfil a service."""
+    sources = {(one.type, one.id): one for one in found if one.type in matching.SOURCES}
+    charges = [
+        resource_json.parse(one.body) for one in found if one.type == "ChargeItem" and one.body
+    ]
+    freed = {
+        reference_key(source)
+        for one in charges
+        if beyond_quota.is_void(one) and (source := beyond_quota.source_of_charge(one))
+    }
+    missing = sorted(freed - sources.keys())
+    for key, record in (await transaction.read_current(missing)).items() if missing else ():
+        body = resource_json.dump(record)
+        sources[key] = Followed(type=key[0], id=key[1], version=0, body=body)
+    return [*sources.values()]
+
+
 @dataclass(slots=True, kw_only=True)
 class _Batch:
-    """Some sources and everything that bears on them, kept current while they are settled."""
+    """Some sources and everything that bears on them, kept current while they are settled.
 
+    `records` are the followed resources as they are, `sources` what of them may fulfil a service.
+    """
+
+    records: dict[str, Resource]
     sources: dict[str, Source]
     items: dict[str, matching.Items]
     holders: dict[str, str]
     tasks: dict[str, Resource]
     choices: dict[str, Resource]
+    charges: dict[str, Resource]
 
     @classmethod
     async def of(
         cls, transaction: Transaction, found: Sequence[Followed], maps: Sequence[Resource]
     ) -> "_Batch":
         """Read, under lock, the Tasks that these sources may fulfil or have fulfilled."""
+        records: dict[str, Resource] = {
+            f"{one.type}/{one.id}": resource_json.parse(one.body) for one in found if one.body
+        }
         sources: dict[str, Source] = {}
-        for one in found:
-            source = None
-            if one.body:
-                with contextlib.suppress(KeyError, TypeError, AttributeError):
-                    source = matching.source_of(resource_json.parse(one.body))
-            if source is not None:
-                sources[source.reference] = source
+        for record in records.values():
+            with contextlib.suppress(KeyError, TypeError, AttributeError):
+                source = matching.source_of(record)
+                if source is not None:
+                    sources[source.reference] = source
         items = {
             reference: matching.service_items(source.codes, maps)
             for reference, source in sources.items()
@@ -150,13 +178,23 @@ class _Batch:
         )
         tasks = {f"Task/{task['id']}": task for task in candidates if is_service_task(task)}
         missing = [one for one in holders.values() if one not in tasks and not is_charge(one)]
-        choice_keys = [("Task", matching.choice_id(reference)) for reference in asked]
+        charged = [one for one in holders.values() if is_charge(one)]
+        choice_keys = [
+            *(("Task", matching.choice_id(reference)) for reference in asked),
+            *(("Task", beyond_quota.review_id(one)) for one in charged),
+        ]
+        charge_keys = [reference_key(one) for one in charged]
         more = await transaction.read_for_update(
-            [*(("Task", one.partition("/")[2]) for one in missing), *choice_keys]
+            [*map(reference_key, missing), *choice_keys, *charge_keys]
         )
         choices = {key[1]: more[key] for key in choice_keys if key in more}
-        tasks.update({"/".join(k): task for k, task in more.items() if k not in choice_keys})
-        return cls(sources=sources, items=items, holders=holders, tasks=tasks, choices=choices)
+        charges = {"/".join(key): more[key] for key in charge_keys if key in more}
+        others = more.keys() - {*choice_keys, *charge_keys}
+        tasks.update({"/".join(key): more[key] for key in others})
+        return cls(
+            records=records, sources=sources, items=items, holders=holders, tasks=tasks,
+            choices=choices, charges=charges,
+        )  # fmt: skip
 
     def effects_of(self, reference: str, now: datetime.datetime) -> list[Effect]:
         """Return what one source asks for, and take it into account for the next ones."""
@@ -164,7 +202,13 @@ class _Batch:
         source, items = self.sources.get(reference), self.items.get(reference, frozenset())
         holder = self.holders.get(reference, "")
         if is_charge(holder):
-            return self._choice(reference, source, (), now)
+            charged = self.charges.get(holder)
+            if charged is None or beyond_quota.stands(charged, self.records.get(reference)):
+                return self._choice(reference, source, (), now)
+            if beyond_quota.review_id(holder) not in self.choices:
+                effects += beyond_quota.taken_back(charged, now)
+            if charged["status"] == "billed":
+                return effects + self._choice(reference, source, (), now)
         held = self.tasks.get(holder)
         if held is not None and held["status"] == "completed":
             if matching.still_stands(source, items, held):
@@ -172,7 +216,7 @@ class _Batch:
             if is_done_by(held, reference):
                 effects += reopened(held, now)
                 self._note(effects)
-        elif holder:
+        elif holder and not is_charge(holder):
             effects.append(LetGo(kind=EVIDENCE_CLAIM, holder=holder))
         candidates: tuple[Resource, ...] = ()
         if source is not None and items:

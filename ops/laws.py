@@ -5,6 +5,7 @@ from typing import Any
 
 from care.contract.claims import claims_of_change
 from care.effects import Effect, Resource
+from care.fulfilment.beyond_quota import claims_of_change as claims_of_charge
 from care.package.publishing import claims_of_item, pins_of, require_kept
 from care.programme import claims_of_change as claims_of_episode
 from fhir_store.door import Judge
@@ -26,6 +27,11 @@ def _contract(written: Written) -> Sequence[Claim | Release]:
 def _episode(written: Written) -> Sequence[Claim | Release]:
     """Let a resident be in a programme once."""
     return _asked(claims_of_episode(*_named(written)))
+
+
+def _charge(written: Written) -> Sequence[Claim | Release]:
+    """Let a record that proved a service be charged once, and be free where that was an error."""
+    return _asked(claims_of_charge(*_named(written)))
 
 
 def _package(written: Written) -> Sequence[Claim | Release]:
@@ -53,6 +59,7 @@ def _asked(effects: Iterable[Effect]) -> list[Claim | Release]:
 
 LAWS: Mapping[str, Judge] = {
     "ActivityDefinition": _item,
+    "ChargeItem": _charge,
     "Contract": _contract,
     "EpisodeOfCare": _episode,
     "PlanDefinition": _package,

@@ -1,5 +1,6 @@
 """The interactions and operations that the hub answers to, each once."""
 
+from conformance.cphc.operations import definition_of
 from routes.interactions.batch import batch_of
 from routes.interactions.capabilities import capabilities_of
 from routes.interactions.create import create
@@ -98,7 +99,7 @@ _OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         code="fhirpath",
-        definition="https://fhir.qiao.example/cphc/OperationDefinition/fhirpath",
+        definition=definition_of("", "fhirpath"),
         levels=frozenset({"system"}),
         handler=fhirpath_operation,
         affects_state=True,

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 
-from care.contract import content
+from care.contract import content, death
+from care.contract.death import Death
 from care.contract.states import Event, is_over, require_lawful
 from care.contract.steps import decide, let_go
 from care.contract.surroundings import Surroundings, require_staff
-from care.effects import Decision, Put, Resource, refuse
+from care.effects import Decision, Effect, Put, Resource, refuse
 from conformance.cphc import BASE
 
 CANCELLED_BY = frozenset({"01", "04", "05"})
@@ -38,8 +39,17 @@ def expire(around: Surroundings, contract: Resource) -> Decision:
     return _ended(around, contract, "terminated", "07", "expire")
 
 
-def terminate(around: Surroundings, contract: Resource, reason: str, words: str = "") -> Decision:
-    """End early for a reason of 解约原因; death (03) closes at once and stops all messages."""
+def terminate(
+    around: Surroundings,
+    contract: Resource,
+    reason: str,
+    words: str = "",
+    died: Death | None = None,
+) -> Decision:
+    """End early for a reason of 解约原因; death (03) closes at once and stops all messages.
+
+    `died` puts a death on record that is not there yet.
+    """
     require_lawful(contract, Event.TERMINATE)
     if reason not in REASONS:
         raise refuse(
@@ -53,8 +63,13 @@ def terminate(around: Surroundings, contract: Resource, reason: str, words: str 
         )
     if reason != AT_OWN_REQUEST:
         require_staff(around, "$terminate for this reason")
+    more: tuple[Effect, ...] = ()
+    if reason == DEATH:
+        more = death.recorded(around, died)
+    else:
+        death.refuse_for_others(died)
     status = "cancelled" if reason in CANCELLED_BY else "revoked"
-    return _ended(around, contract, status, reason, "terminate", words)
+    return _ended(around, contract, status, reason, "terminate", words, more)
 
 
 def _ended(
@@ -64,6 +79,7 @@ def _ended(
     reason: str,
     activity: str,
     words: str = "",
+    more: tuple[Effect, ...] = (),
 ) -> Decision:
     changed = content.with_status(contract, status)
     changed = content.with_extension(changed, "termination-reason", "valueCode", reason)
@@ -73,7 +89,7 @@ def _ended(
         changed,
         activity,
         [task],
-        more=let_go(contract),
+        more=(*let_go(contract), *more),
         ended=tuple(content.packages_of(contract)),
         reason=reason,
         closes_messages=reason == DEATH,

@@ -24,7 +24,8 @@ class Surroundings:
     `packages` are PlanDefinitions by reference, `qualified` the practitioners who take part in
     the team now and may sign, `prices` the lawful price of each package, `tasks` the contract's
     own Tasks by code, `relative` the RelatedPerson who signs, `predecessor` the contract that a
-    new version belongs to, `acting_for` the doctor whom the actor stands in for. `populations` are
+    new version belongs to, `acting_for` the doctor whom the actor stands in for, `evidence` the
+    DocumentReference that a step names as its proof. `populations` are
     those of the resident, read where a package is for some. `authority` is the organisation above
     the team's own, and `stands_above` says that the actor works there or higher.
     """
@@ -41,6 +42,7 @@ class Surroundings:
     relative: Resource | None = None
     predecessor: Resource | None = None
     acting_for: str | None = None
+    evidence: Resource | None = None
     populations: frozenset[str] = frozenset()
     authority: str | None = None
     stands_above: bool = False

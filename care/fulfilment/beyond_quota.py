@@ -1,4 +1,7 @@
-"""A service beyond what a package promises: charged at the item's price, once for its source."""
+"""A service beyond what a package promises: charged at the item's price, once for its source.
+
+Where the source is gone the charge is taken back, unless a bill has gone out: then people decide.
+"""
 
 import datetime
 import uuid
@@ -9,13 +12,16 @@ from typing import Any
 from care.contract import content
 from care.contract.states import State, state_of
 from care.contract.surroundings import is_deceased
-from care.effects import Effect, Hold, Put, Resource, refuse
+from care.effects import Effect, Hold, LetGo, Put, Resource, refuse
 from care.fulfilment.completing import EVIDENCE_CLAIM, OPEN, SOURCE_USED, period_of_task
+from care.fulfilment.matching import MATCH_TASK, SOURCES
 from care.package.content import canonical_of, price_of
 from care.periods import day_of
 
 _NAMES = uuid.UUID("0a1d7c1e-3f0c-4f5c-9c55-2f3a2b6d1e56")
 _SKEW = datetime.timedelta(minutes=5)
+_GONE = frozenset({"cancelled", "entered-in-error", "not-done"})
+_VOID = frozenset({"aborted", "entered-in-error"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +88,83 @@ def charge(
 def is_charge(holder: str) -> bool:
     """Say whether the holder of a source's claim is a charge, which keeps it."""
     return holder.startswith("ChargeItem/")
+
+
+def claims_of_change(before: Resource | None, after: Resource | None) -> tuple[Hold | LetGo, ...]:
+    """Return what a change of a ChargeItem claims and gives up, whoever writes it."""
+    held, wanted = _held(before), _held(after)
+    if held == wanted:
+        return ()
+    given_up = (LetGo(kind=EVIDENCE_CLAIM, holder=held.holder),) if held else ()
+    return (*given_up, wanted) if wanted else given_up
+
+
+def is_void(charged: Resource) -> bool:
+    """Say whether a charge was taken back, so that its source is free again."""
+    return charged.get("status") in _VOID
+
+
+def source_of_charge(charged: Resource) -> str | None:
+    """Return the record that proved a service beyond a package; None of other charges."""
+    named = [str(one.get("reference", "")) for one in charged.get("supportingInformation", ())]
+    if not any(one.startswith("Contract/") for one in named):
+        return None
+    return next((one for one in named if one.partition("/")[0] in SOURCES), None)
+
+
+def review_id(holder: str) -> str:
+    """Return the id of the Task about a charge (`ChargeItem/id`) that was billed for nothing."""
+    return str(uuid.uuid5(_NAMES, f"review {holder}"))
+
+
+def stands(charged: Resource, source: Resource | None) -> bool:
+    """Say whether what was charged is still proven: its source is there, and the resident's."""
+    return (
+        source is not None
+        and source.get("status") not in _GONE
+        and source.get("subject") == charged.get("subject")
+    )
+
+
+def taken_back(charged: Resource, now: datetime.datetime) -> tuple[Effect, ...]:
+    """Return the charge whose source is gone as an error, or a Task where it was billed already."""
+    if charged.get("status") == "billed":
+        return (Put(_to_be_reviewed(charged, now)),)
+    said = {
+        "time": now.isoformat(),
+        "text": "服务记录已删除、取消或改为他人 (its source is gone, cancelled or another's)",
+    }
+    changed = {key: value for key, value in charged.items() if key != "meta"}
+    notes = [*charged.get("note", ()), said]
+    release = LetGo(kind=EVIDENCE_CLAIM, holder=content.reference_to(charged))
+    return release, Put({**changed, "status": "entered-in-error", "note": notes})
+
+
+def _to_be_reviewed(charged: Resource, now: datetime.datetime) -> dict[str, Any]:
+    """Return the Task by which the team pays back, or restores the record; once per charge."""
+    own = content.reference_to(charged)
+    return {
+        "resourceType": "Task",
+        "id": review_id(own),
+        "status": "requested",
+        "intent": "order",
+        "code": {
+            "coding": [{"system": MATCH_TASK, "code": "review-charge"}],
+            "text": "已开账单的服务记录已撤销，请退费或恢复记录 (billed, and its source is gone)",
+        },
+        "focus": {"reference": own},
+        "for": dict(charged["subject"]),
+        "owner": dict(charged["performer"][0]["actor"]),
+        "authoredOn": now.isoformat(),
+    }
+
+
+def _held(charged: Resource | None) -> Hold | None:
+    source = source_of_charge(charged) if charged else None
+    if charged is None or source is None or is_void(charged):
+        return None
+    own = content.reference_to(charged)
+    return Hold(kind=EVIDENCE_CLAIM, key=source, holder=own, taken=SOURCE_USED)
 
 
 def _promises(task: Resource, item: Resource, day: datetime.date) -> bool:

@@ -1,4 +1,4 @@
-"""Profiles, extensions, search parameters and operations of the package, from readable rows."""
+"""Profiles, extensions and search parameters of the package, from readable rows."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,7 @@ from conformance.cphc import BASE, VERSION
 from conformance.cphc.agreement_template import agreement_template
 from conformance.cphc.code_systems import code_systems, sources, value_sets
 from conformance.cphc.concept_maps import concept_maps
+from conformance.cphc.operations import operation_definitions
 from conformance.cphc.service_packages import service_packages
 from conformance.forms.option_lists import option_value_sets
 from conformance.forms.questionnaires import questionnaires
@@ -179,24 +180,4 @@ def search_parameters() -> Iterator[dict[str, Any]]:
             "expression": expression,
         }
         resource.pop("title")
-        yield resource
-
-
-def operation_definitions() -> Iterator[dict[str, Any]]:
-    """Yield the definitions of the hub's own operations."""
-    for code, types, level, affects, chinese, english in _read("operations"):
-        name = "-".join([*types, code])
-        head = _head("OperationDefinition", name, chinese, english)
-        resource: dict[str, Any] = {
-            **head,
-            "name": "".join(part[:1].upper() + part[1:] for part in name.split("-")),
-            "kind": "operation",
-            "affectsState": affects,
-            "code": code,
-            "system": level == "system",
-            "type": level in ("type", "both"),
-            "instance": level in ("type", "both", "instance"),
-        }
-        if types:
-            resource["resource"] = types
         yield resource

@@ -20,14 +20,14 @@ from care.contract.surroundings import Surroundings
 from care.effects import Put, Resource, refuse
 from care.periods import LOCAL
 from conformance import resource_json
-from conformance.cphc import BASE
+from conformance.cphc.operations import definition_of
 from fhir_store.search.query import parse_query
 from fhir_store.transaction import Transaction
 from fhir_store.versions import reference_key
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.operations.contract_facts import key_of, new_id, require_agreement, unknown
-from routes.operations.contract_parameters import Given
+from routes.operations.contract_parameters import given_in
 from routes.operations.contract_writing import (
     Following,
     operations_of,
@@ -54,7 +54,7 @@ def agreement_operations() -> tuple[Promise, ...]:
     return tuple(
         Promise(
             code=code,
-            definition=f"{BASE}/OperationDefinition/Contract-{code}",
+            definition=definition_of("Contract", code),
             levels=frozenset({"instance"}),
             types=frozenset({"Contract"}),
             handler=handler,
@@ -66,7 +66,7 @@ def agreement_operations() -> tuple[Promise, ...]:
 
 async def confirm_reading(hub: Hub, request: Request) -> Answer:
     """Keep the receipt of who has read the agreement of a contract, and when."""
-    given = Given(parameters_in(hub, request))
+    given = given_in(hub, request)
     digest = given.text("agreementHash")
 
     async def work(transaction: Transaction) -> Answer:
@@ -137,6 +137,7 @@ async def agreement_pdf(hub: Hub, request: Request) -> Answer:
 
     A request whose Accept names text/html or application/pdf gets the file.
     """
+    parameters_in(hub, request)
     id_ = request.address.id
     async with hub.store.begin() as transaction:
         key = ("Contract", id_)

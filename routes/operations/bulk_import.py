@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from conformance.cphc.operations import definition_of
 from conformance.problem import (
     EditConflict,
     InvalidContent,
@@ -43,7 +44,7 @@ _TOLD = 200
 # Writers who collide are told to try again; here we do.
 _ATTEMPTS = 3
 
-IMPORT = "https://fhir.qiao.example/cphc/OperationDefinition/import"
+IMPORT = definition_of("", "import")
 
 
 def import_operation() -> Operation:

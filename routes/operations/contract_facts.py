@@ -114,6 +114,7 @@ async def surroundings(
     may_sign: MaySign,
     searcher: Searcher,
     begins: str = "",
+    evidence: str | None = None,
 ) -> Surroundings:
     """Read the facts of a decision; the resident is kept from other writers until the end.
 
@@ -125,6 +126,8 @@ async def surroundings(
     others = [*([] if locks_team else [team_key]), *plan_keys]
     if relative and relative.startswith("RelatedPerson/"):
         others.append(key_of(relative, "RelatedPerson", "residentParty"))
+    if evidence:
+        others.append(key_of(evidence, "DocumentReference", "evidence"))
     if begins:
         others.append(("Contract", begins))
     keys = [key, team_key] if locks_team else [key]
@@ -158,6 +161,7 @@ async def surroundings(
         relative=next((one for k, one in known.items() if k[0] == "RelatedPerson"), None),
         predecessor=next(iter(predecessor.values()), None),
         acting_for=stands_in_for(found_team, actor, now),
+        evidence=next((one for k, one in known.items() if k[0] == "DocumentReference"), None),
         populations=populations,
     )
 

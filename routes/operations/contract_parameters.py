@@ -1,4 +1,4 @@
-"""The parameters of a contract's steps, read by name and refused with advice."""
+"""What an operation is given, read by name and refused with advice."""
 
 import datetime
 from collections.abc import Mapping
@@ -18,60 +18,10 @@ from routes.operations.parameters import (
 )
 from routes.request import Request
 
-KNOWN = frozenset(
-    [
-        "contractId",
-        "number",
-        "resident",
-        "team",
-        "package",
-        "start",
-        "end",
-        "agreementHash",
-        "mode",
-        "payFirst",
-        "template",
-        "readAt",
-        "reader",
-        "invitation",
-        "suitabilityOverride",
-        "verdict",
-        "reason",
-        "words",
-        "residentParty",
-        "doctorParty",
-        "residentSignature",
-        "doctorSignature",
-        "photo",
-        "place",
-        "signedOffline",
-        "invoice",
-        "from",
-        "to",
-        "kind",
-        "scope",
-        "task",
-        "contract",
-        "complaint",
-        "outcome",
-    ]
-)
-"""What the steps of a contract read, all together."""
-
 
 def given_in(hub: Hub, request: Request) -> "Given":
-    """Return the parameters of a step; one that no step knows is refused, or left out leniently."""
-    parts = parameters_in(hub, request)
-    unknown = sorted({str(part["name"]) for part in parts} - KNOWN)
-    if unknown and not request.prefer.is_lenient:
-        raise bad_parameter(
-            unknown[0],
-            f"There is no such parameter. Known are {', '.join(sorted(KNOWN))}. "
-            "`Prefer: handling=lenient` leaves unknown ones out.",
-            f"没有该参数。可用参数：{'、'.join(sorted(KNOWN))}。"
-            "如需忽略未知参数，请使用 Prefer: handling=lenient。",
-        )
-    return Given(parts)
+    """Return what an operation is given."""
+    return Given(parameters_in(hub, request))
 
 
 @dataclass(frozen=True, slots=True)

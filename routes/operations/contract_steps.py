@@ -3,13 +3,16 @@
 import datetime
 import uuid
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from care.agreement.text import Agreement, Terms
 from care.contract import application, changes, content, ending, signing
 from care.contract.application import Application
+from care.contract.death import Death
 from care.contract.states import Event, require_lawful
 from care.contract.surroundings import Surroundings
 from care.effects import Decision, Resource
+from conformance.problem import Problem, to_operation_outcome
 from routes.operations.contract_parameters import Given
 
 Step = Callable[[Given, Surroundings, Resource, Agreement | None], Decision]
@@ -60,6 +63,15 @@ def reassign(
     return changes.reassign(around, contract, given.text("team"), given.maybe("reason") or "")
 
 
+def not_given_over(id_: str, problem: Problem) -> dict[str, Any]:
+    """Return the part that says why one contract of many was not reassigned."""
+    parts = [
+        {"name": "contract", "valueReference": {"reference": f"Contract/{id_}"}},
+        {"name": "outcome", "resource": to_operation_outcome(problem.issues)},
+    ]
+    return {"name": "refused", "part": parts}
+
+
 def _renew(
     given: Given, around: Surroundings, contract: Resource, agreement: Agreement | None
 ) -> Decision:
@@ -81,7 +93,10 @@ def _terminate(
     given: Given, around: Surroundings, contract: Resource, _agreement: Agreement | None
 ) -> Decision:
     require_lawful(contract, Event.TERMINATE)
-    return ending.terminate(around, contract, given.text("reason"), given.maybe("words") or "")
+    when = given.text("deceased") if given.named("evidence") else given.maybe("deceased")
+    died = Death(when=when, evidence=around.evidence) if when else None
+    words = given.maybe("words") or ""
+    return ending.terminate(around, contract, given.text("reason"), words, died)
 
 
 STEPS: Mapping[str, Step] = {

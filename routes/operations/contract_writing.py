@@ -192,12 +192,17 @@ async def require_may_act(
 
 
 async def require_may_see(
-    hub: Hub, request: Request, transaction: Transaction, resident: str, missing: Problem
+    hub: Hub,
+    request: Request,
+    transaction: Transaction,
+    resident: str,
+    missing: Problem,
+    letter: str = "r",
 ) -> None:
-    """Refuse a caller whom the resident is hidden from."""
+    """Refuse a caller whom the resident is hidden from, or who may not change the record (`u`)."""
     if request.caller.is_unrestricted:
         return
-    rights = await hub.authorize(request.caller, "r", "Patient")
+    rights = await hub.authorize(request.caller, letter, "Patient")
     if rights.criteria_of("Patient") is None:
         return
     ids = [resident.partition("/")[2]]

@@ -21,13 +21,11 @@ from care.contract.states import Event, State, require_lawful, state_of
 from care.contract.steps import OVERLAP
 from care.contract.surroundings import Surroundings
 from care.effects import Decision, Resource, refuse
-from conformance.cphc import BASE
+from conformance.cphc.operations import definition_of
 from conformance.problem import (
     BusinessRule,
     EditConflict,
     NotFound,
-    Problem,
-    to_operation_outcome,
 )
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
@@ -51,12 +49,18 @@ from routes.operations.contract_parameters import Given, given_in
 from routes.operations.contract_steps import (
     STEPS,
     Step,
+    not_given_over,
     reassign,
     resubmit,
     terms_of,
     terms_of_wish,
 )
-from routes.operations.contract_writing import Following, carry_out, require_may_act
+from routes.operations.contract_writing import (
+    Following,
+    carry_out,
+    require_may_act,
+    require_may_see,
+)
 from routes.operations.invitations import read_invitation
 from routes.operations.parameters import bad_parameter, parameters_answer
 from routes.registry import Handler, Level
@@ -99,7 +103,7 @@ class ContractOperations:
         return tuple(
             Promise(
                 code=code,
-                definition=f"{BASE}/OperationDefinition/Contract-{code}",
+                definition=definition_of("Contract", code),
                 levels=levels,
                 types=frozenset({"Contract"}),
                 handler=handler,
@@ -244,7 +248,7 @@ class ContractOperations:
                         decision = reassign(given, around, contract, None)
                         await carry_out(single, transaction, self.following, decision, around)
                 except (BusinessRule, NotFound) as no:
-                    refused.append(_refused(id_, no))
+                    refused.append(not_given_over(id_, no))
             done = {"name": "reassigned", "valueInteger": len(ids) - len(refused)}
             return parameters_answer([done, *refused])
 
@@ -282,6 +286,8 @@ class ContractOperations:
         require_agreement(contract)
         resident = content.resident_of(contract)
         await require_may_act(hub, request, transaction, resident, missing)
+        if given.named("deceased"):
+            await require_may_see(hub, request, transaction, resident, missing, "u")
         packages = {*content.packages_of(contract)}
         if given.named("package"):
             packages |= given.packages().keys()
@@ -298,6 +304,7 @@ class ContractOperations:
             may_sign=self.may_sign,
             searcher=self.following.searcher,
             begins=given.maybe("contractId") or "" if request.address.operation == "renew" else "",
+            evidence=given.maybe("evidence"),
         )
         if state_of(contract) in _BEFORE_SECOND_REVIEW:
 
@@ -389,11 +396,3 @@ class ContractOperations:
             review_stages=self.review_stages,
             override=given.maybe("suitabilityOverride") or "",
         )
-
-
-def _refused(id_: str, problem: Problem) -> dict[str, Any]:
-    parts = [
-        {"name": "contract", "valueReference": {"reference": f"Contract/{id_}"}},
-        {"name": "outcome", "resource": to_operation_outcome(problem.issues)},
-    ]
-    return {"name": "refused", "part": parts}

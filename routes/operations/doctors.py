@@ -10,7 +10,7 @@ from care import qualification, team
 from care.effects import Put, Resource
 from care.identity.verification import verify
 from care.qualification import INSURANCE_CODE, Listed
-from conformance.cphc import BASE
+from conformance.cphc.operations import definition_of
 from fhir_store.operations import Written
 from fhir_store.permits import conditions_of
 from fhir_store.search.query import SearchQuery
@@ -18,9 +18,9 @@ from fhir_store.transaction import Transaction
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.operations.contract_facts import MaySign, key_of, unknown
-from routes.operations.contract_parameters import Given
+from routes.operations.contract_parameters import Given, given_in
 from routes.operations.contract_writing import operations_of
-from routes.operations.parameters import bad_parameter, parameters_answer, parameters_in, parts_of
+from routes.operations.parameters import bad_parameter, parameters_answer, parts_of
 from routes.registry import Handler, Level
 from routes.registry import Operation as Promise
 from routes.request import Request
@@ -81,7 +81,7 @@ class DoctorOperations:
         return tuple(
             Promise(
                 code=code,
-                definition=f"{BASE}/OperationDefinition/{type_}-{code}",
+                definition=definition_of(type_, code),
                 levels=frozenset({level}),
                 types=frozenset({type_}),
                 handler=handler,
@@ -92,7 +92,7 @@ class DoctorOperations:
 
     async def activate(self, hub: Hub, request: Request) -> Answer:
         """Open a team: leader, name, organization, service areas; the id may be the client's."""
-        given = Given(parameters_in(hub, request))
+        given = given_in(hub, request)
         leader = given.text("leader")
         key_of(leader, "Practitioner", "leader")
         organization = given.text("organization")
@@ -160,7 +160,7 @@ async def reconcile(hub: Hub, request: Request) -> Answer:
 
     Parameters `doctor` with parts `code`, `name`, `state` (active or suspended); `apply`.
     """
-    given = Given(parameters_in(hub, request))
+    given = given_in(hub, request)
     listed = _listed(given)
     is_applied = given.flag("apply")
 
@@ -260,7 +260,7 @@ Decide = Callable[[Given, Transaction], Any]
 
 
 async def _step(hub: Hub, request: Request, decide: Decide, status: int = 200) -> Answer:
-    given = Given(parameters_in(hub, request))
+    given = given_in(hub, request)
 
     async def work(transaction: Transaction) -> Answer:
         effects = await decide(given, transaction)

@@ -10,15 +10,15 @@ from care.fulfilment.beyond_quota import Extra, charge
 from care.package.content import canonical_of
 from care.periods import LOCAL
 from conformance import resource_json
-from conformance.cphc import BASE
+from conformance.cphc.operations import definition_of
 from fhir_store.search.query import parse_query
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.operations.contract_facts import key_of, require_agreement, unknown
-from routes.operations.contract_parameters import Given
+from routes.operations.contract_parameters import given_in
 from routes.operations.contract_writing import Following, operations_of, require_may_act
-from routes.operations.parameters import bad_parameter, parameters_in
+from routes.operations.parameters import bad_parameter
 from routes.registry import Operation as Promise
 from routes.request import Request
 from routes.writing import context_of, once
@@ -37,7 +37,7 @@ class ExtraServices:
         return (
             Promise(
                 code="charge-service",
-                definition=f"{BASE}/OperationDefinition/Contract-charge-service",
+                definition=definition_of("Contract", "charge-service"),
                 levels=frozenset({"instance"}),
                 types=frozenset({"Contract"}),
                 handler=self.charge_service,
@@ -47,7 +47,7 @@ class ExtraServices:
 
     async def charge_service(self, hub: Hub, request: Request) -> Answer:
         """Charge a service; `item` (its definition's url or url|version), `source`, `performed`."""
-        given = Given(parameters_in(hub, request))
+        given = given_in(hub, request)
         name, source = given.text("item"), given.text("source")
         now = datetime.datetime.now(LOCAL)
         performed = given.instant("performed") or now

@@ -14,7 +14,7 @@ from care.fulfilment.completing import OPEN, Proof, Situation, complete
 from care.fulfilment.items import SERVICE_ITEM, evidence_of
 from care.periods import LOCAL, day_of, start_of
 from conformance import resource_json
-from conformance.cphc import BASE
+from conformance.cphc.operations import definition_of
 from conformance.problem import Issue, NotAllowed, NotFound
 from conformance.search_parameters import parameters_of
 from fhir_store.operations import Version
@@ -26,13 +26,12 @@ from fhir_store.versions import RID
 from routes.answer import Answer
 from routes.bundle_bytes import Link, bundle, search_entries
 from routes.hub import Hub
-from routes.operations.contract_parameters import Given
+from routes.operations.contract_parameters import Given, given_in
 from routes.operations.contract_writing import Following, operations_of
 from routes.operations.extra_services import ExtraServices
 from routes.operations.parameters import (
     bad_parameter,
     parameters_answer,
-    parameters_in,
 )
 from routes.registry import Operation as Promise
 from routes.request import Request
@@ -50,11 +49,10 @@ Resource = Mapping[str, Any]
 def fulfilment_operations(following: Following) -> tuple[Promise, ...]:
     """Return the operations as the registry wants them; `following` reads a package's items."""
     task = frozenset({"Task"})
-    base = f"{BASE}/OperationDefinition"
     return (
         Promise(
             code="complete-service",
-            definition=f"{base}/complete-service",
+            definition=definition_of("Task", "complete-service"),
             levels=frozenset({"instance"}),
             types=task,
             handler=complete_service,
@@ -62,14 +60,14 @@ def fulfilment_operations(following: Following) -> tuple[Promise, ...]:
         ),
         Promise(
             code="due-worklist",
-            definition=f"{base}/due-worklist",
+            definition=definition_of("Task", "due-worklist"),
             levels=frozenset({"type"}),
             types=task,
             handler=due_worklist,
         ),
         Promise(
             code="service-counts",
-            definition=f"{base}/service-counts",
+            definition=definition_of("Task", "service-counts"),
             levels=frozenset({"type"}),
             types=task,
             handler=count_services,
@@ -80,7 +78,7 @@ def fulfilment_operations(following: Following) -> tuple[Promise, ...]:
 
 async def complete_service(hub: Hub, request: Request) -> Answer:
     """Complete a service Task with the proof that its item asks."""
-    given = Given(parameters_in(hub, request))
+    given = given_in(hub, request)
     now = datetime.datetime.now(LOCAL)
     proof = Proof(
         performed=given.instant("performed") or now,
@@ -118,7 +116,7 @@ async def due_worklist(hub: Hub, request: Request) -> Answer:
 
     Parameters: `team`; `date` (today); `_count`, `_cursor`.
     """
-    given = Given(parameters_in(hub, request))
+    given = given_in(hub, request)
     team = _team(given)
     day = given.day("date") if given.named("date") else day_of(datetime.datetime.now(LOCAL))
     count = _count(given, hub)
@@ -192,7 +190,7 @@ async def count_services(hub: Hub, request: Request) -> Answer:
 
     Parameters: `team`; `start`, `end`; `step` (month, quarter, year).
     """
-    given = Given(parameters_in(hub, request))
+    given = given_in(hub, request)
     team, first, last = _team(given), given.day("start"), given.day("end")
     step = given.maybe("step") or "month"
     if step not in _STEPS:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from care.effects import refuse
 from care.identity.verification import ACTIVITY, MOST_PROOFS, PROOF, Proof, facts_of, proven
 from care.periods import day_of
-from conformance.cphc import BASE
+from conformance.cphc.operations import definition_of
 from conformance.problem import BusinessRule
 from fhir_store.permits import conditions_of, permitted_ids
 from fhir_store.search.query import SearchQuery
@@ -22,9 +22,9 @@ from fhir_store.transaction import Transaction
 from routes.answer import Answer, outcome
 from routes.hub import Hub
 from routes.operations.contract_facts import unknown
-from routes.operations.contract_parameters import Given
+from routes.operations.contract_parameters import Given, given_in
 from routes.operations.contract_writing import operations_of
-from routes.operations.parameters import bad_parameter, parameters_in
+from routes.operations.parameters import bad_parameter
 from routes.registry import Operation as Promise
 from routes.request import Request
 from routes.writing import context_of, once
@@ -48,7 +48,7 @@ class IdentityProofs:
         return tuple(
             Promise(
                 code="prove-identity",
-                definition=f"{BASE}/OperationDefinition/{type_}-prove-identity",
+                definition=definition_of(type_, "prove-identity"),
                 levels=frozenset({"instance"}),
                 types=frozenset({type_}),
                 handler=self.prove_identity,
@@ -59,7 +59,7 @@ class IdentityProofs:
 
     async def prove_identity(self, hub: Hub, request: Request) -> Answer:
         """Compare, keep the result, and raise the level; parameter `photo`, or name and number."""
-        photo = _photo(Given(parameters_in(hub, request)))
+        photo = _photo(given_in(hub, request))
         key = (request.address.type, request.address.id)
         if self.prove is None:
             raise _not_set_up()

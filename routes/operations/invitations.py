@@ -10,14 +10,14 @@ from care.contract import qr
 from care.contract.qr import Invitation
 from care.contract.surroundings import members_at
 from care.effects import refuse
-from conformance.cphc import BASE
+from conformance.cphc.operations import definition_of
 from fhir_store.site_secrets import site_secret
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.operations.contract_facts import new_id, unknown
-from routes.operations.contract_parameters import Given
-from routes.operations.parameters import bad_parameter, parameters_answer, parameters_in
+from routes.operations.contract_parameters import given_in
+from routes.operations.parameters import bad_parameter, parameters_answer
 from routes.registry import Operation as Promise
 from routes.request import Request
 
@@ -28,7 +28,7 @@ def invitation_operation() -> Promise:
     """Return the operation as the registry wants it."""
     return Promise(
         code="invitation-code",
-        definition=f"{BASE}/OperationDefinition/CareTeam-invitation-code",
+        definition=definition_of("CareTeam", "invitation-code"),
         levels=frozenset({"instance"}),
         types=frozenset({"CareTeam"}),
         handler=invitation_code,
@@ -38,7 +38,7 @@ def invitation_operation() -> Promise:
 
 async def invitation_code(hub: Hub, request: Request) -> Answer:
     """Return a token, when it ends, and the token as a QR image (PNG)."""
-    given = Given(parameters_in(hub, request))
+    given = given_in(hub, request)
     now = datetime.datetime.now(datetime.UTC)
     minutes = given.number("minutes")
     lifetime = qr.LIFETIME if minutes is None else datetime.timedelta(minutes=float(minutes))

@@ -4,13 +4,13 @@ import datetime
 from typing import Any
 
 from care.reminder import CHANNEL
-from conformance.cphc import BASE
+from conformance.cphc.operations import definition_of
 from fhir_store.permits import conditions_of
 from fhir_store.search.query import SearchQuery
 from routes.answer import Answer
 from routes.hub import Hub
-from routes.operations.contract_parameters import Given
-from routes.operations.parameters import bad_parameter, parameters_answer, parameters_in
+from routes.operations.contract_parameters import given_in
+from routes.operations.parameters import bad_parameter, parameters_answer
 from routes.registry import Operation as Promise
 from routes.request import Request
 
@@ -27,7 +27,7 @@ def notice_statistics_operation() -> Promise:
     """Return the operation as the registry wants it."""
     return Promise(
         code="notice-statistics",
-        definition=f"{BASE}/OperationDefinition/notice-statistics",
+        definition=definition_of("Communication", "notice-statistics"),
         levels=frozenset({"type"}),
         types=frozenset({"Communication"}),
         handler=notice_statistics,
@@ -36,7 +36,7 @@ def notice_statistics_operation() -> Promise:
 
 async def notice_statistics(hub: Hub, request: Request) -> Answer:
     """Count attempts by channel and outcome; parameters `start`, `end` (days, both included)."""
-    given = Given(parameters_in(hub, request))
+    given = given_in(hub, request)
     first, last = given.day("start"), given.day("end")
     if last < first:
         raise bad_parameter("end", "Let it be start or later.", "不得早于 start。")

@@ -10,14 +10,14 @@ from care.package.population import applicable, populations_on
 from care.package.publishing import publish, retire
 from care.periods import day_of
 from conformance import resource_json
-from conformance.cphc import BASE
+from conformance.cphc.operations import definition_of
 from fhir_store.authorization import Authorization
 from fhir_store.search.query import QueryRules, parse_query
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.operations.contract_facts import key_of, no_resident, unknown
-from routes.operations.contract_parameters import Given
+from routes.operations.contract_parameters import given_in
 from routes.operations.contract_writing import operations_of
 from routes.operations.parameters import parameters_answer, parameters_in
 from routes.registry import Level
@@ -41,7 +41,7 @@ def package_operations() -> tuple[Promise, ...]:
     return tuple(
         Promise(
             code=code,
-            definition=f"{BASE}/OperationDefinition/PlanDefinition-{code}",
+            definition=definition_of("PlanDefinition", code),
             levels=levels,
             types=frozenset({"PlanDefinition"}),
             handler=handler,
@@ -53,7 +53,7 @@ def package_operations() -> tuple[Promise, ...]:
 
 async def applicable_packages(hub: Hub, request: Request) -> Answer:
     """Return the populations of a resident and the packages they may take on a day."""
-    given = Given(parameters_in(hub, request))
+    given = given_in(hub, request)
     _, id_ = key_of(given.text("patient"), "Patient", "patient")
     named = given.maybe("date") is not None
     day = given.day("date") if named else day_of(datetime.datetime.now(datetime.UTC))
@@ -85,6 +85,7 @@ async def applicable_packages(hub: Hub, request: Request) -> Answer:
 
 async def package_detail(hub: Hub, request: Request) -> Answer:
     """Return a package with its items, and how many contracts on it are in which state."""
+    parameters_in(hub, request)
     id_ = request.address.id
     plans = await _found(hub, "PlanDefinition", [("_id", id_)])
     if not plans:
@@ -117,6 +118,7 @@ async def package_detail(hub: Hub, request: Request) -> Answer:
 
 async def publish_package(hub: Hub, request: Request) -> Answer:
     """Put a draft into force; an earlier version of the same url retires in the same commit."""
+    parameters_in(hub, request)
 
     async def work(transaction: Transaction) -> Answer:
         plan = await _locked(transaction, request.address.id)
@@ -136,6 +138,7 @@ async def publish_package(hub: Hub, request: Request) -> Answer:
 
 async def retire_package(hub: Hub, request: Request) -> Answer:
     """Take a published package out of offer; contracts on it go on."""
+    parameters_in(hub, request)
 
     async def work(transaction: Transaction) -> Answer:
         plan = await _locked(transaction, request.address.id)

@@ -1,10 +1,14 @@
 """Parameters resources: what an operation is given and gives back; parameters.html."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from conformance import resource_json, structure
-from conformance.problem import InvalidContent, Issue
+from conformance.cphc.operations import Given as Declared
+from conformance.cphc.operations import operation_row
+from conformance.near_names import nearest, printable
+from conformance.problem import InvalidContent, Issue, UnknownParameter
 from routes.answer import Answer
 from routes.bodies import require_same_type, resource_of
 from routes.hub import Hub
@@ -14,13 +18,79 @@ Part = Mapping[str, Any]
 
 
 def parameters_in(hub: Hub, request: Request) -> list[Part]:
-    """Return the parameters of a POST, those in the URL included as strings."""
-    named: list[Part] = [{"name": name, "valueString": value} for name, value in request.query]
+    """Return the parameters of a POST, those in the URL included as strings.
+
+    Those that the operation is not given are refused, or left out under `handling=lenient`.
+    """
+    named = parameters_of_url(request)
     if request.method != "POST" or not request.body:
         return named
     resource = resource_of(request, hub)
     require_same_type(resource, "Parameters")
-    return named + parts_of(resource.get("parameter"))
+    return _declared_of(request, named + parts_of(resource.get("parameter")))
+
+
+def parameters_of_url(request: Request) -> list[Part]:
+    """Return the parameters in the URL as strings; unknown ones are refused all the same."""
+    named: list[Part] = [{"name": name, "valueString": value} for name, value in request.query]
+    return _declared_of(request, named)
+
+
+def _declared_of(request: Request, parts: list[Part]) -> list[Part]:
+    """Return the parts that the operation of the address is given; all where nothing is listed."""
+    address = request.address
+    row = operation_row(address.type, address.operation)
+    level = "instance" if address.id else "type" if address.type else "system"
+    known = row.given_at(level) if row else None
+    if known is None:
+        return parts
+    shown = f"{address.type}/${address.operation}"
+    return _declared(parts, known, shown, is_lenient=request.prefer.is_lenient)
+
+
+def _declared(
+    parts: Sequence[Part], known: Declared, shown: str, *, is_lenient: bool
+) -> list[Part]:
+    """Return the parts that are listed, theirs included; a single one that comes twice is refused.
+
+    Raises UnknownParameter for one that is not listed, unless asked to be lenient.
+    """
+    counted = Counter(str(part["name"]) for part in parts)
+    for name, times in counted.items():
+        if name not in known and not is_lenient:
+            raise UnknownParameter(_unknown(name, known, shown))
+        if times > 1 and name in known and known[name].is_single:
+            raise bad_parameter(name, "Give it once.", "该参数只能给出一次。")
+    found: list[Part] = []
+    for part in parts:
+        if part["name"] not in known:
+            continue
+        inner = known[part["name"]].parts
+        if inner is None:
+            found.append(part)
+        else:
+            own = _declared(
+                parts_of(part.get("part")), inner, f"{shown} {part['name']}", is_lenient=is_lenient
+            )
+            found.append({**part, "part": own})
+    return found
+
+
+def _unknown(name: str, known: Declared, shown: str) -> Issue:
+    near = nearest(name, known)
+    all_en = f"It is given {', '.join(known)}." if known else "It is given none."
+    all_zh = f"可用参数：{'、'.join(known)}。" if known else "该操作没有参数。"
+    return Issue(
+        code="not-supported",
+        key="operation-unknown-parameter",
+        text_en=f"{shown} has no parameter {printable(name)}.",
+        text_zh=f"{shown} 没有参数 {printable(name)}。",
+        fix_en=(f"Write {near}. " if near else "")
+        + f"{all_en} `Prefer: handling=lenient` leaves unknown ones out.",
+        fix_zh=(f"应为 {near}。" if near else "")
+        + f"{all_zh}如需忽略未知参数，请使用 Prefer: handling=lenient。",
+        expression=f"Parameters.parameter.where(name = '{name}')" if name.isidentifier() else None,
+    )
 
 
 def sound_parameters_in(hub: Hub, request: Request) -> list[Part]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from care.identity.matching import GRADE, Match, Resource, best_first, identifiers_of
 from conformance import resource_json
+from conformance.cphc.operations import definition_of
 from conformance.problem import InvalidContent, Issue
 from fhir_store.permits import conditions_of
 from fhir_store.search.query import AllOf, AnyOf, Condition, SearchQuery
@@ -25,7 +26,7 @@ def match_operation() -> Operation:
     """Return the operation as the registry wants it; it changes nothing but is asked by POST."""
     return Operation(
         code="match",
-        definition="http://hl7.org/fhir/OperationDefinition/Patient-match",
+        definition=definition_of("Patient", "match"),
         levels=frozenset({"type"}),
         types=frozenset({"Patient"}),
         handler=match,

@@ -16,6 +16,7 @@ from care.identity import merging
 from care.identity.matching import replaced_by
 from conformance import resource_json
 from conformance.cphc import BASE
+from conformance.cphc.operations import definition_of
 from conformance.problem import Issue, to_operation_outcome
 from fhir_store.operations import Claim, Create, Operation, Release, Update
 from fhir_store.permits import conditions_of
@@ -75,7 +76,7 @@ def merge_operations() -> tuple[Promise, ...]:
     return tuple(
         Promise(
             code=code,
-            definition=f"{BASE}/OperationDefinition/Patient-{code}",
+            definition=definition_of("Patient", code),
             levels=frozenset({"type"}),
             types=frozenset({"Patient"}),
             handler=handler,

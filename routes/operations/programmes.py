@@ -9,16 +9,16 @@ from care.effects import Effect, Resource
 from care.fulfilment.completing import is_service_task
 from care.programme import Moment
 from conformance import resource_json
-from conformance.cphc import BASE
+from conformance.cphc.operations import definition_of
 from fhir_store.search.query import QueryRules, parse_query
 from fhir_store.transaction import Transaction
 from routes.answer import Answer
 from routes.authorize import not_allowed
 from routes.hub import Hub
 from routes.operations.contract_facts import key_of, no_resident, unknown
-from routes.operations.contract_parameters import Given
+from routes.operations.contract_parameters import given_in
 from routes.operations.contract_writing import operations_of, require_may_see
-from routes.operations.parameters import bad_parameter, parameters_in
+from routes.operations.parameters import bad_parameter
 from routes.own_records import is_lay
 from routes.registry import Handler, Level
 from routes.registry import Operation as Promise
@@ -40,7 +40,7 @@ def programme_operations() -> tuple[Promise, ...]:
     return tuple(
         Promise(
             code=code,
-            definition=f"{BASE}/OperationDefinition/EpisodeOfCare-{code}",
+            definition=definition_of("EpisodeOfCare", code),
             levels=frozenset({level}),
             types=frozenset({"EpisodeOfCare"}),
             handler=handler,
@@ -55,7 +55,7 @@ async def apply_for(hub: Hub, request: Request) -> Answer:
 
     Parameters: `resident`, `programme` (a code of `cphc-programme-type`), `team`, `reason`, `id`.
     """
-    given = Given(parameters_in(hub, request))
+    given = given_in(hub, request)
     resident = key_of(given.text("resident"), "Patient", "resident")
     team = key_of(given.text("team"), "CareTeam", "team")
     code, id_ = given.text("programme"), given.maybe("id") or str(uuid.uuid4())
@@ -80,7 +80,7 @@ async def apply_for(hub: Hub, request: Request) -> Answer:
 
 async def review(hub: Hub, request: Request) -> Answer:
     """Approve or reject an application. Parameters: `verdict` (approve, reject), `reason`."""
-    given = Given(parameters_in(hub, request))
+    given = given_in(hub, request)
     verdict, reason = given.text("verdict"), given.maybe("reason") or ""
 
     async def decide(
@@ -98,7 +98,7 @@ async def review(hub: Hub, request: Request) -> Answer:
 
 async def close(hub: Hub, request: Request) -> Answer:
     """Close an active programme with its plan. Parameter: `reason`."""
-    given = Given(parameters_in(hub, request))
+    given = given_in(hub, request)
 
     async def decide(
         moment: Moment, episode: Resource, transaction: Transaction

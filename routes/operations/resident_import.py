@@ -19,6 +19,7 @@ from care.identity.residents import Read, answer_sheet, read_rows, template, uni
 from care.identity.sheets import CSV, XLSX, Sheet, read_sheet
 from care.periods import day_of
 from conformance import resource_json
+from conformance.cphc.operations import definition_of
 from conformance.identity_numbers import ID_CARD_SYSTEM
 from conformance.problem import EditConflict
 from fhir_store.import_reading import import_context
@@ -30,7 +31,13 @@ from routes.authorize import not_allowed
 from routes.guard import may_write_freely
 from routes.hub import Hub
 from routes.negotiation import media_type_of, unsupported_media_type
-from routes.operations.parameters import bad_parameter, parameters_answer
+from routes.operations.contract_parameters import Given
+from routes.operations.parameters import (
+    bad_parameter,
+    parameters_answer,
+    parameters_in,
+    parameters_of_url,
+)
 from routes.registry import Operation as Promise
 from routes.request import Request
 
@@ -83,13 +90,21 @@ class ResidentImport:
         """Return the operations as the registry wants them."""
         promise = partial(
             Promise,
-            definition="https://fhir.qiao.example/cphc/OperationDefinition/Patient-import-residents",
             levels=frozenset({"type"}),
             types=frozenset({"Patient"}),
         )
         return (
-            promise(code="import-residents", handler=self.answer, affects_state=True),
-            promise(code="resident-template", handler=empty_sheet),
+            promise(
+                code="import-residents",
+                definition=definition_of("Patient", "import-residents"),
+                handler=self.answer,
+                affects_state=True,
+            ),
+            promise(
+                code="resident-template",
+                definition=definition_of("Patient", "resident-template"),
+                handler=empty_sheet,
+            ),
         )
 
     async def answer(self, hub: Hub, request: Request) -> Answer:
@@ -97,11 +112,9 @@ class ResidentImport:
 
         `task` names a Task that shows the progress while the request runs.
         """
-        asked = dict(request.query)
-        is_dry = asked.pop("dryRun", "false") == "true"
-        task = asked.pop("task", None)
-        for name in asked:
-            raise bad_parameter(name, "Use dryRun and task.", "可用参数：dryRun、task。")
+        asked = Given(parameters_of_url(request))
+        is_dry = _is_dry(asked)
+        task = asked.maybe("task")
         kind = media_type_of(request.header(b"content-type") or "")
         if kind not in (XLSX, CSV):
             raise unsupported_media_type(f"{XLSX}, {CSV}")
@@ -124,8 +137,9 @@ class ResidentImport:
         return parameters_answer(found)
 
 
-async def empty_sheet(_hub: Hub, _request: Request) -> Answer:
+async def empty_sheet(hub: Hub, request: Request) -> Answer:
     """Return the template as a Binary."""
+    parameters_in(hub, request)
     return Answer(status=200, body=resource_json.dump(_binary(template())))
 
 
@@ -268,6 +282,14 @@ async def _require_free(hub: Hub, request: Request) -> None:
     samples = [Update(resource={"resourceType": one}) for one in ("Patient", "RelatedPerson")]
     if not await may_write_freely(hub, request, samples):
         raise not_allowed()
+
+
+def _is_dry(asked: Given) -> bool:
+    text = asked.maybe("dryRun") or "false"
+    if text not in ("true", "false"):
+        # A rehearsal that is misspelt must not become the real thing.
+        raise bad_parameter("dryRun", "Give true or false.", "应为 true 或 false。")
+    return text == "true"
 
 
 async def _silent(_done: int, _all: int) -> None:

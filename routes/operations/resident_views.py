@@ -8,7 +8,7 @@ from care.contract import content
 from care.package.content import item_urls
 from care.periods import LOCAL
 from conformance import resource_json
-from conformance.cphc import BASE
+from conformance.cphc.operations import definition_of
 from conformance.problem import Issue, NotAllowed, TooCostly
 from fhir_store.operations import Version
 from fhir_store.search.query import parse_query
@@ -16,7 +16,7 @@ from routes.answer import Answer
 from routes.bundle_bytes import Link, bundle, search_entries
 from routes.hub import Hub
 from routes.interactions.read import version_asked_for
-from routes.operations.contract_parameters import Given
+from routes.operations.contract_parameters import given_in
 from routes.operations.parameters import bad_parameter, parameters_answer, parameters_in
 from routes.registry import Operation as Promise
 from routes.request import Request
@@ -43,7 +43,7 @@ def resident_views() -> tuple[Promise, ...]:
     return tuple(
         Promise(
             code=code,
-            definition=f"{BASE}/OperationDefinition/Patient-{code}",
+            definition=definition_of("Patient", code),
             levels=frozenset({"instance"}),
             types=frozenset({"Patient"}),
             handler=handler,
@@ -57,6 +57,7 @@ async def my_family_doctor(hub: Hub, request: Request) -> Answer:
 
     Every resource is judged by the caller's rights; what is hidden is left out.
     """
+    parameters_in(hub, request)
     await version_asked_for(hub, request)
     patient = f"Patient/{request.address.id}"
     pairs = [("patient", patient), ("status", _OPEN), ("_sort", "-issued"), ("_count", "20")]
@@ -113,8 +114,8 @@ async def timeline(hub: Hub, request: Request) -> Answer:
     `start` and `end` (days) bound it; visits, procedures, vaccinations, forms, messages and the
     services of contracts that are done.
     """
+    given = given_in(hub, request)
     await version_asked_for(hub, request)
-    given = Given(parameters_in(hub, request))
     bounds = [
         (mark, given.day(name).isoformat())
         for name, mark in (("start", "ge"), ("end", "le"))

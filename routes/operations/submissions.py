@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from conformance import resource_json
-from conformance.cphc import BASE
+from conformance.cphc.operations import definition_of
 from fhir_store.queue_desk import list_outbox
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.interactions.read import version_asked_for
+from routes.operations.parameters import parameters_in
 from routes.registry import Operation as Promise
 from routes.request import Request
 
@@ -34,7 +35,7 @@ def submissions_operation() -> Promise:
     """Return the operation as the registry wants it."""
     return Promise(
         code="submissions",
-        definition=f"{BASE}/OperationDefinition/{'-'.join(TYPES)}-submissions",
+        definition=definition_of(TYPES[0], "submissions"),
         levels=frozenset({"instance"}),
         types=frozenset(TYPES),
         handler=submissions,
@@ -43,6 +44,7 @@ def submissions_operation() -> Promise:
 
 async def submissions(hub: Hub, request: Request) -> Answer:
     """Return a Task for each delivery about the resource, oldest first, to who may read it."""
+    parameters_in(hub, request)
     await version_asked_for(hub, request)
     own = f"{request.address.type}/{request.address.id}"
     async with hub.store.pool.connection() as connection:

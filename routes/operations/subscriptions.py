@@ -11,21 +11,22 @@ from typing import Any
 
 import orjson
 
+from care.effects import refuse
+from conformance.cphc.operations import definition_of
 from fhir_store.failures import not_found
 from fhir_store.permits import permitted_ids
 from fhir_store.subscriptions import Subscriber, events_of, keep_token, subscribers_named
 from routes.answer import Answer
 from routes.bundle_bytes import bundle
 from routes.hub import Hub
-from routes.operations.contract_parameters import Given
-from routes.operations.parameters import bad_parameter, parameters_answer, parameters_in
+from routes.operations.contract_parameters import Given, given_in
+from routes.operations.parameters import bad_parameter, parameters_answer
 from routes.registry import Level
 from routes.registry import Operation as Promise
 from routes.request import Request
 from routes.subscription_notices import Notices, status_parameters
 from routes.subscription_socket import PATH
 
-_DEFINITION = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-"
 _TOKEN_LASTS = datetime.timedelta(minutes=5)
 _MOST_EVENTS = 500
 _MOST_SUBSCRIPTIONS = 50
@@ -41,24 +42,24 @@ class SubscriptionOperations:
         """Return the operations as the registry wants them."""
         both: frozenset[Level] = frozenset({"type", "instance"})
         rows = (
-            ("status", "subscription-status", both, self.status),
-            ("events", "subscription-events", frozenset[Level]({"instance"}), self.events),
-            ("get-ws-binding-token", "subscription-get-ws-binding-token", both, self.token),
+            ("status", both, self.status),
+            ("events", frozenset[Level]({"instance"}), self.events),
+            ("get-ws-binding-token", both, self.token),
         )
         return tuple(
             Promise(
                 code=code,
-                definition=_DEFINITION + name,
+                definition=definition_of("Subscription", code),
                 levels=levels,
                 types=frozenset({"Subscription"}),
                 handler=handler,
             )
-            for code, name, levels, handler in rows
+            for code, levels, handler in rows
         )
 
     async def status(self, hub: Hub, request: Request) -> Answer:
         """Return how subscriptions stand."""
-        found = await _named(hub, request, Given(parameters_in(hub, request)))
+        found = await _named(hub, request, given_in(hub, request))
         entries = [
             orjson.dumps(
                 {
@@ -73,7 +74,7 @@ class SubscriptionOperations:
 
     async def events(self, hub: Hub, request: Request) -> Answer:
         """Return events again, as far as the one who asks may see them."""
-        given = Given(parameters_in(hub, request))
+        given = given_in(hub, request)
         (one,) = await _named(hub, request, given)
         since, until = _number(given, "eventsSinceNumber"), _number(given, "eventsUntilNumber")
         content = given.maybe("content")
@@ -96,7 +97,9 @@ class SubscriptionOperations:
 
     async def token(self, hub: Hub, request: Request) -> Answer:
         """Return a token that binds a WebSocket to subscriptions; it counts once, for minutes."""
-        found = await _named(hub, request, Given(parameters_in(hub, request)))
+        found = await _named(hub, request, given_in(hub, request))
+        for one in found:
+            _require_websocket(one)
         token = secrets.token_urlsafe(32)
         fids = [one.fid for one in found]
         async with hub.store.pool.connection() as connection:
@@ -108,6 +111,29 @@ class SubscriptionOperations:
             {"name": "websocket-url", "valueUrl": _socket_url(request.base)},
         ]
         return parameters_answer(parts)
+
+
+def _require_websocket(one: Subscriber) -> None:
+    """Refuse a token for what is told elsewhere, or to nobody any more."""
+    kind = one.resource.get("channel", {}).get("type")
+    if kind != "websocket":
+        raise refuse(
+            "subscription-channel",
+            f"Subscription/{one.fid} is told by {kind}, not by WebSocket",
+            f"Subscription/{one.fid} 的通知方式是 {kind}，不是 WebSocket",
+            "Make a Subscription whose channel.type is websocket, or read $events of this one.",
+            "请新建 channel.type 为 websocket 的订阅，或用 $events 读取本订阅的事件。",
+            "Subscription.channel.type",
+        )
+    if one.state == "off":
+        raise refuse(
+            "subscription-off",
+            f"Subscription/{one.fid} is off",
+            f"Subscription/{one.fid} 已停用",
+            "Write it again with status requested, then ask for the token.",
+            "请将其 status 改为 requested 重新写入，再获取令牌。",
+            "Subscription.status",
+        )
 
 
 def _socket_url(base: str) -> str:

@@ -566,7 +566,8 @@ def test_what_ends_with_a_contract() -> None:
     draft = changes.amend(around(), effective(), {EXTRA: PRICES[EXTRA]}, HASH).contract
     amended = signing.sign(drafted(), draft, signed_by())
     assert [p.resource["id"] for p in ending.cancelled_tasks(amended, tasks)] == ["basic-requested"]
-    dead = ending.terminate(around(), effective(), "03")
+    died = around(resident={**around().resident, "deceasedBoolean": True})
+    dead = ending.terminate(died, effective(), "03")
     assert dead.closes_messages
     messages = [{"status": "active", "id": "1"}, {"status": "completed", "id": "2"}]
     assert [p.resource["id"] for p in ending.stopped_messages(messages)] == ["1"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from contracting import APPROVE, HASH, SIGNING, WORLD, application, asked, world
+from contracting import APPROVE, HASH, SIGNING, WORLD, application, asked, other_packages, world
 from days import next_year, today
 
 from care.fulfilment.schedule import tasks_for
@@ -45,7 +45,7 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "resubmit": ("submit-application", asked({"name": "agreementHash", "valueString": "c" * 64})),
     "sign": ("sign", SIGNING),
     "pay": ("confirm-payment", asked({"name": "invoice", "valueString": "Invoice/i1"})),
-    "amend": ("amend", application("x")),
+    "amend": ("amend", other_packages()),
     "delegate": (
         "delegate",
         asked(

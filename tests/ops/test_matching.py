@@ -4,19 +4,21 @@ import asyncio
 import contextlib
 import datetime
 import json
+from typing import Any
 
 import pytest
 
-from care.fulfilment import matching
+from care.fulfilment import beyond_quota, matching
 from care.fulfilment.completing import EVIDENCE_CLAIM
 from care.fulfilment.items import SERVICE_ITEM
 from care.fulfilment.schedule import tasks_for
 from conformance.cphc import BASE
+from conformance.problem import EditConflict
 from conformance.resource_json import dump, parse
 from fhir_store.claims import carry_out
 from fhir_store.operations import Claim, Create, Delete, Update, WriteContext
-from fhir_store.store import Store, make_pool
-from ops import flow_matching
+from fhir_store.store import make_pool
+from ops import flow_matching, laws
 from ops.flow_matching import Matching
 
 HIS = "urn:his:department"
@@ -127,7 +129,7 @@ class World:
 @contextlib.asynccontextmanager
 async def world(url, *tasks):
     async with make_pool(url, size=6) as pool:
-        store = Store(pool)
+        store = laws.lawful_store(pool)
         made = World(store)
         creates = [Create(resource=parse(dump(one)), id=one["id"]) for one in tasks]
         await store.write(creates, context=CONTEXT)
@@ -386,3 +388,115 @@ def test_a_visit_that_was_charged_stays_charged_and_fulfils_nothing(
         assert (await world.tasks() == [("open",)]) is stays
 
     run(body, database_url, *tasks_of("p1", bp=1))
+
+
+def charge_item(status: str = "billable", source: str = "Encounter/e1") -> dict[str, Any]:
+    return {
+        "resourceType": "ChargeItem",
+        "id": "x1",
+        "status": status,
+        "code": {"text": "测血压"},
+        "subject": {"reference": "Patient/p1"},
+        "performer": [{"actor": {"reference": "CareTeam/t1"}}],
+        "supportingInformation": [{"reference": "Contract/c1"}, {"reference": source}],
+    }
+
+
+async def holder_of(world: World, source: str) -> str | None:
+    async with world.store.pool.connection() as connection:
+        return (await flow_matching.holders_of(connection, EVIDENCE_CLAIM, [source])).get(source)
+
+
+async def stored(world: World, type_: str, id_: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((await world.store.read(type_, id_)).body)
+    return found
+
+
+@pytest.mark.parametrize(
+    "after",
+    [None, encounter("e1", status="cancelled"), encounter("e1", patient="p2")],
+    ids=["deleted", "cancelled", "of another"],
+)
+def test_a_charge_is_taken_back_when_its_visit_is_gone(
+    database_url: str, after: dict[str, Any] | None
+) -> None:
+    async def body(world: World) -> None:
+        await world.write(encounter("e1", code="DENTAL"), charge_item())
+        await world.settle()
+        assert await holder_of(world, "Encounter/e1") == "ChargeItem/x1"
+        if after is None:
+            await world.store.write([Delete(type="Encounter", id="e1")], context=CONTEXT)
+        else:
+            await world.write(after)
+        await world.settle()
+        charged = await stored(world, "ChargeItem", "x1")
+        assert charged["status"] == "entered-in-error"
+        assert "gone" in charged["note"][0]["text"]
+        held = await holder_of(world, "Encounter/e1")
+        # What is another resident's now is matched as theirs.
+        assert (held or "").startswith("Task/" if after and after["status"] == "finished" else "")
+        assert held != "ChargeItem/x1"
+
+    run(body, database_url, *tasks_of("p2", "c2", bp=4))
+
+
+def test_a_visit_that_is_only_corrected_stays_charged(database_url: str) -> None:
+    """The twin: a charge is not taken back for any change of its visit."""
+
+    async def body(world: World) -> None:
+        await world.write(encounter("e1", code="DENTAL"), charge_item())
+        await world.settle()
+        await world.write(encounter("e1", code="HTN", status="in-progress"))
+        await world.settle()
+        assert (await stored(world, "ChargeItem", "x1"))["status"] == "billable"
+        assert await holder_of(world, "Encounter/e1") == "ChargeItem/x1"
+        assert (await world.tasks())[1] == OPEN
+
+    run(body, database_url, *tasks_of("p1", bp=4))
+
+
+def test_what_was_billed_is_left_to_the_team_once(database_url: str) -> None:
+    async def body(world: World) -> None:
+        await world.write(encounter("e1", code="DENTAL"), charge_item("billed"))
+        await world.settle()
+        await world.write(encounter("e1", status="cancelled"))
+        await world.settle()
+        assert (await stored(world, "ChargeItem", "x1"))["status"] == "billed"
+        id_ = beyond_quota.review_id("ChargeItem/x1")
+        task = await stored(world, "Task", id_)
+        assert (task["owner"]["reference"], task["status"]) == ("CareTeam/t1", "requested")
+        await world.write({**task, "status": "completed"})
+        await world.write(encounter("e1", status="entered-in-error"))
+        await world.settle()
+        assert (await stored(world, "Task", id_))["status"] == "completed"
+
+    run(body, database_url, *tasks_of("p1", bp=1))
+
+
+def test_a_charge_that_was_an_error_sets_its_visit_free_to_fulfil(database_url: str) -> None:
+    async def body(world: World) -> None:
+        await world.write(charge_item())
+        await world.write(encounter("e1"))
+        await world.settle()
+        assert (await world.tasks())[1] == OPEN
+        await world.write(charge_item("entered-in-error"))
+        await world.settle()
+        assert (await world.tasks())[1] == ("completed", "Encounter/e1")
+        with pytest.raises(EditConflict):  # nor can it be charged again by writing it back
+            await world.write(charge_item())
+
+    run(body, database_url, *tasks_of("p1", bp=4))
+
+
+def test_without_the_law_a_charge_claims_nothing(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin: a store that does not keep the law lets a charged visit fulfil a service."""
+    monkeypatch.setattr(laws, "LAWS", {})
+
+    async def body(world: World) -> None:
+        await world.write(charge_item(), encounter("e1"))
+        await world.settle()
+        assert (await world.tasks())[1] == ("completed", "Encounter/e1")
+
+    run(body, database_url, *tasks_of("p1", bp=4))

@@ -1,4 +1,4 @@
-"""Hostile parameters against the operations of terminology and forms: no answer is a 5xx.
+"""Hostile parameters against the operations of terminology, forms and care: no answer is a 5xx.
 
 Every run is the same: what is sent follows from the seed alone.
 """
@@ -11,8 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
+from contracting import SIGNING, application, signature, to_be_signed, world
 
 from conformance.cphc import BASE
+from conformance.cphc.operations import Given, operation_rows
 from conformance.forms.questionnaires import questionnaires
 from conformance.terminology import operations
 from ops.settings import Settings
@@ -238,6 +240,93 @@ async def test_hostile_parameters_are_answered_or_refused_by_name(database_url: 
     statuses = await attack(database_url, QUICK, SEED)
     assert statuses[400] > QUICK // 5  # it does reach the checks,
     assert statuses[200] > QUICK // 20  # and what stands behind them
+
+
+CARE = [(row, level) for row in operation_rows() if row.given for level in row.levels if row.types]
+USUAL: dict[str, Any] = {
+    "Reference": {"reference": "Patient/p1"},
+    "Signature": signature("Patient/p1"),
+    "Attachment": {"contentType": "image/png", "data": "iVBORw0KGgo="},
+    "Identifier": {"system": "urn:oid:2.16.156.10011.1.3", "value": "999001196005010019"},
+    "Patient": {"resourceType": "Patient", "name": [{"text": "王秀英"}], "birthDate": "1960-05-01"},
+    "date": "2026-11-21",
+    "dateTime": "2026-11-21T10:00:00+08:00",
+    "boolean": True,
+    "integer": 3,
+    "decimal": 30.5,
+    "id": "c1",
+}
+PLACES = ["Patient/p1", "Practitioner/d1", "CareTeam/t1", "PlanDefinition/basic", "Contract/c1",
+          "Organization/o1", "Task/c1-sign-contract"]  # fmt: skip
+
+
+class CareAttacker(Attacker):
+    """Asks for steps of care, about things that are there, with parameters that may be spoilt."""
+
+    def parts_of(self, given: Given) -> list[Json]:
+        parts: list[Json] = []
+        for one in given.values():
+            if self.chance.random() < (0.1 if one.least else 0.5):
+                continue
+            if one.parts is not None:
+                parts.append({"name": one.name, "part": self.parts_of(one.parts)})
+                continue
+            value = copy.deepcopy(USUAL.get(one.type, self.chance.choice(TEXTS)))
+            if one.type == "Reference":
+                value = {"reference": self.chance.choice([*PLACES, *PLACES, "x", "Patient/", ""])}
+            if isinstance(value, dict) and self.chance.random() < 0.15:
+                spoil(value, self.chance, self.value())
+            elif self.chance.random() < 0.15:
+                value = self.value()
+            kind = one.type[:1].upper() + one.type[1:]
+            field = "resource" if one.type == "Patient" else f"value{kind}"
+            parts.append({"name": one.name, field: value})
+        return parts
+
+    async def send(self, client: httpx.AsyncClient) -> httpx.Response:
+        row, level = self.chance.choice(CARE)
+        type_ = self.chance.choice(row.types)
+        here = [one for one in PLACES if one.startswith(f"{type_}/")] or [f"{type_}/none"]
+        place = self.chance.choice(here) if level == "instance" else type_
+        given = row.given_at(level)
+        assert given is not None
+        known = {"terminate": [], "void": []}.get(row.code)
+        parts = self.parts_of(given) if known is None else [self.part()]
+        body = {"resourceType": "Parameters", "parameter": parts}
+        if row.code == "sign" and self.chance.random() < 0.5:
+            signed = SIGNING if level == "instance" else application(f"f{self.chance.random()}"[:9])
+            body = copy.deepcopy(signed)
+            spoil(body["parameter"], self.chance, self.value())
+        return await client.post(
+            f"/{place}/${row.code}",
+            content=json.dumps(body),
+            headers={"content-type": "application/fhir+json"},
+        )
+
+
+async def attack_care(database_url: str, rounds: int, seed: int) -> dict[int, int]:
+    """Send that many steps and return how many were answered with each status."""
+    statuses: dict[int, int] = {}
+    attacker = CareAttacker(seed)
+    async with world(database_url) as client:
+        await to_be_signed(client, "c1")
+        for _ in range(rounds):
+            answer = await attacker.send(client)
+            judge(answer)
+            statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
+    return statuses
+
+
+async def test_hostile_steps_of_care_are_answered_or_refused_by_name(database_url: str) -> None:
+    statuses = await attack_care(database_url, QUICK, SEED + 2)
+    assert statuses[400] > QUICK // 5
+    assert sum(n for code, n in statuses.items() if code != 400) > QUICK // 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_200)
+async def test_hostile_steps_of_care_for_long(database_url: str) -> None:
+    assert (await attack_care(database_url, LONG, SEED + 3))[400] > LONG // 5
 
 
 @pytest.mark.slow

@@ -346,6 +346,17 @@ def test_only_addresses_that_are_allowed_are_called(endpoint, allowed, may):
 
 
 @pytest.mark.anyio
+async def test_a_token_is_given_for_websockets_alone(database_url):
+    async with hub(database_url) as client, Receiver() as receiver:
+        await subscribed(client, receiver)
+        answer = await client.get("/Subscription/s1/$get-ws-binding-token")
+        issue = answer.json()["issue"][0]
+        key = issue["details"]["coding"][0]["code"]
+        assert (answer.status_code, key) == (422, "subscription-channel")
+        assert "channel.type is websocket" in issue["diagnostics"]
+
+
+@pytest.mark.anyio
 async def test_a_websocket_is_bound_told_in_order_and_catches_up_by_events(database_url):
     async with hub(database_url) as client:
         body = {**subscription(), "id": "w1"}

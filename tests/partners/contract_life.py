@@ -169,6 +169,7 @@ class Life:
             "applied", "reviewed-once", "supplement", "approved", "signed", "effective",
             "amending", "amendment-unpaid", "disputed",
         )  # fmt: skip
+        ok = ok and (reason != "03" or not self.alive)
         return self._leave(name, ok, "cancelled" if reason in ("01", "04", "05") else "revoked")
 
     def dispute(self, name):

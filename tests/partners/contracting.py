@@ -103,6 +103,12 @@ def application(
     )
 
 
+def other_packages() -> dict[str, Any]:
+    """Return the parameters of an amendment: of an application the package and the digest."""
+    parts = application("x")["parameter"]
+    return asked(*(one for one in parts if one["name"] in ("package", "agreementHash")))
+
+
 def signing(
     resident: str = "Patient/p1", *more: dict[str, Any], doctor: str = "Practitioner/d1"
 ) -> dict[str, Any]:

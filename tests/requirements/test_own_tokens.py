@@ -223,3 +223,32 @@ def test_staff_hear_of_what_they_may_see_and_of_nothing_else(district: District)
     d.deny(mine, DOCTOR)
     d.until(lambda: told(d, doctor, own["id"]) == [])
     assert told(d, system, whole["id"]) == about
+
+
+def test_a_death_is_put_on_record_by_who_may_change_the_record(district: District) -> None:
+    d = district
+    resident = d.resident()
+    contract = d.signed(resident)
+    proof = d.id("proof")
+    d.put(
+        {
+            "resourceType": "DocumentReference",
+            "id": proof,
+            "status": "current",
+            "subject": {"reference": f"Patient/{resident}"},
+            "content": [{"attachment": {"title": "死亡医学证明"}}],
+        }
+    )
+    path, day = f"/Contract/{contract}/$terminate", today().isoformat()
+    died = [
+        text("reason", "03"),
+        {"name": "deceased", "valueDateTime": day},
+        {"name": "evidence", "valueReference": {"reference": f"DocumentReference/{proof}"}},
+    ]
+    scopes = "user/Contract.cruds user/Patient.rs user/Task.cruds"
+    reader = token(scopes, fhirUser=DOCTOR)
+    assert d.post_as(reader, path, *died).status_code == 403
+    assert key_of(d.post_as(f"Patient/{resident}", path, *died)) == (422, "staff-only")
+    assert "deceasedDateTime" not in d.get(f"/Patient/{resident}")
+    assert d.post_as(DOCTOR, path, *died).json()["status"] == "revoked"
+    assert d.get(f"/Patient/{resident}")["deceasedDateTime"] == day
