@@ -16,6 +16,7 @@ from conformance.yaml_text import read_yaml
 
 CORE = "http://hl7.org/fhir/StructureDefinition"
 FHIR_VERSION = "4.0.1"
+UCUM = "http://unitsofmeasure.org"
 
 
 def package() -> Iterator[dict[str, Any]]:
@@ -148,13 +149,22 @@ def _elements(type_: str, path: str, wanted: Mapping[str, Any]) -> Iterator[dict
         if word in wanted:
             binding = {"strength": strength, "valueSet": value_set_of(wanted[word])}
             element["binding"] = binding
+    if "measured" in wanted:
+        element["type"] = [{"code": "Quantity"}]
     yield element
-    for name, row in wanted.get("slice", {}).get("rows", {}).items():
+    if "measured" in wanted:
+        yield {"id": f"{full}.system", "path": f"{full}.system", "min": 1, "fixedUri": UCUM}
+        yield {"id": f"{full}.code", "path": f"{full}.code", "min": 1}
+    yield from _slices(full, wanted.get("slice", {}))
+
+
+def _slices(full: str, slicing: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, row in slicing.get("rows", {}).items():
         bounds = {"min": 0, **({"max": str(row["max"])} if "max" in row else {})}
         rules = [_rule(*rule) for rule in row.get("rules", ())]
         sliced = {"id": f"{full}:{name}", "path": full, "sliceName": name, **bounds}
         yield sliced | ({"constraint": rules} if rules else {})
-        by = wanted["slice"]["by"]
+        by = slicing["by"]
         inner = f"{full}:{name}.{by}"
         yield {"id": inner, "path": f"{full}.{by}", "min": 1, "fixedUri": row["system"]}
 

@@ -55,18 +55,31 @@ def _own_code_systems() -> Iterator[dict[str, Any]]:
 
 
 def value_sets() -> Iterator[dict[str, Any]]:
-    """Yield one ValueSet for each CodeSystem, holding all of its codes."""
+    """Yield a ValueSet of all codes for each CodeSystem, then those of value_sets.yaml."""
     for system in code_systems():
-        yield {
-            "resourceType": "ValueSet",
-            "id": system["id"],
-            "url": system["valueSet"],
-            "version": VERSION,
-            "name": system["name"],
-            "title": system["title"],
-            "status": "active",
-            "compose": {"include": [{"system": system["url"]}]},
-        }
+        yield _value_set(system["id"], system["title"], [{"system": system["url"]}])
+    rows = read_yaml((sources() / "value_sets.yaml").read_text("utf-8"))
+    for id_, chinese, english, systems in rows:
+        include = [_include(system, codes) for system, codes in systems.items()]
+        yield _value_set(id_, f"{chinese} ({english})", include)
+
+
+def _value_set(id_: str, title: str, include: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "resourceType": "ValueSet",
+        "id": id_,
+        "url": f"{BASE}/ValueSet/{id_}",
+        "version": VERSION,
+        "name": "".join(part.capitalize() for part in id_.split("-")),
+        "title": title,
+        "status": "active",
+        "compose": {"include": include},
+    }
+
+
+def _include(system: str, codes: list[str]) -> dict[str, Any]:
+    url = system if "://" in system else f"{BASE}/CodeSystem/{system}"
+    return {"system": url} | ({"concept": [{"code": code} for code in codes]} if codes else {})
 
 
 def _rows(source: Traversable) -> list[dict[str, str]]:
