@@ -17,6 +17,7 @@ from conformance.forms.calculated import check_calculated
 from conformance.forms.enabling import answers_of, is_enabled
 from conformance.forms.extract import extract
 from conformance.forms.option_lists import option_value_sets
+from conformance.forms.options import read_source
 from conformance.forms.questionnaires import CALCULATED, ORDINAL, questionnaires
 from conformance.forms.scores import scales, score
 from conformance.problem import InvalidContent
@@ -277,6 +278,7 @@ ADL = ("eating", "washing", "dressing", "toilet", "moving")
         ("33122", 8, "轻度依赖"),
         ("33311", 9, "中度依赖"),
         ("33332", 15, "中度依赖"),
+        ("43133", 18, "中度依赖"),
         ("33333", 19, "不能自理"),
         ("44444", 37, "不能自理"),
     ],
@@ -324,6 +326,47 @@ def test_the_disputed_boundary_is_a_parameter() -> None:
     assert score(all_ten, thresholds=strict).parts["平和质"][1] == "否"
 
 
+def everywhere(total: int) -> dict[str, Any]:
+    """Answers by which every biased constitution has this sum, and 平和 as much as it can have."""
+    answers: dict[str, int] = {"1": 5} | dict.fromkeys(("2", "4", "5", "13"), 1)
+    for items in read_source("scores")["phs3-tcm-elderly"]["constitutions"].values():
+        still = [one for one in items if one not in answers]
+        missing = total - sum(answers[one] for one in items if one in answers)
+        worth = [missing // len(still)] * len(still)
+        worth[-1] += missing - sum(worth)
+        answers |= dict(zip(still, worth, strict=True))
+    return filled("phs3-tcm-elderly", {str(n): answers[str(n)] for n in range(1, 34)})
+
+
+def test_all_eight_and_all_ten_are_judged_at_the_boundary() -> None:
+    for total, biased, balanced, stricter in (
+        (8, "否", "是", "基本是"),
+        (10, "倾向是", "基本是", "否"),
+    ):
+        response = everywhere(total)
+        parts = dict(score(response).parts)
+        assert parts.pop("平和质") == (25, balanced)
+        assert set(parts.values()) == {(total, biased)}
+        strict = {"balanced-others": 7, "mostly-balanced-others": 9}
+        assert score(response, thresholds=strict).parts["平和质"] == (25, stricter)
+
+
+@pytest.mark.parametrize(
+    ("third", "total", "verdict"),
+    [(2, 8, "否"), (3, 9, "倾向是"), (4, 10, "倾向是"), (5, 11, "是")],
+)
+def test_a_constitution_is_judged_at_its_boundaries(third: int, total: int, verdict: str) -> None:
+    assert score(tcm(i10=2, i21=2, i26=2, i31=third)).parts["阴虚质"] == (total, verdict)
+
+
+@pytest.mark.parametrize(("first", "total", "verdict"), [(1, 17, "是"), (5, 21, "是")])
+def test_balance_begins_at_seventeen(first: int, total: int, verdict: str) -> None:
+    answers = tcm(i1=first, i2=2, i4=2, i5=2, i13=2)
+    assert score(answers).parts["平和质"] == (total, verdict)
+    less = tcm(i1=1, i2=2, i4=2, i5=2, i13=3)
+    assert score(less).parts["平和质"] == (16, "否")
+
+
 def spread(count: int, total: int, least: int, most: int) -> dict[str, Any]:
     """Answers of `count` items that add up to `total`."""
     values = [least] * count
@@ -351,7 +394,16 @@ def test_thoughts_of_self_harm_are_flagged_whatever_the_total() -> None:
 
 
 @pytest.mark.parametrize(
-    ("total", "band"), [(4, "无焦虑"), (5, "轻度"), (10, "中度"), (15, "重度")]
+    ("total", "band"),
+    [
+        (4, "无焦虑"),
+        (5, "轻度"),
+        (9, "轻度"),
+        (10, "中度"),
+        (14, "中度"),
+        (15, "重度"),
+        (21, "重度"),
+    ],
 )
 def test_anxiety_is_banded_at_its_boundaries(total: int, band: str) -> None:
     assert score(filled("psych-gad7", spread(7, total, 0, 3))).band.split()[0] == band
@@ -364,10 +416,13 @@ def test_anxiety_is_banded_at_its_boundaries(total: int, band: str) -> None:
         ("psych-sds", 10, 43, 53, "轻度抑郁"),
         ("psych-sds", 10, 50, 62, "轻度抑郁"),
         ("psych-sds", 10, 51, 63, "中度抑郁"),
+        ("psych-sds", 10, 58, 72, "中度抑郁"),
         ("psych-sds", 10, 59, 73, "重度抑郁"),
         ("psych-sas", 5, 39, 48, "正常"),
         ("psych-sas", 5, 40, 50, "轻度焦虑"),
+        ("psych-sas", 5, 47, 58, "轻度焦虑"),
         ("psych-sas", 5, 48, 60, "中度焦虑"),
+        ("psych-sas", 5, 55, 68, "中度焦虑"),
         ("psych-sas", 5, 56, 70, "重度焦虑"),
     ],
 )
