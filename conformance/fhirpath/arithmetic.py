@@ -4,6 +4,8 @@ Overflow gives the empty collection, as the specification asks.
 """
 
 import decimal
+import operator as operators
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +21,12 @@ from conformance.fhirpath.temporal import compare as compare_moments
 
 _LARGEST = 2**63
 _LARGEST_EXPONENT = 1000
+OF_INTEGERS: Mapping[str, Callable[[int, int], int]] = {
+    "+": operators.add,
+    "-": operators.sub,
+    "*": operators.mul,
+}
+"""What of arithmetic gives an Integer for any two Integers."""
 
 
 def is_number(value: Any) -> bool:
@@ -32,6 +40,11 @@ def within_bounds(number: int | Decimal) -> int | Decimal | None:
         return number if -_LARGEST <= number < _LARGEST else None
     is_usable = number.is_finite() and abs(number.adjusted()) <= _LARGEST_EXPONENT
     return number if is_usable else None
+
+
+def bounded(number: int) -> Collection:
+    """Return an Integer as a collection, empty if it overflows."""
+    return [number] if -_LARGEST <= number < _LARGEST else []
 
 
 def order_of(left: Any, right: Any, operator: str) -> int | None:

@@ -324,7 +324,21 @@ def _binary(operator: str, left: Closure, right: Closure) -> Closure:
             return _implication(left, right)
         case "&":
             return lambda frame: arithmetic.concatenate(left(frame), right(frame), frame.run)
-    return lambda frame: arithmetic.calculate(left(frame), right(frame), operator, frame.run)
+    return _arithmetic(operator, left, right)
+
+
+def _arithmetic(operator: str, left: Closure, right: Closure) -> Closure:
+    quick = arithmetic.OF_INTEGERS.get(operator)
+
+    def run(frame: Frame) -> Collection:
+        one, other = left(frame), right(frame)
+        if quick is not None and len(one) == len(other) == 1:
+            a, b = one[0], other[0]
+            if type(a) is int and type(b) is int:
+                return arithmetic.bounded(quick(a, b))
+        return arithmetic.calculate(one, other, operator, frame.run)
+
+    return run
 
 
 def _equality(left: Closure, right: Closure, *, is_negated: bool) -> Closure:

@@ -135,7 +135,8 @@ def single(collection: Collection, what: str) -> Any:
 
 def single_value(collection: Collection, what: str) -> Any:
     """Return the System value of the only item; None if there is none."""
-    return system_value(single(collection, what))
+    item = collection[0] if len(collection) == 1 else single(collection, what)
+    return item if type(item) is not Node else system_value(item)
 
 
 def single_text(collection: Collection, what: str) -> str | None:

@@ -22,6 +22,9 @@ _TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 _FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
 
 
+_SAFE = 19  # so many digits are within the bounds of an Integer but for the last
+
+
 def boolean_of(value: Any) -> bool | None:
     """Return the value as a Boolean, None where it is none."""
     if isinstance(value, bool):
@@ -37,6 +40,8 @@ def boolean_of(value: Any) -> bool | None:
 def integer_of(value: Any) -> int | None:
     """Return the value as an Integer, None where it is none."""
     if isinstance(value, int):
+        return int(value)
+    if type(value) is str and len(value) < _SAFE and value.isdigit() and value.isascii():
         return int(value)
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         number = within_bounds(int(value))
@@ -103,8 +108,10 @@ def time_of(value: Any) -> Temporal | None:
 
 
 def _to(name: str, convert: Callable[[Any], Any]) -> Callable[..., Collection]:
+    what = f"{name}()"
+
     def function(_frame: Frame, focus: Collection) -> Collection:
-        value = single_value(focus, f"{name}()")
+        value = single_value(focus, what)
         result = None if value is None or isinstance(value, Node) else convert(value)
         return [] if result is None else [result]
 
@@ -112,8 +119,10 @@ def _to(name: str, convert: Callable[[Any], Any]) -> Callable[..., Collection]:
 
 
 def _converts(name: str, convert: Callable[[Any], Any]) -> Callable[..., Collection]:
+    what = f"{name}()"
+
     def function(_frame: Frame, focus: Collection) -> Collection:
-        value = single_value(focus, f"{name}()")
+        value = single_value(focus, what)
         if value is None:
             return []
         return [not isinstance(value, Node) and convert(value) is not None]

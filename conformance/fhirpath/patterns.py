@@ -40,7 +40,8 @@ def compiled(pattern: str) -> "re2.Pattern[str]":
 # Classes of characters of which only the last may be repeated, at most 999 times: so much work is
 # there at each place and no more, also for Python's own engine, whose calls cost a tenth.
 _PLAIN = re.compile(r"(?:\[[A-Za-z0-9_-]+\])+(?:\{\d{1,3},\d{1,3}\})?")
-
+# From the beginning of the text to its end, classes so many times each: one place, one way.
+_EXACT = re.compile(r"\^((?:\[[A-Za-z0-9_-]+\](?:\{\d{1,3}\})?)+)\$")
 
 # A group that holds one class only says nothing more, and Python's engine is slow to repeat it.
 _IDLE_GROUP = re.compile(r"\((\[[A-Za-z0-9_-]+\])\)")
@@ -49,6 +50,11 @@ _IDLE_GROUP = re.compile(r"\((\[[A-Za-z0-9_-]+\])\)")
 @functools.lru_cache(maxsize=512)
 def finder(pattern: str) -> Callable[[str], object]:
     """Return a function that gives None where the pattern matches nowhere in a text."""
+    if (exact := _EXACT.fullmatch(pattern)) is not None:
+        try:
+            return re.compile(exact[1]).fullmatch
+        except re.error:
+            pass
     bare = _IDLE_GROUP.sub(r"\1", pattern)
     if _PLAIN.fullmatch(bare):
         try:
@@ -98,7 +104,8 @@ def _group(match: "re2.Match[str]", name: str) -> str:
     return match.group(int(name) if name.isdigit() else name) or ""
 
 
-def _substitution_parts(substitution: str) -> list[tuple[bool, str]]:
+@functools.lru_cache(maxsize=512)
+def _substitution_parts(substitution: str) -> tuple[tuple[bool, str], ...]:
     parts: list[tuple[bool, str]] = []
     at = 0
     for match in re2.finditer(r"\\(.)|\$(\d)|\$\{(\w+)\}", substitution):
@@ -107,4 +114,4 @@ def _substitution_parts(substitution: str) -> list[tuple[bool, str]]:
         parts.append((False, escaped) if escaped is not None else (True, number or name))
         at = match.end()
     parts.append((False, substitution[at:]))
-    return parts
+    return tuple(parts)

@@ -285,10 +285,10 @@ def _nest(
     top = []
     for member in page:
         entry = shown[(member.system, member.code)]
-        parents = member.concept.parents if member.concept else ()
-        above = next(
-            (shown[(member.system, p)] for p in parents if (member.system, p) in shown), None
-        )
+        above = None
+        if member.concept and member.concept.parents:
+            keys = ((member.system, parent) for parent in member.concept.parents)
+            above = next((shown[key] for key in keys if key in shown), None)
         if above is None:
             top.append(entry)
         else:

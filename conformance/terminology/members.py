@@ -6,7 +6,8 @@ https://hl7.org/fhir/R4/valueset.html#compositions
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from conformance.problem import InvalidContent, Issue, NotFound, TooCostly
 from conformance.terminology.concepts import CodeSystem, Concept
@@ -19,15 +20,14 @@ LONGEST_PATTERN = 200
 Key = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(NamedTuple):
     """One code of a value set; `enumerated` is what the value set itself says of it."""
 
     system: str
     version: str | None
     code: str
     concept: Concept | None
-    enumerated: Mapping[str, Any] = field(default_factory=dict)
+    enumerated: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def display(self) -> str | None:
@@ -189,11 +189,9 @@ def _from_system(include: Mapping[str, Any], reading: Reading) -> dict[Key, Memb
     for condition in include.get("filter", ()):
         keep = _filter(condition, system)
         chosen = [concept for concept in chosen if keep(concept)]
+    of_system = system.version
     return {
-        (url, concept.code): Member(
-            system=url, version=system.version, code=concept.code, concept=concept
-        )
-        for concept in chosen
+        (url, concept.code): Member(url, of_system, concept.code, concept) for concept in chosen
     }
 
 

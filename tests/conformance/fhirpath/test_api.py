@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from conformance import fhirpath
+from conformance.fhirpath.patterns import compiled, finder
 from conformance.problem import InvalidContent, NotSupported, TooCostly
 
 PATIENT: dict[str, Any] = {
@@ -324,3 +325,45 @@ def test_a_modifier_extension_that_is_not_named_stops_the_evaluation() -> None:
 def test_a_slice_needs_the_profile_that_defines_it() -> None:
     with pytest.raises(NotSupported):
         fhirpath.evaluate("name.slice('http://example.org/p', 's')", PATIENT)
+
+
+@pytest.mark.parametrize(
+    ("expression", "result"),
+    [
+        ("9223372036854775807 + 1", []),
+        ("9223372036854775806 + 1", [2**63 - 1]),
+        ("-9223372036854775807 - 2", []),
+        ("4611686018427387904 * 2", []),
+        ("2 * 3 - 7", [-1]),
+        ("1 + 1.5", [Decimal("2.5")]),
+        ("{} + 1", []),
+        ("'999999999999999999'.toInteger()", [10**18 - 1]),
+        ("'9223372036854775808'.toInteger()", []),
+        ("'٣'.toInteger()", []),
+        ("'+007'.toInteger()", [7]),
+        ("''.toInteger()", []),
+    ],
+)
+def test_integers_are_calculated_within_their_bounds(expression: str, result: list[Any]) -> None:
+    assert fhirpath.evaluate(expression, {}) == result
+
+
+def test_a_boolean_is_no_integer_to_calculate_with() -> None:
+    with pytest.raises(InvalidContent):
+        fhirpath.evaluate("true + 1", {})
+
+
+EXACT = ("^[0-9]{3}$", "^[0-9]{17}[0-9Xx]$", "^[A-Z][a-z_-]{0}[0-9]$", "^[9-0]$", "^[a]{999}$")
+TEXTS = ("", "123", "123\n", "\n123", "1234", "12٣", "A1", "a1", "11010519491231002X", "a" * 999)
+
+
+@pytest.mark.parametrize("pattern", EXACT)
+def test_an_exact_pattern_means_what_re2_takes_it_for(pattern: str) -> None:
+    try:
+        slow = compiled(pattern)
+    except InvalidContent:
+        with pytest.raises(InvalidContent):
+            finder(pattern)
+        return
+    for text in TEXTS:
+        assert (finder(pattern)(text) is None) == (slow.search(text) is None), text
