@@ -37,18 +37,29 @@ class Criterion:
     excluded: Compartment | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What rights were worked out from: its `generation`, and the resources (`Type/id`).
+
+    `keys` None are too many to be named: every change of rights counts.
+    """
+
+    generation: int
+    keys: tuple[str, ...] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
     """The rules by resource type.
 
     None allows every resource of the type, a tuple those that meet one of its criteria, an empty
     tuple none. `default` rules the types that `by_type` does not name. Statements with criteria
-    fail once resources that rights hang on are of another `generation`; None hangs on none.
+    fail once a commit touches what the rights hang on; None hangs on nothing.
     """
 
     by_type: Mapping[str, tuple[Criterion, ...] | None] = field(default_factory=dict)
     default: tuple[Criterion, ...] | None = ()
-    generation: int | None = None
+    hangs_on: Grounds | None = None
 
     def criteria_of(self, type_: str) -> tuple[Criterion, ...] | None:
         """Return the criteria of a type; None is everything."""

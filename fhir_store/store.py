@@ -1,6 +1,6 @@
 """The store of one process: where transactions begin and versions are read."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -106,7 +106,7 @@ class Store:
         )
         self._reads = PointReads(pool)
         self._writes = GroupedWrites(pool, self._door)
-        self._forget_rights: list[Callable[[], None]] = []
+        self._forget_rights: list[Callable[[Hashable], None]] = []
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
@@ -137,12 +137,17 @@ class Store:
         _commits.set(_commits.get() + 1)
         return written
 
-    def when_rights_move(self, forget: Callable[[], None]) -> None:
-        """Have remembered rights forgotten as soon as a statement finds them outdated."""
+    def when_rights_move(self, forget: Callable[[Hashable], None]) -> None:
+        """Have remembered rights forgotten as soon as a statement finds them outdated.
+
+        `forget` is told whose they are, None where that is not known.
+        """
         self._forget_rights.append(forget)
 
-    async def at_present_rights(self, work: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Do work that asks for rights itself; again where those it got were outdated.
+    async def at_present_rights(
+        self, work: Callable[[], Awaitable[_Result]], *, whose: Hashable = None
+    ) -> _Result:
+        """Do work that asks for rights itself (those of `whose`); again if they were outdated.
 
         Work that has committed something by then is not done twice, but raises Unavailable.
         """
@@ -154,7 +159,7 @@ class Store:
                 if not have_rights_moved(failure):
                     raise
                 for forget in self._forget_rights:
-                    forget()
+                    forget(whose)
                 if _commits.get() != before:
                     break
         raise rights_moved()

@@ -23,7 +23,9 @@ _LONGEST_DETAIL = 2_000
 async def answer_audited(hub: Hub, request: Request, name: str, handler: Handler) -> Answer:
     """Answer a request and note the access, whether it was answered or refused."""
     try:
-        answer = await hub.store.at_present_rights(partial(handler, hub, request))
+        answer = await hub.store.at_present_rights(
+            partial(handler, hub, request), whose=request.caller
+        )
     except Exception as failure:
         outcome = _REFUSED if isinstance(failure, Problem) else _FAILED
         hub.note(_access_of(request, name, outcome))

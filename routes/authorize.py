@@ -6,7 +6,7 @@ https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ from fhir_store.authorization import (
     Criterion,
 )
 from fhir_store.permits import conditions_of
-from fhir_store.rights_changes import rights_generation
+from fhir_store.rights_changes import grounds_of, rights_seen
 from fhir_store.search.query import AllOf, IdTest, NotOf
 from fhir_store.store import Store
 from routes.bearer import Caller
@@ -76,7 +76,7 @@ class Authorizer:
         self._are_relatives_proven = are_relatives_proven
         self._store = store
         self._known: dict[tuple[Caller, str], tuple[float, Authorization]] = {}
-        store.when_rights_move(self._known.clear)
+        store.when_rights_move(self._forget)
 
     async def authorize(self, caller: Caller, letter: str, type_: str = "") -> Authorization:
         """Return which resources the caller may c(reate), r(ead), u(pdate), d(elete) or s(earch).
@@ -103,12 +103,16 @@ class Authorizer:
             raise not_allowed()
         return rights
 
+    def _forget(self, whose: Hashable) -> None:
+        """Forget the rights of one caller, or of all where none is named."""
+        for key in [key for key in self._known if whose is None or key[0] == whose]:
+            del self._known[key]
+
     async def _rights(self, caller: Caller, letter: str) -> tuple[Authorization, datetime | None]:
         """Return the rights, and the instant at which a delegation changes them by itself."""
         scopes = [scope for scope in caller.scopes if letter in scope.letters]
-        generation: int | None = None
-        if (caller.fhir_user or "").partition("/")[0] in _RELATED:
-            generation = await rights_generation(self._store.pool)
+        is_related = (caller.fhir_user or "").partition("/")[0] in _RELATED
+        seen = await rights_seen(self._store.pool) if is_related else ()
         person = await self._person(caller, scopes)
         if caller.emergency is not None and person.emergency is None:
             raise not_allowed()
@@ -118,8 +122,10 @@ class Authorizer:
             if person.denied is not None and criteria != ():
                 criteria = _without_denied(type_, criteria, person.denied)
             by_type[type_] = criteria
-        rights = Authorization(by_type=by_type, default=(), generation=generation)
-        return rights, person.until
+        grounds = None
+        if is_related:
+            grounds = await grounds_of(self._store.pool, person.grounds, seen)
+        return Authorization(by_type=by_type, default=(), hangs_on=grounds), person.until
 
     async def _person(self, caller: Caller, scopes: list[Scope]) -> "_Person":
         """Return whose data the caller may see at the patient and user levels."""
@@ -143,6 +149,7 @@ class Authorizer:
         for proxy in proxies_for(letters) if may_act else ():
             wards[proxy] = await patients_passing(self._store, wards_of(reference, proxy))
         return _Person(
+            grounds=(reference,),
             relative=reference,
             wards=wards,
             launched=caller.patient,
@@ -164,13 +171,19 @@ class Authorizer:
             emergency = await patients_passing(self._store, named)
         denied = await self._denied(reference, actors, besides=emergency or ())
         if not is_user:
-            return _Person(patient=patient, denied=denied)
+            return _Person(grounds=tuple(actors), patient=patient, denied=denied)
         teams = await teams_of(self._store, reference, datetime.now(UTC))
         served = patients_of_teams(self._store, reference, teams)
         organizations = await organizations_of(self._store, roles)
         allied = await allied_to(self._store, organizations)
         owners = patients_of([*organizations, *allied], served)
+        grounds = (
+            *actors,
+            *(f"Organization/{id_}" for id_ in (*organizations, *allied)),
+            *(f"CareTeam/{id_}" for id_ in (*teams.current, *teams.lapsed)),
+        )
         return _Person(
+            grounds=grounds,
             patient=patient,
             user=Compartment(kind="Patient", owners=owners),
             own=reference.partition("/")[2],
@@ -196,11 +209,13 @@ class Authorizer:
 class _Person:
     """The compartments behind a caller: of the launch, of the user, and the user's own.
 
+    `grounds` are the resources whose commits may change them (`rights_touched` in SQL names them);
     `relative` acts for the `wards` of each proxy scope, only the `launched` one if there is one;
     `emergency` are the ids of the one patient for whom the glass is broken; `denied` holds the
     records of patients who refuse the person; `until` is when teams change them by themselves.
     """
 
+    grounds: tuple[str, ...] = ()
     patient: Compartment | None = None
     user: Compartment | None = None
     own: str | None = None

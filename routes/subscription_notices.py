@@ -129,7 +129,7 @@ class Notices:
         permitted: set[tuple[str, str]] = set()
         for type_, ids in by_type.items():
             look = partial(self._permitted, caller, type_, ids)
-            found = await self.store.at_present_rights(look)
+            found = await self.store.at_present_rights(look, whose=caller)
             permitted |= {(type_, id_) for id_ in found}
         return frozenset(event for event in events if (event.type, event.id) in permitted)
 

@@ -71,10 +71,10 @@ class Compiler:
         if criteria is None:
             return None
         found = n.some(*[await self._criterion(criterion, type_) for criterion in criteria])
-        generation = self.authorization.generation
-        if generation is None or found == n.NOTHING:
+        grounds = self.authorization.hangs_on
+        if grounds is None or found == n.NOTHING:
             return found
-        return n.every(found, n.Unmoved(generation))
+        return n.every(found, n.Unmoved(grounds.generation, grounds.keys))
 
     async def _criterion(self, criterion: Criterion, type_: str) -> n.Node:
         # The rights themselves look at everything: a care team is found by who may not see it.

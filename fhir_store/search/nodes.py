@@ -133,9 +133,10 @@ class Worded:
 
 @dataclass(frozen=True, slots=True)
 class Unmoved:
-    """Any resource, while the rights of this generation hold; else the statement fails."""
+    """Any resource, while no commit has touched what rights hang on; else the statement fails."""
 
     generation: int
+    keys: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -310,7 +310,8 @@ def word_test(node: n.Worded, w: str, sql: Sql) -> str:
 
 def _probe_unmoved(node: n.Unmoved, _rid: str, sql: Sql) -> str:
     # Of no row, so a select of its own is looked at once, before all rows.
-    return f"(SELECT require_rights({sql.int8(node.generation)}))"
+    keys = "NULL" if node.keys is None else sql.texts(node.keys)
+    return f"(SELECT require_rights({sql.int8(node.generation)}, {keys}))"
 
 
 def _probe_every(node: n.Every, rid: str, sql: Sql) -> str:

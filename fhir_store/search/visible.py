@@ -27,8 +27,8 @@ class Visible:
 
 async def visible(types: tuple[str, ...], compiler: Compiler) -> Visible:
     """Return what of the types the compiler's rights show."""
-    generation = compiler.authorization.generation
-    timeless = replace(compiler, authorization=replace(compiler.authorization, generation=None))
+    grounds = compiler.authorization.hangs_on
+    timeless = replace(compiler, authorization=replace(compiler.authorization, hangs_on=None))
     free: list[int] = []
     ways: list[n.Node] = []
     for type_ in types:
@@ -38,8 +38,8 @@ async def visible(types: tuple[str, ...], compiler: Compiler) -> Visible:
         elif right != n.NOTHING:
             ways.append(right if says_type(right) else n.every(n.Typed((tid,)), right))
     node = n.some(*_joined(ways))
-    if ways and generation is not None:
-        node = n.every(node, n.Unmoved(generation))
+    if ways and grounds is not None:
+        node = n.every(node, n.Unmoved(grounds.generation, grounds.keys))
     return Visible(free=tuple(free), node=node, is_all=len(free) == len(types))
 
 

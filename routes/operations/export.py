@@ -74,7 +74,7 @@ def _handler(jobs: ExportJobs) -> Handler:
         members = await _members(hub, request) if request.address.type == "Group" else None
         rights = await hub.authorize(request.caller, "s", "")
         # An export shows one moment, with the rights that its caller had when asking for it.
-        authorization = replace(rights, generation=None)
+        authorization = replace(rights, hangs_on=None)
         types = _types(request, asked, authorization)
         rules = rules_of(hub, request)
         filters = _filters(asked, types)

@@ -11,8 +11,8 @@ import pytest
 
 from conformance.problem import Unavailable
 from fhir_store.operations import Update, WriteContext
-from fhir_store.rights_changes import prune_rights_changes, rights_generation
-from fhir_store.store import Store, make_pool
+from fhir_store.rights_changes import prune_rights_changes
+from fhir_store.store import Pool, Store, make_pool
 from routes import authorize
 from routes.bearer import Caller
 from routes.care_relations import AFFILIATION_RIGHTS
@@ -169,10 +169,10 @@ async def test_no_path_shows_what_a_team_no_longer_gives(serve: Any, path: str) 
 async def test_without_the_generation_an_ended_right_is_still_remembered(
     serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def unknown(_pool: object) -> None:
+    async def unknown(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(authorize, "rights_generation", unknown)
+    monkeypatch.setattr(authorize, "grounds_of", unknown)
     async with two_processes(serve) as (ours, others):
         assert await seen(others) == ["p1", "p2"]
         await put(ours, team(OTHER))
@@ -200,16 +200,22 @@ async def test_who_changes_what_own_rights_hang_on_is_not_in_the_way_of_himself(
         assert found == ["200 OK", "200 OK"]
 
 
+async def generation(pool: Pool) -> int:
+    async with pool.connection() as connection:
+        cursor = await connection.execute("SELECT rights_generation()")
+        return int((await cursor.fetchall())[0][0])
+
+
 async def test_new_relatives_move_nobodys_rights(serve: Any, database_url: str) -> None:
     """Each admission brings some; the clinicians' requests would never come to an end."""
     relative = {"resourceType": "RelatedPerson", "patient": {"reference": "Patient/p1"}}
     async with two_processes(serve) as (ours, _), make_pool(database_url, size=1) as pool:
-        before = await rights_generation(pool)
+        before = await generation(pool)
         for id_ in ("k1", "k2"):
             await put(ours, {**relative, "id": id_})
-        assert await rights_generation(pool) == before
+        assert await generation(pool) == before
         await put(ours, {**relative, "id": "k1", "active": False})
-        assert await rights_generation(pool) != before
+        assert await generation(pool) != before
 
 
 async def test_changes_that_everybody_has_seen_go_and_take_no_right_with_them(
@@ -239,7 +245,7 @@ async def test_work_is_done_again_unless_it_has_committed_something(database_url
     async with make_pool(database_url, size=2) as pool:
         store = Store(pool)
         forgotten: list[int] = []
-        store.when_rights_move(lambda: forgotten.append(1))
+        store.when_rights_move(lambda _: forgotten.append(1))
         context = WriteContext(actor="t", at=datetime.now(UTC))
 
         async def outdated(*, writes: bool) -> str:
