@@ -12,23 +12,29 @@ from typing import Any
 from mappings.engine.context import Context, Sender
 from mappings.engine.forward import Compiler
 from mappings.engine.library import Library
-from mappings.engine.rows import Row, RowMap
+from mappings.engine.rows import Row
 from mappings.engine.scopes import Scope, parse_source
 from mappings.hl7.escape import STANDARD
 from mappings.hl7.message import Segment
 from mappings.put_back import Fields, PutBack
 
 _EQUALS = re.compile(r'([A-Z][A-Z0-9]{2}-\d+(?:\.\d+)*) (?:EQUALS|IN) \(?"([^"]*)"')
-_VALUED = re.compile(r"([A-Z][A-Z0-9]{2}-\d+)(?:\.\d+)* VALUED")
+_VALUED = re.compile(r"([A-Z][A-Z0-9]{2}-\d+(?:\.\d+)*) VALUED")
+_A_TIME = "20260102"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lawful:
-    """One row that works both ways, with the other fields its condition needs."""
+    """One row that works both ways, with what else its condition needs.
+
+    `companions` are other fields, `own_parts` other parts of its own field by component and
+    subcomponent.
+    """
 
     map_name: str
     row: Row
     companions: Mapping[tuple[str, int], str]
+    own_parts: Mapping[tuple[int, int], str]
 
     @property
     def id(self) -> str:
@@ -45,29 +51,31 @@ def lawful_rows(library: Library) -> list[Lawful]:
         for row in row_map.rows:
             if row.ignore or row.only or row.py or not row.source:
                 continue
+            companions, own_parts = _needed(row)
             found.append(
-                Lawful(map_name=row_map.name, row=row, companions=_companions(row_map, row))
+                Lawful(map_name=row_map.name, row=row, companions=companions, own_parts=own_parts)
             )
     return found
 
 
-def _companions(row_map: RowMap, row: Row) -> dict[tuple[str, int], str]:
-    """Return values for the fields a condition asks for."""
-    needed: dict[tuple[str, int], str] = {}
+def _needed(row: Row) -> tuple[dict[tuple[str, int], str], dict[tuple[int, int], str]]:
+    """Return values for the fields a condition asks for, and for other parts of the row's own."""
+    companions: dict[tuple[str, int], str] = {}
+    own_parts: dict[tuple[int, int], str] = {}
     negated = re.compile(r"NOT (?:\([^)]*\)|[A-Z0-9.\-]+ (?:EQUALS|IN) \S+)")
     when = negated.sub("", row.when)
     own = parse_source(row.source, is_type=False)
-    for match in _VALUED.finditer(when):
-        place = parse_source(match.group(1), is_type=False)
+    valued = _A_TIME if row.use == "DR-Period" else "1"
+    asked = [(match.group(1), valued) for match in _VALUED.finditer(when)]
+    asked += [(match.group(1), match.group(2)) for match in _EQUALS.finditer(when)]
+    for source, value in asked:
+        place = parse_source(source, is_type=False)
         if (place.segment, place.field) != (own.segment, own.field):
-            needed[(place.segment, place.field)] = "1"
-    for match in _EQUALS.finditer(when):
-        place = parse_source(match.group(1), is_type=False)
-        if (place.segment, place.field) != (own.segment, own.field):
-            needed[(place.segment, place.field)] = "^" * max(place.component - 1, 0) + match.group(
-                2
-            )
-    return needed
+            lead = "^" * max(place.component - 1, 0)
+            companions[(place.segment, place.field)] = lead + value
+        elif (place.component, place.subcomponent) != (own.component, own.subcomponent):
+            own_parts[(max(place.component, 1), max(place.subcomponent, 1))] = value
+    return companions, own_parts
 
 
 class Bench:
