@@ -52,6 +52,18 @@ def assess(
     return judge(visit, before, age, rules or _rules()[form])
 
 
+def age_at(patient: Mapping[str, Any], response: Mapping[str, Any]) -> int | None:
+    """Return the years of a Patient at the visit; None without a day of birth or of the visit."""
+    born = patient.get("birthDate")
+    try:
+        on = _Visit(response).on
+        birthday = datetime.date.fromisoformat(str(born))
+    except (InvalidContent, ValueError):
+        return None
+    had_birthday = (on.month, on.day) >= (birthday.month, birthday.day)
+    return on.year - birthday.year - (0 if had_birthday else 1)
+
+
 def body_mass_index_band(value: float) -> str:
     """Return the band of a BMI: below 18.5, from 18.5, from 24, from 28."""
     bands = sorted(_rules()["bmi"].items(), reverse=True)

@@ -40,16 +40,20 @@ async def version_asked_for(hub: Hub, request: Request) -> Version:
     What the caller may not see is not there: the answer is that of an id nobody ever used.
     """
     address = request.address
-    authorization = await hub.authorize(request.caller, "r", address.type)
-    if authorization.criteria_of(address.type) is not None:
-        current = await _permitted(hub, address.type, address.id, authorization)
-        if not address.version:
-            return current
     if not address.version:
-        return await hub.store.read(address.type, address.id)
+        return await visible_version(hub, request, address.type, address.id)
+    await require_visible(hub, request)
     text = address.version
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
     return await hub.store.vread(address.type, address.id, number)
+
+
+async def visible_version(hub: Hub, request: Request, type_: str, id_: str) -> Version:
+    """Return the current version of a resource that a request names; as `version_asked_for`."""
+    authorization = await hub.authorize(request.caller, "r", type_)
+    if authorization.criteria_of(type_) is not None:
+        return await _permitted(hub, type_, id_, authorization)
+    return await hub.store.read(type_, id_)
 
 
 async def require_visible(hub: Hub, request: Request) -> None:

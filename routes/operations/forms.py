@@ -8,13 +8,14 @@ from conformance import resource_json
 from conformance.forms.answers import check_response
 from conformance.forms.extract import extract
 from conformance.forms.populate import populate
-from conformance.forms.programmes import assess
+from conformance.forms.programmes import age_at, assess
 from conformance.forms.scores import score
-from conformance.problem import InvalidContent, Issue, NotFound
+from conformance.problem import Gone, InvalidContent, Issue, NotAllowed, NotFound
 from routes.answer import Answer, outcome
 from routes.bodies import require_same_type, resource_of
 from routes.definitions import Definitions
 from routes.hub import Hub
+from routes.interactions.read import version_asked_for, visible_version
 from routes.operations.parameters import (
     bad_parameter,
     parameters_answer,
@@ -40,10 +41,10 @@ class _Desk:
         """Begin a response from the record and the previous one."""
         given = {part["name"]: part for part in sound_parameters_in(hub, request)}
         form = await _form_to_fill(hub, request, given, self.definitions)
-        patient = await _referenced(hub, given, "subject", "Patient")
+        patient = await _referenced(hub, request, given, "subject", "Patient")
         if patient is None:
             raise bad_parameter("subject", "Give a reference to a Patient.", "请给出居民的引用。")
-        previous = await _referenced(hub, given, "previous", "QuestionnaireResponse")
+        previous = await _referenced(hub, request, given, "previous", _RESPONSE)
         return _resource(populate(form, patient, previous))
 
     async def extract(self, hub: Hub, request: Request) -> Answer:
@@ -77,8 +78,14 @@ class _Desk:
         return parameters_answer(parameters)
 
     async def assess(self, hub: Hub, request: Request) -> Answer:
-        """Say what a follow-up visit asks for next."""
-        found = assess(await _response_of(hub, request))
+        """Say what a follow-up visit asks for next, by the visit before and the resident's age."""
+        response = await _response_of(hub, request)
+        given = _beside_the_response(hub, request)
+        found = assess(
+            response,
+            previous=await _referenced(hub, request, given, "previous", _RESPONSE),
+            age=await _age(hub, request, given, response),
+        )
         return parameters_answer(
             [
                 {"name": "programme", "valueCode": found.programme},
@@ -127,28 +134,67 @@ def _resource(resource: Mapping[str, Any]) -> Answer:
 async def _response_of(hub: Hub, request: Request) -> dict[str, Any]:
     """Return the response of the address, or the one sent, alone or as a parameter."""
     if request.address.id:
-        version = await hub.store.read("QuestionnaireResponse", request.address.id)
-        return resource_json.parse(version.body)
+        return resource_json.parse((await version_asked_for(hub, request)).body)
     sent = resource_of(request, hub)
     require_form(sent)
     if sent.get("resourceType") == "Parameters":
-        parts = sent.get("parameter", [])
-        sent = next((part["resource"] for part in parts if "resource" in part), sent)
-    require_same_type(sent, "QuestionnaireResponse")
+        inside = [one for one in sent.get("parameter", []) if "resource" in one]
+        named = [one for one in inside if one["name"] != "previous"]
+        sent = next((one["resource"] for one in named), sent)
+    require_same_type(sent, _RESPONSE)
     return sent
+
+
+def _beside_the_response(hub: Hub, request: Request) -> dict[str, Any]:
+    """Return the other parameters by name, of the URL and of Parameters in the body."""
+    given: dict[str, Any] = {
+        name: {"name": name, "valueString": value} for name, value in request.query
+    }
+    if request.method == "POST" and request.body:
+        sent = resource_of(request, hub)
+        require_form(sent)
+        if sent.get("resourceType") == "Parameters":
+            given |= {part["name"]: part for part in sent.get("parameter", [])}
+    return given
+
+
+async def _age(
+    hub: Hub, request: Request, given: Mapping[str, Any], response: Mapping[str, Any]
+) -> int | None:
+    """Return the age in years at the visit: as given, or by the birth date of the subject.
+
+    None where the subject is not stored, may not be read, or has no full date of birth.
+    """
+    if "age" in given:
+        return _years(value_of(given["age"]))
+    subject = response.get("subject", {}).get("reference")
+    kind, _, id_ = str(subject or "").partition("/")
+    if kind != "Patient" or not id_:
+        return None
+    try:
+        version = await visible_version(hub, request, kind, id_)
+    except (NotFound, Gone, NotAllowed):
+        return None
+    return age_at(resource_json.parse(version.body), response)
+
+
+def _years(value: Any) -> int:
+    text = str(value)
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) < 4):
+        raise bad_parameter("age", "Give the age in whole years.", "请以整数给出年龄（岁）。")
+    return int(text)
 
 
 async def _form_to_fill(
     hub: Hub, request: Request, given: Mapping[str, Any], definitions: Definitions
 ) -> Mapping[str, Any]:
     if request.address.id:
-        version = await hub.store.read("Questionnaire", request.address.id)
-        return resource_json.parse(version.body)
+        return resource_json.parse((await version_asked_for(hub, request)).body)
     if "questionnaire" in given and "resource" in given["questionnaire"]:
         form: Mapping[str, Any] = given["questionnaire"]["resource"]
         require_same_type(form, "Questionnaire")
         return form
-    if referenced := await _referenced(hub, given, "questionnaireRef", "Questionnaire"):
+    if referenced := await _referenced(hub, request, given, "questionnaireRef", "Questionnaire"):
         return referenced
     canonical = value_of(given.get("canonical") or given.get("questionnaire") or {})
     if not isinstance(canonical, str):
@@ -164,7 +210,7 @@ async def _form_to_fill(
 
 
 async def _referenced(
-    hub: Hub, given: Mapping[str, Any], name: str, type_: str
+    hub: Hub, request: Request, given: Mapping[str, Any], name: str, type_: str
 ) -> dict[str, Any] | None:
     part = given.get(name)
     if part is None:
@@ -178,8 +224,7 @@ async def _referenced(
     kind, _, id_ = reference.partition("/")
     if kind != type_ or not id_:
         raise bad_parameter(name, f"Give a reference to a {type_}.", f"请给出 {type_} 的引用。")
-    version = await hub.store.read(type_, id_)
-    return resource_json.parse(version.body)
+    return resource_json.parse((await visible_version(hub, request, type_, id_)).body)
 
 
 def _no_form(canonical: str) -> Issue:

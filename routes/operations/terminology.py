@@ -12,6 +12,7 @@ from conformance.terminology.operations import OPERATIONS, PARAMETERS
 from routes.answer import Answer
 from routes.definitions import Definitions
 from routes.hub import Hub
+from routes.interactions.read import version_asked_for
 from routes.operations.parameters import bad_parameter, sound_parameters_in
 from routes.registry import Handler, Operation
 from routes.request import Request, preferences_of
@@ -121,8 +122,7 @@ def _language_of(request: Request) -> list[Mapping[str, Any]]:
 
 async def _instance(hub: Hub, request: Request, type_: str, name: str) -> dict[str, Any]:
     """Give the resource of the address as the parameter that means it."""
-    version = await hub.store.read(type_, request.address.id)
-    resource = resource_json.parse(version.body)
+    resource = resource_json.parse((await version_asked_for(hub, request)).body)
     if type_ == "CodeSystem" and name in ("lookup", "subsumes"):
         if "url" not in resource:
             raise bad_parameter(
