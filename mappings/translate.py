@@ -213,7 +213,7 @@ class Translator:
         place.put(holder.resource, element, reference)
         if name:
             holder.tell(trace)
-            holder.parts.append((name, path, segment.place))
+            holder.parts = (*holder.parts, (name, path, segment.place))
 
     def _holds(self, making: Making, scope: Scope, segment: Segment, context: Context) -> bool:
         """Whether the condition of a line of the message map is true."""

@@ -36,6 +36,7 @@ class CompiledMap:
         "_key",
         "_maps",
         "_match",
+        "_names_itself",
         "_puts",
         "_read",
         "_slots",
@@ -58,6 +59,8 @@ class CompiledMap:
         self._match = Match(row_map.match)
         self._puts: dict[str, Put] = {}
         self._identity = [compile_values(parse_target(path)) for path in row_map.identity]
+        # As nearly all maps do it: any of the resource's identifiers says which it is.
+        self._names_itself = row_map.identity == ("identifier[*]",) and not row_map.identity_types
         self._apart = [parse_target(path) for path in row_map.apart]
         key = [path for path in row_map.key if path != "facility"]
         self._key = [compile_values(parse_target(path)) for path in key]
@@ -206,7 +209,12 @@ class CompiledMap:
         self, parts: Any, level: int, context: Context, source: str, links: Mapping[str, str]
     ) -> Made | None:
         kind = self.row_map.to
-        out, trace = self._filled(parts, level, context, source, kind)
+        outer = context.trace
+        trace: list[TraceEntry] = []
+        context.trace = trace
+        out: Element = {}
+        self._fill(parts, level, context, out, kind, source)
+        context.trace = outer
         if not out:
             return None
         resource: dict[str, Any] = {"resourceType": kind, **out}
@@ -249,16 +257,9 @@ class CompiledMap:
             if identity
             else key_of(context.seed, row_map.name, str(len(context.made)))
         )
+        match = self._match if identity else Match.CREATE
         made = Made(
-            key=key,
-            resource=resource,
-            map_name=row_map.name,
-            identity=identity,
-            keys=keys,
-            match=self._match if identity else Match.CREATE,
-            trace=trace,
-            origin=source,
-            is_joining=not self._apart,
+            key, resource, row_map.name, trace, source, identity, keys, match, not self._apart
         )
         context.made.append(made)
         for one in keys:
@@ -280,7 +281,7 @@ class CompiledMap:
             self._know_as(known, dict(resource), context)
         known = join(known, resource, trace, context)
         if source != known.origin and "-" not in source:
-            known.parts.append((self.row_map.name, "$this", source))
+            known.parts = (*known.parts, (self.row_map.name, "$this", source))
         return known
 
     def _know_as(self, known: Made, resource: dict[str, Any], context: Context) -> None:
@@ -309,6 +310,13 @@ class CompiledMap:
         return False
 
     def _business_identity(self, resource: dict[str, Any]) -> list[tuple[str, str]]:
+        if self._names_itself:
+            found = resource.get("identifier")
+            if found is None:
+                return []
+            return [
+                (one["system"], one["value"]) for one in found if "system" in one and "value" in one
+            ]
         identifiers = [
             one
             for values in self._identity

@@ -39,7 +39,6 @@ class Sender:
 Key = tuple[str, str, str]
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
 class Made:
     """A resource under construction, with the keys it is known by.
 
@@ -47,23 +46,37 @@ class Made:
     elements that other maps filled: map, path in the resource, origin.
     """
 
-    key: str
-    resource: dict[str, Any]
-    map_name: str
-    identity: list[tuple[str, str]] = field(default_factory=list)
-    keys: Sequence[Key] = ()
-    match: Match = Match.MERGE
-    trace: list[tuple[str, str, str]] = field(default_factory=list)
-    origin: str = ""
-    parts: list[tuple[str, str, str]] = field(default_factory=list)
-    is_once: bool = False  # of a map with `once`, which what is recalled names anew
-    is_shared: bool = False  # later messages get this `resource` too: copy before a change
-    is_joining: bool = False  # who names it again adds to it, whatever else the message says
-    is_silent: bool = False  # who names it again adds nothing
-    is_kept: bool = False  # all messages of the sender share this: `Context.own` before a change
+    # A message makes dozens: what few of them have stands in the class until they have it.
+    parts: tuple[tuple[str, str, str], ...] = ()
+    is_once = False  # of a map with `once`, which what is recalled names anew
+    is_shared = False  # later messages get this `resource` too: copy before a change
+    is_silent = False  # who names it again adds nothing
+    is_kept = False  # all messages of the sender share this: `Context.own` before a change
     handed: TranslatedResource | None = None  # as later messages get it, with this `trace`
     # Elements that are still shared after `own`: as a whole, or (False) what is within them.
     borrowed: dict[str, bool] | None = None
+
+    def __init__(
+        self,
+        key: str,
+        resource: dict[str, Any],
+        map_name: str,
+        trace: list[TraceEntry],
+        origin: str = "",
+        identity: Sequence[tuple[str, str]] = (),
+        keys: Sequence[Key] = (),
+        match: Match = Match.MERGE,
+        is_joining: bool = False,  # who names it again adds to it, whatever else the message says
+    ) -> None:
+        self.key = key
+        self.resource = resource
+        self.map_name = map_name
+        self.trace = trace
+        self.origin = origin
+        self.identity = identity
+        self.keys = keys
+        self.match = match
+        self.is_joining = is_joining
 
     @property
     def type(self) -> str:
@@ -78,16 +91,12 @@ class Made:
 
     def again(self) -> "Made":
         """Return what was kept, for one message, which shares resource and trace with it."""
-        again = Made.__new__(Made)  # a fourth of the time of the call with names
-        again.key, again.resource, again.map_name = self.key, self.resource, self.map_name
-        again.identity, again.keys, again.match = self.identity, self.keys, self.match
-        again.trace, again.origin, again.parts = self.trace, self.origin, []
-        again.is_once, again.is_joining, again.is_silent = (
-            self.is_once, self.is_joining, self.is_silent
+        again = Made(
+            self.key, self.resource, self.map_name, self.trace, self.origin,
+            self.identity, self.keys, self.match, self.is_joining,
         )  # fmt: skip
-        again.is_shared, again.is_kept = True, False
+        again.is_once, again.is_silent, again.is_shared = self.is_once, self.is_silent, True
         again.handed = self.hand() if self.is_kept else None
-        again.borrowed = None
         return again
 
     def borrow(self, elements: Iterable[str]) -> None:
@@ -126,14 +135,14 @@ class Made:
         handed = self.handed
         if handed is None:
             handed = TranslatedResource(
-                key=self.key,
-                resource=self.resource,
-                identity=tuple(self.identity),
-                match=self.match,
-                trace=tuple(self.trace),
-                map_name=self.map_name,
-                origin=self.origin,
-                parts=tuple(self.parts),
+                self.key,
+                self.resource,
+                tuple(self.identity),
+                self.match,
+                tuple(self.trace),
+                self.map_name,
+                self.origin,
+                self.parts,
             )
             if self.is_kept:
                 self.handed = handed

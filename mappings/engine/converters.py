@@ -166,29 +166,32 @@ def _coding(concept: Concept) -> dict[str, str]:
 
 def coded_converter(convert: Convert, table: Table, row: Row, traced: bool) -> Convert:
     """Return the converter of a coded element whose first coding goes through a table."""
-    identifier, known = row.id, table.forward
+    identifier = row.id
     is_coding = row.use.endswith("-Coding")
-    codings = {concept: _coding(concept) for concept in table.forward.values()}
+    # Several codes mean a collapsed one: the sender's own coding stays beside it.
+    known = {
+        code: (_coding(concept), concept.code in table.collapsed)
+        for code, concept in table.forward.items()
+    }
 
     def coded(raw: str, level: int, context: Context, target: str, source: str) -> Any:
         text = raw if raw.isalnum() else first_text(raw, level, context)
-        concept = None if context.sender.code_overlay else known.get(text)
-        if concept is None and text:
-            concept = _lookup(table, text, row, context, source, local=True)
-        if concept is None:
-            return convert(raw, level, context, target, source)
-        ready = codings.get(concept)
-        coding = _coding(concept) if ready is None else ready.copy()
+        ready = None if context.sender.code_overlay else known.get(text)
+        if ready is None:
+            concept = _lookup(table, text, row, context, source, local=True) if text else None
+            if concept is None:
+                return convert(raw, level, context, target, source)
+            ready = (_coding(concept), concept.code in table.collapsed)
+        coding = ready[0].copy()
         if traced:
             context.trace.append((f"{target}.coding[0]", source, identifier))
         if is_coding:
             return coding
         whole: dict[str, Any] = {"coding": [coding]}
-        if concept.code in table.collapsed:
-            # Several codes mean this one: the sender's own coding stays beside it.
+        if ready[1]:
             original = convert(raw, level, context, target, source) or {}
             whole["coding"].extend(
-                item for item in original.get("coding", ()) if item.get("code") != concept.code
+                item for item in original.get("coding", ()) if item.get("code") != coding["code"]
             )
         return whole
 

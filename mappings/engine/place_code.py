@@ -165,6 +165,10 @@ def _put_at(code: Code, holder: str, steps: tuple[Step, ...], value: str) -> Non
         elif step.index is None:
             code.add(f"{inner} = {holder}.get({step.name!r})")
             code.add(f"if {inner} is None: {inner} = {holder}[{step.name!r}] = {{}}")
+        elif step.index == 0:
+            code.add(f"items = {holder}.get({step.name!r})")
+            code.add(f"if not items: items = {holder}[{step.name!r}] = [{{}}]")
+            code.add(f"{inner} = items[0]")
         else:
             code.add(f"items = {holder}.setdefault({step.name!r}, [])")
             code.add(f"while len(items) <= {step.index}: items.append({{}})")

@@ -110,16 +110,16 @@ def _outer(
         return known
     outer, source = around
     made = Made(
-        key=key_of("Location", system, value),
-        resource={"resourceType": "Location", **_one(place, (system, value), outer)},
-        map_name="PL-Location",
-        identity=[(system, value)],
-        keys=[("Location", system, value)],
-        trace=[("Location.name", source, call.row.id)],
-        origin=source,
+        key_of("Location", system, value),
+        {"resourceType": "Location", **_one(place, (system, value), outer)},
+        "PL-Location",
+        [("Location.name", source, call.row.id)],
+        source,
+        [(system, value)],
+        [("Location", system, value)],
         is_joining=True,
-        is_silent=True,
     )
+    made.is_silent = True
     context.made.append(made)
     context.by_identity[("Location", system, value)] = made
     return made
