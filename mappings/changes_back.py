@@ -146,8 +146,12 @@ class _Wanted:
 
     def _is_constant(self, path: str, one: TranslatedResource) -> bool:
         """Whether a value is the map's own and not the message's."""
-        rows = [row for target, _, row in one.trace if target.partition(".")[2] == path]
-        return all(row in self._constants for row in rows)
+        # What stands beside a value is traced to the whole segment or part that the map reads.
+        return all(
+            row in self._constants or source == one.origin or "-" not in source
+            for target, source, row in one.trace
+            if target.partition(".")[2] == path
+        )
 
     def missing(self, now: Mapping[_Place, TranslatedResource]) -> Iterator[NotPutBack]:
         """Yield each wanted value that the message does not say."""

@@ -58,6 +58,7 @@ def sentence(row: Row) -> str:
     origin = row.source or (f"the value {row.value!r}" if row.value is not None else row.py)
     parts = [f"{origin} becomes {row.target or ', '.join(row.writes)}"]
     for text, value in (
+        ("with", ", ".join(f"{path} {value!r}" for path, value in row.defaults.items())),
         ("as type", row.use),
         ("as a resource made by", row.refer),
         ("by codec", row.codec),
@@ -89,6 +90,7 @@ def sentence_zh(row: Row) -> str:
     origin = row.source or (f"常量 {row.value!r}" if row.value is not None else row.py)
     parts = [f"{origin} 写入 {row.target or '、'.join(row.writes)}"]
     for text, value in (
+        ("同时写入 ", "、".join(f"{path} {value!r}" for path, value in row.defaults.items())),
         ("按数据类型 ", row.use),
         ("作为另一资源，映射 ", row.refer),
         ("按编解码 ", row.codec),

@@ -59,7 +59,7 @@ class Sources:
         place, _, rest = source.partition("-")
         name, number = place.rstrip("]").split("[") if "[" in place else (place, "1")
         if not rest:
-            return Origin(field=name, raw="", row=row)
+            return Origin(field=self._field_beside(name, row), raw="", row=row)
         position, _, repetition = rest.partition(".")[0].rstrip("]").partition("[")
         segments = list(self.message.all(name))
         raw = segments[int(number) - 1].field(int(position)) if len(segments) >= int(number) else ""
@@ -69,6 +69,14 @@ class Sources:
             wanted = int(repetition or 1) - 1
             raw = repetitions[wanted] if wanted < len(repetitions) else raw
         return Origin(field=f"{name}-{position}", raw=raw, row=row)
+
+    def _field_beside(self, segment: str, row: str) -> str:
+        """Return the field that a row reads whose constant stands beside the value."""
+        for one in _rows_of(self.library).get(row, ()):
+            place = _PLACE.match(one.source)
+            if place is not None and one.defaults and place.group(0).startswith(segment):
+                return place.group(0)
+        return segment
 
     def is_said_by(self, value: str, path: str, origin: Origin) -> bool:
         """Whether the origin's field, or the constant or table of its row, says the value."""
@@ -80,7 +88,8 @@ class Sources:
             return True  # the sender's own numbers
         rows = _rows_of(self.library)
         return any(
-            value in _constants(row.value) or value in self._of_table(row, origin.raw)
+            value in _constants([row.value, row.defaults])
+            or value in self._of_table(row, origin.raw)
             for row in rows.get(origin.row, ())
         ) or any(value in _constants(row.defaults) for row in rows.get(origin.field, ()))
 
@@ -147,6 +156,7 @@ class Sources:
 
 
 def _constants(value: Any) -> set[str]:
+    """Return every text in a row's constants."""
     if isinstance(value, Mapping):
         return {text for item in value.values() for text in _constants(item)}
     if isinstance(value, list):
@@ -208,18 +218,23 @@ def _steps(path: str) -> list[str]:
 
 
 def origins_of(fact: Fact, origins: Mapping[str, set[Origin]]) -> set[Origin]:
-    """Return the origins of a fact: those of its path, else of the nearest element around it."""
+    """Return the origins of a fact: those of its path and of an element written as a whole.
+
+    Where there are none, those of what stands in the nearest element around it.
+    """
     path = fact[1]
+    found = set(origins.get(path, ()))
     while path:
-        if path in origins:
-            return origins[path]
         path = path.rpartition(".")[0]
+        around = origins.get(path)
+        if around is not None:
+            return found | around
         beside = {
             origin
-            for other, found in origins.items()
+            for other, origin_of in origins.items()
             if path and other.startswith(f"{path}.")
-            for origin in found
+            for origin in origin_of
         }
-        if beside:
+        if beside and not found:
             return beside
-    return set()
+    return found

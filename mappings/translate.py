@@ -49,6 +49,7 @@ class Translator:
         without: Collection[str] = (),
     ) -> None:
         self.library = library
+        self._traced = traced
         self._without = frozenset(without)
         self._lines: dict[str, Mapping[str, Sequence[Making]]] = {}
         self._lines_present: dict[tuple[str, ...], Sequence[Making]] = {}
@@ -210,9 +211,11 @@ class Translator:
         if holder.is_kept:
             holder = by_key[key] = context.own(holder)
         holder.own(place.steps[0].name, is_deep=place.is_deep)
-        place.put(holder.resource, element, reference)
+        written = place.put(holder.resource, element, reference)
+        if self._traced:
+            trace += [(holder.type + beside, segment.place, making.id) for beside in written]
+        holder.tell(trace)
         if name:
-            holder.tell(trace)
             holder.parts = (*holder.parts, (name, path, segment.place))
 
     def _holds(self, making: Making, scope: Scope, segment: Segment, context: Context) -> bool:
@@ -231,7 +234,8 @@ class Translator:
             key = made_by_id(scope, name)
             if key is not None:
                 links[path] = key
-        return self._compiler.map(making.map).run(scope, segment, context, links)
+        made_by = self._compiler.map(making.map)
+        return made_by.run(scope, segment, context, links, making.id)
 
 
 def _event(message: Message, msh: Segment) -> str:

@@ -139,7 +139,10 @@ def _is_bare(one: TranslatedResource) -> bool:
     """
     if one.resource["resourceType"] != "Provenance" or not one.trace:
         return False
-    return all(_OF_THE_ROW.match(source) for _, source, _ in one.trace)
+    return all(
+        _OF_THE_ROW.match(source) or target.startswith("Provenance.target")
+        for target, source, _ in one.trace
+    )
 
 
 def _finished(entry: Entry, reading: Reading, written: Sequence[Written], desk: Desk) -> Finished:

@@ -166,8 +166,10 @@ class Backward:
                 sink.leave(row.source)  # type: ignore[union-attr]
                 context.note(row.id, row.target, "lacks what the partner requires")
                 return 0
-        elif held is not None:
-            inner.put("1", held)
+        elif held is not None and row.use in self._maps and isinstance(value, Mapping):
+            codings = [{"code": held}, *value.get("coding", ())[1:]]
+            besides = {"coding": codings, **({"text": value["text"]} if "text" in value else {})}
+            self.run(row.use, besides if "coding" in value else {"code": held}, inner, context)
         else:
             self.run(row.use, value, inner, context)
         return 1
@@ -218,10 +220,10 @@ class Backward:
         if row.use.endswith("-Coding"):
             codings = [value]
         table = self._tables[row.table]
-        if len(codings) != 1:
-            return None  # the sender's own coding stands beside the table's
-        for coding in codings:
+        for coding in codings[:1]:
             key = (coding.get("system", ""), coding.get("code", ""))
+            if len(codings) > 1 and key[1] in table.collapsed:
+                return None  # the sender's own coding stands beside the table's
             if key in table.backward:
                 return row.back.get(key[1]) or table.backward[key]
         return None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mappings.engine.context import Call, Context, Made, Recall, Recalled
-from mappings.engine.joins import add_identifiers, join
+from mappings.engine.joins import add_identifiers, join, joined_again, made_again
 from mappings.engine.row_code import Fill
 from mappings.engine.rows import RowMap
 from mappings.engine.scopes import FieldsRead, Scope, SlotNames
@@ -33,11 +33,12 @@ class CompiledMap:
         "_apart",
         "_fill",
         "_identity",
+        "_is_traced",
         "_key",
+        "_links",
         "_maps",
         "_match",
         "_names_itself",
-        "_puts",
         "_read",
         "_slots",
         "row_map",
@@ -50,6 +51,8 @@ class CompiledMap:
         fill: Fill,
         maps: "Callable[[str], CompiledMap]",
         reads: FieldsRead | None = None,
+        *,
+        is_traced: bool = True,
     ) -> None:
         self.row_map = row_map
         self._maps = maps
@@ -57,7 +60,8 @@ class CompiledMap:
         self._fill = fill
         self._read = WordsRead(row_map.name, self._slots, reads)
         self._match = Match(row_map.match)
-        self._puts: dict[str, Put] = {}
+        self._links: dict[str, tuple[Put, str]] = {}
+        self._is_traced = is_traced
         self._identity = [compile_values(parse_target(path)) for path in row_map.identity]
         # As nearly all maps do it: any of the resource's identifiers says which it is.
         self._names_itself = row_map.identity == ("identifier[*]",) and not row_map.identity_types
@@ -66,13 +70,21 @@ class CompiledMap:
         self._key = [compile_values(parse_target(path)) for path in key]
 
     def run(
-        self, scope: Scope, segment: Segment, context: Context, links: Mapping[str, str]
+        self,
+        scope: Scope,
+        segment: Segment,
+        context: Context,
+        links: Mapping[str, str],
+        line: str = "",
     ) -> Made | None:
-        """Make the resource of one segment, linked to others by path and key; None where empty."""
+        """Make the resource of one segment, linked to others by path and key; None where empty.
+
+        The trace names `line`, which is the message map's, as the row of the links.
+        """
         slots = self._slots.fill(scope, segment)
 
         def read() -> Made | None:
-            return self._make(slots, 0, context, segment.place, links)
+            return self._make(slots, 0, context, segment.place, links, line)
 
         words = self._read.words(slots, segment, context)
         if words is None:
@@ -82,7 +94,7 @@ class CompiledMap:
             return self._joined(known, own.resource, own.trace, context, segment.place)
 
         part = self._part_again(context)
-        return resource_of((*words, *links.items()), context, read, part, add)
+        return resource_of((*words, line, *links.items()), context, read, part, add)
 
     def element(
         self, scope: Scope, segment: Segment, context: Context, target: str
@@ -155,7 +167,7 @@ class CompiledMap:
             again = self._maps(name).run_part(text, depth, context, place)
             if named != (again.key if again is not None else ""):
                 return self._part(raw, level, context, source)
-        return _made_again(kept, context) if is_new else _joined_again(kept, context)
+        return made_again(kept, context) if is_new else joined_again(kept, context)
 
     def _told(
         self, raw: str, level: int, context: Context, source: str
@@ -203,10 +215,16 @@ class CompiledMap:
         separators = context.separators
         mark = (separators.component, separators.subcomponent, "")[level]
         parts = raw.split(mark) if mark and mark in raw else [raw]
-        return self._make(parts, level, context, source, {})
+        return self._make(parts, level, context, source, {}, "")
 
     def _make(
-        self, parts: Any, level: int, context: Context, source: str, links: Mapping[str, str]
+        self,
+        parts: Any,
+        level: int,
+        context: Context,
+        source: str,
+        links: Mapping[str, str],
+        line: str,
     ) -> Made | None:
         kind = self.row_map.to
         outer = context.trace
@@ -219,10 +237,12 @@ class CompiledMap:
             return None
         resource: dict[str, Any] = {"resourceType": kind, **out}
         for path, key in links.items():
-            put = self._puts.get(path)
-            if put is None:
-                put = self._puts[path] = compile_put(parse_target(path))
-            put(resource, {"reference": f"urn:uuid:{key}"})
+            link = self._links.get(path)
+            if link is None:
+                link = self._links[path] = (compile_put(parse_target(path)), f"{kind}.{path}")
+            link[0](resource, {"reference": f"urn:uuid:{key}"})
+            if self._is_traced:
+                trace.append((f"{link[1]}.reference", source, line))
         return self._identify(resource, trace, context, source)
 
     def _filled(
@@ -246,7 +266,7 @@ class CompiledMap:
         if self._apart and self._is_another(resource, identity, context):
             identity = []
         if not identity and row_map.key:
-            identity = self._derived(resource, context)
+            identity = self._derived(resource, trace, context, source)
         keys = [(row_map.to, system, value) for system, value in identity]
         for one in keys:
             known = context.by_identity.get(one)
@@ -329,7 +349,13 @@ class CompiledMap:
             identifiers = [by_type[name] for name in types if name in by_type][:1]
         return [(identifier["system"], identifier["value"]) for identifier in identifiers]
 
-    def _derived(self, resource: dict[str, Any], context: Context) -> list[tuple[str, str]]:
+    def _derived(
+        self,
+        resource: dict[str, Any],
+        trace: list[TraceEntry],
+        context: Context,
+        source: str,
+    ) -> list[tuple[str, str]]:
         """Give a resource without business identifier one made of its declared key."""
         values = [str(value) for values in self._key for value in values(resource)]
         if not values:
@@ -340,10 +366,16 @@ class CompiledMap:
         value = key_of(self.row_map.name, *values)
         identifier = {"system": system, "value": value}
         if self.row_map.to not in SINGLE_IDENTIFIER:
-            resource.setdefault("identifier", []).append(identifier)
+            identifiers = resource.setdefault("identifier", [])
+            identifiers.append(identifier)
+            if self._is_traced:
+                path = f"{self.row_map.to}.identifier[{len(identifiers) - 1}]"
+                trace.append((path, source, BY_KEY))
         return [(system, value)]
 
 
+# What stands for the row of an identifier that the map's `key` made.
+BY_KEY = "key"
 # R4 types whose `identifier` is one element or absent; their derived key is not stored in them.
 SINGLE_IDENTIFIER = frozenset(
     {"Provenance", "MessageHeader", "Bundle", "Composition", "QuestionnaireResponse", "Linkage"}
@@ -370,27 +402,3 @@ def _remember(recall: Recall, key: tuple[str, str, int, str], told: Recalled) ->
         recall.clear()
     recall[key] = told
     return told
-
-
-def _made_again(kept: Recalled, context: Context) -> Made | None:
-    """Put what an earlier message made into this one."""
-    context.made += kept.made
-    context.by_identity.update(kept.by_identity)
-    return kept.made[kept.own] if kept.own >= 0 else None
-
-
-def _joined_again(kept: Recalled, context: Context) -> Made | None:
-    """Put what an earlier message made into this one, which has made some of it already."""
-    found = []
-    for one in kept.made:
-        known = context.known(one)
-        if known is None:
-            context.made.append(one)
-            context.by_identity.update((key, one) for key in one.keys)
-            found.append(one)
-        elif one.is_silent:
-            context.joined += 1
-            found.append(known)
-        else:
-            found.append(join(known, one.resource, one.trace, context))
-    return found[kept.own] if kept.own >= 0 else None

@@ -1,6 +1,6 @@
 """Converters of one value: plain, by codec, through a code table; each notes its source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from conformance.problem import Issue
@@ -9,7 +9,7 @@ from mappings.engine.context import Context, UnreadableValue
 from mappings.engine.rows import Row
 from mappings.engine.tables import Concept, Table
 from mappings.hl7.escape import unescape
-from mappings.translated import HeldCode
+from mappings.translated import HeldCode, TraceEntry
 
 # raw text, level (0 field, 1 component, 2 subcomponent), context, target path, source path
 Convert = Callable[[str, int, Context, str, str], Any]
@@ -165,7 +165,10 @@ def _coding(concept: Concept) -> dict[str, str]:
 
 
 def coded_converter(convert: Convert, table: Table, row: Row, traced: bool) -> Convert:
-    """Return the converter of a coded element whose first coding goes through a table."""
+    """Return the converter of a coded element whose first coding goes through a table.
+
+    What the sender says besides (alternate codings, the original text) stands behind it.
+    """
     identifier = row.id
     is_coding = row.use.endswith("-Coding")
     # Several codes mean a collapsed one: the sender's own coding stays beside it.
@@ -182,17 +185,50 @@ def coded_converter(convert: Convert, table: Table, row: Row, traced: bool) -> C
             if concept is None:
                 return convert(raw, level, context, target, source)
             ready = (_coding(concept), concept.code in table.collapsed)
-        coding = ready[0].copy()
+        coding, is_collapsed = ready[0].copy(), ready[1]
         if traced:
-            context.trace.append((f"{target}.coding[0]", source, identifier))
+            place = target if is_coding else f"{target}.coding[0]"
+            context.trace.append((place, source, identifier))
         if is_coding:
             return coding
         whole: dict[str, Any] = {"coding": [coding]}
-        if ready[1]:
-            original = convert(raw, level, context, target, source) or {}
-            whole["coding"].extend(
-                item for item in original.get("coding", ()) if item.get("code") != coding["code"]
-            )
+        if is_collapsed or raw.count(context.marks[1 if level else 0]) >= _ALTERNATE:
+            at = len(context.trace)
+            said = convert(raw, level, context, target, source) or {}
+            own = coding["code"] if is_collapsed else text
+            _say_besides(whole, said, own, context.trace, (at, target))
         return whole
 
     return coded
+
+
+_ALTERNATE = 3  # delimiters in front of the second code of a CWE
+
+
+def _say_besides(
+    whole: dict[str, Any],
+    said: Mapping[str, Any],
+    code: str,
+    trace: list[TraceEntry],
+    begin: tuple[int, str],
+) -> None:
+    """Add what was read of a coded element, but for the coding that the table's stands for.
+
+    `begin` is where the trace of the reading begins, and the element's path.
+    """
+    at, target = begin
+    places: dict[str, str] = {}
+    for number, item in enumerate(said.get("coding", ())):
+        if number or item.get("code") != code:
+            places[f"{target}.coding[{number}"] = f"{target}.coding[{len(whole['coding'])}"
+            whole["coding"].append(item)
+    if "text" in said:
+        whole["text"] = said["text"]
+    entries = trace[at:]
+    del trace[at:]
+    for path, source, row in entries:
+        head, bracket, rest = path.partition("]")
+        if head in places:
+            trace.append((places[head] + bracket + rest, source, row))
+        elif not head.startswith(f"{target}.coding["):
+            trace.append((path, source, row))

@@ -80,10 +80,11 @@ class Compiler:
         root = "" if row_map.is_element else row_map.to
         if row_map.reads_parts:
             fill = part_rows(row_map.name, rows, self._compiling(), root)
-            return CompiledMap(row_map, None, fill, self.map)
+            return CompiledMap(row_map, None, fill, self.map, is_traced=self._traced)
         slots = SlotNames()
         fill = segment_rows(row_map.name, rows, slots, self._compiling(), root)
-        return CompiledMap(row_map, slots, fill, self.map, _fields_read(rows))
+        reads = _fields_read(rows)
+        return CompiledMap(row_map, slots, fill, self.map, reads, is_traced=self._traced)
 
     def _compile_type(self, name: str) -> Convert:
         row_map = self._maps[name]

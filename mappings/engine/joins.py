@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mappings.engine.context import Context, Made
+from mappings.engine.context import Context, Made, Recalled
 from mappings.translated import TraceEntry
 
 # The choice elements of R4 that our maps write; one of a kind excludes the others.
@@ -67,3 +67,27 @@ def _moved(target: str, places: Mapping[str, str]) -> str:
     """Return a path of the trace where its identifier stands in the joined resource."""
     head, bracket, rest = target.partition("]")
     return places.get(head + bracket, head + bracket) + rest
+
+
+def made_again(kept: Recalled, context: Context) -> Made | None:
+    """Put what an earlier message made into this one."""
+    context.made += kept.made
+    context.by_identity.update(kept.by_identity)
+    return kept.made[kept.own] if kept.own >= 0 else None
+
+
+def joined_again(kept: Recalled, context: Context) -> Made | None:
+    """Put what an earlier message made into this one, which has made some of it already."""
+    found = []
+    for one in kept.made:
+        known = context.known(one)
+        if known is None:
+            context.made.append(one)
+            context.by_identity.update((key, one) for key in one.keys)
+            found.append(one)
+        elif one.is_silent:
+            context.joined += 1
+            found.append(known)
+        else:
+            found.append(join(known, one.resource, one.trace, context))
+    return found[kept.own] if kept.own >= 0 else None

@@ -1,6 +1,6 @@
 """Where rows write, as statements of Python: the same paths that `places` writes by closures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mappings.engine.code import Code
@@ -8,6 +8,7 @@ from mappings.engine.places import Place
 from mappings.engine.targets import (
     Element,
     Step,
+    compile_peek,
     compile_put,
     compile_values,
     parse_target,
@@ -21,14 +22,21 @@ Default = tuple[tuple[Step, ...], Any]  # a constant and where it goes
 class PlaceCode:
     """Writes the path of one row's target, and the statements that put a value there.
 
-    `root` is the path of the element that all rows fill, where it is known beforehand.
+    `root` is the path of the element that all rows fill, where it is known beforehand. `note`
+    writes the trace of a constant put beside the value; it gets the expression of its path.
     """
 
     def __init__(
-        self, code: Code, target: str, defaults: Mapping[str, Any], root: str = ""
+        self,
+        code: Code,
+        target: str,
+        defaults: Mapping[str, Any],
+        root: str = "",
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self._code = code
         self._root = root
+        self._note = note
         self._steps = parse_target(target)
         self._defaults = defaults
         self._star = next((at for at, step in enumerate(self._steps) if step.index == -1), None)
@@ -37,16 +45,26 @@ class PlaceCode:
     @property
     def path(self) -> str:
         """The expression of the path of the next value."""
+        last = self._steps[-1].index if self._steps and self._star is None else None
+        if last:
+            # Where the list is shorter the value is added to its end.
+            *path, step = self._steps
+            count = self._code.name("count", compile_peek(self._steps))
+            suffix = f"{_braced(text_of(tuple(path)))}.{step.name}[{{min({last}, {count}(out))}}]"
+            return f'f"{self._root or "{target}"}{suffix}"'
         if self._star is None:
             suffix = text_of(self._steps)
             if self._root:
                 return repr(self._root + suffix)
             return f"target + {suffix!r}" if suffix else "target"
         if self._star == 0:
-            name, rest = self._steps[0].name, text_of(self._steps[1:])
-            root = self._root or "{target}"
-            return f'f"{root}.{name}[{{len(out.get({name!r}, ()))}}]{_braced(rest)}"'
+            return self._new(text_of(self._steps[1:]))
         return f"target + {self._code.name('place', self.place)}.path(out)"
+
+    def _new(self, rest: str) -> str:
+        """Return the expression of a path in the element that is added next."""
+        name, root = self._steps[0].name, self._root or "{target}"
+        return f'f"{root}.{name}[{{len(out.get({name!r}, ()))}}]{_braced(rest)}"'
 
     @property
     def is_fixed(self) -> bool:
@@ -60,7 +78,12 @@ class PlaceCode:
         elif self._star is None and not self._defaults and _is_simple(self._steps):
             _put_at(self._code, "out", self._steps, value)
         else:
-            self._code.add(f"{self._code.name('place', self.place)}.put(out, {value})")
+            put = f"{self._code.name('place', self.place)}.put(out, {value})"
+            if self._note is None or not self._defaults:
+                self._code.add(put)
+                return
+            with self._code.inside(f"for beside in {put}:"):
+                self._note("target + beside")
 
     def _put_new(self, value: str) -> None:
         """Add an element to a list of the resource."""
@@ -71,6 +94,8 @@ class PlaceCode:
             inside = [one for one in defaults if one[0][: len(rest)] == rest]
             known = [one for one in defaults if one not in inside]
             element = written(code, _element(step, rest, known), value)
+            for name in dict.fromkeys(steps[0].name for steps, _ in known):
+                self._constant(f".{name}")
             value = "new" if inside else element
             if inside:
                 code.add(f"new = {element}")
@@ -86,7 +111,9 @@ class PlaceCode:
             alone: Element = {}
             _fill(alone, same)
             element = written(code, alone[name])
-            code.add(f"if {name!r} not in {holder}: {holder}[{name!r}] = {element}")
+            with code.inside(f"if {name!r} not in {holder}:"):
+                self._constant(f".{name}")
+                code.add(f"{holder}[{name!r}] = {element}")
             deep = [(steps, given) for steps, given in same if len(steps) > 1]
             if deep:
                 with code.inside("else:"):
@@ -94,7 +121,13 @@ class PlaceCode:
                         put = code.name("put", compile_put(steps))
                         values = code.name("values", compile_values(steps))
                         with code.inside(f"if not {values}({holder}):"):
+                            self._constant(text_of(steps))
                             code.add(f"{put}({holder}, {_given(code, given)})")
+
+    def _constant(self, rest: str) -> None:
+        # The name of an extension's step says its url.
+        if self._note is not None and rest != ".url":
+            self._note(self._new(rest))
 
     def if_empty(self) -> str:
         """Return the line in front of what is done where nothing stands at the path yet."""

@@ -1,6 +1,6 @@
 """Where a row writes: a fixed path, or a new element of a list for each repetition."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mappings.engine.rows import Into
@@ -16,6 +16,9 @@ from mappings.engine.targets import (
     values_at,
 )
 
+# Puts a value; returns the paths of the constants that it put beside it, beginning with a dot.
+PutBeside = Callable[[Element, Any], Sequence[str]]
+
 
 class Place:
     """Where a row writes: a fixed path, or a new element of a list for each repetition."""
@@ -29,7 +32,7 @@ class Place:
         self._count: Callable[[Element], int] | None = None
         if star is None:
             self.suffix = text_of(steps)
-            self.put = self._fixed(steps)
+            self.put: PutBeside = self._fixed(steps)
             return
         self._count = compile_peek(steps[: star + 1])
         self._head = text_of(steps[:star]) + "." + steps[star].name
@@ -49,40 +52,41 @@ class Place:
             return True
         return not values_at(out, self._steps)
 
-    def _fixed(self, steps: tuple[Step, ...]) -> Put:
+    def _fixed(self, steps: tuple[Step, ...]) -> PutBeside:
         put = compile_put(steps)
         defaults = self._defaults
-        if not defaults:
-            return put
         enters = [compile_enter(step) for step in steps[:-1]]
+        around = text_of(steps[:-1])
 
-        def put_with(out: Element, value: Any) -> None:
+        def put_with(out: Element, value: Any) -> Sequence[str]:
             put(out, value)
+            if not defaults:
+                return ()
             holder = out
             for enter in enters:
                 holder = enter(holder)
-            for default in defaults:
-                default(holder)
+            return [around + text for text, default in defaults if default(holder)]
 
         return put_with
 
-    def _repeated(self, steps: tuple[Step, ...], star: int) -> Put:
+    def _repeated(self, steps: tuple[Step, ...], star: int) -> PutBeside:
         enters = [compile_enter(step) for step in steps[:star]]
         step, rest = steps[star], steps[star + 1 :]
         name, url = step.name, step.url
         inside = compile_put(rest) if rest else None
-        defaults = self._defaults
+        defaults, head = self._defaults, self._head
 
-        def put_new(out: Element, value: Any) -> None:
+        def put_new(out: Element, value: Any) -> Sequence[str]:
             for enter in enters:
                 out = enter(out)
             element: Any = value
             if inside is not None:
                 element = {} if url is None else {"url": url}
                 inside(element, value)
-            for default in defaults:
-                default(element)
-            out.setdefault(name, []).append(element)
+            beside = [text for text, default in defaults if default(element)]
+            items = out.setdefault(name, [])
+            items.append(element)
+            return [f"{head}[{len(items) - 1}]{text}" for text in beside] if beside else beside
 
         return put_new
 
@@ -106,32 +110,43 @@ class IntoPlace:
             return ""
         return self._whole.path(resource).removeprefix(".")
 
-    def put(self, resource: Element, element: Element, reference: Element | None) -> None:
-        """Write the element with the reference in it."""
-        if reference is not None and self._at is not None and self._single is None:
-            self._at(element, reference)
-        elif reference is not None and self._single is not None:
-            self._single.put(resource, reference)
-            return
-        elif reference is not None:
-            element = {**reference, **element}
-        if self._whole is not None:
-            self._whole.put(resource, element)
+    def put(self, resource: Element, element: Element, reference: Element | None) -> list[str]:
+        """Write the element with the reference in it.
+
+        Returns the paths of the reference and of the constants beside it, beginning with a dot.
+        """
+        if reference is not None and self._single is not None:
+            return [f"{text_of(self.steps)}.reference", *self._single.put(resource, reference)]
+        written = []
+        if reference is not None:
+            around = "." + self.path(resource)
+            written.append(f"{around}{text_of(self._rest)}.reference")
+            if self._at is not None:
+                self._at(element, reference)
+            else:
+                element = {**reference, **element}
+        return written if self._whole is None else [*written, *self._whole.put(resource, element)]
 
 
-def _default_puts(defaults: Mapping[str, Any]) -> list[Callable[[Element], None]]:
+# A constant beside a value: its path, and the function that puts it where the value has none.
+_Default = tuple[str, Callable[[Element], bool]]
+
+
+def _default_puts(defaults: Mapping[str, Any]) -> list[_Default]:
     puts = []
     for path, value in defaults.items():
         steps = parse_target(path)
-        puts.append(_default_put(steps, compile_put(steps), value))
+        puts.append((text_of(steps), _default_put(steps, compile_put(steps), value)))
     return puts
 
 
-def _default_put(steps: tuple[Step, ...], put: Put, value: Any) -> Callable[[Element], None]:
+def _default_put(steps: tuple[Step, ...], put: Put, value: Any) -> Callable[[Element], bool]:
     first = steps[0].name
 
-    def put_default(element: Element) -> None:
-        if first not in element or not values_at(element, steps):
-            put(element, value)
+    def put_default(element: Element) -> bool:
+        if first in element and values_at(element, steps):
+            return False
+        put(element, value)
+        return True
 
     return put_default

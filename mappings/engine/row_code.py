@@ -123,7 +123,7 @@ class _SegmentRows:
                 code.inside("for number, one in repetitions(one, repeat):"),
                 code.inside(f"if {one} and one != NULL:"),
             ):
-                self._one(row, source, origin)
+                self._one(row, source, origin, prefix)
             return
         if not is_header:
             chosen = f"one_repetition(one, repeat, {wanted})"
@@ -135,11 +135,11 @@ class _SegmentRows:
         if source.component:
             valued += f" and (one := {part}) and one != NULL"
         with code.inside(f"if {valued}:"):
-            self._one(row, source, origin)
+            self._one(row, source, origin, prefix)
 
-    def _one(self, row: Row, source: Source, origin: str) -> None:
+    def _one(self, row: Row, source: Source, origin: str, prefix: str) -> None:
         level = "2" if source.subcomponent else "1" if source.component else "0"
-        self._values.value(row, "one", level, origin)
+        self._values.value(row, "one", level, origin, around=prefix)
 
     def _look(self, row: Row) -> None:
         """Let a watched run remember which fields the row reads or asks about."""
@@ -239,8 +239,8 @@ class _PartRows:
             for row in constants:
                 self._values.constant(row)
             for name in sorted(sparse):
-                with code.inside(f"if len(out.get({name!r}, ())) > 1:"):
-                    code.add(f"out[{name!r}] = [item for item in out[{name!r}] if item]")
+                with code.inside(f"if len(out.get({name!r}, ())) > 1 and not all(out[{name!r}]):"):
+                    code.add(f"close_up(out, {name!r}, context.trace, target)")
             for name in paired:
                 code.add(f"if {name!r} in out: pair(out, {name!r})")
 

@@ -9,6 +9,7 @@ from mappings.engine.converters import NULL
 from mappings.engine.scopes import cut
 from mappings.engine.targets import Element
 from mappings.hl7.escape import Separators, unescape
+from mappings.translated import TraceEntry
 
 NOTHING = ("", NULL)
 Places = tuple[tuple[int, str, int], ...]
@@ -113,6 +114,19 @@ def pieces_of(part: str, level: int, is_easy: bool, context: Context) -> list[st
         return []
     mark = context.separators.subcomponent
     return [part] if is_easy or not mark else part.split(mark)
+
+
+def close_up(out: Element, name: str, trace: list[TraceEntry], target: str) -> None:
+    """Drop the places of a list that no row filled; the trace follows what moves up."""
+    items = out[name]
+    filled = [at for at, item in enumerate(items) if item]
+    out[name] = [items[at] for at in filled]
+    moved = {f"[{at}": f"[{new}" for new, at in enumerate(filled)}
+    around = f"{target}.{name}"
+    for number, (path, source, row) in enumerate(trace):
+        if path.startswith(around):
+            at, bracket, rest = path[len(around) :].partition("]")
+            trace[number] = (around + moved.get(at, at) + bracket + rest, source, row)
 
 
 def pair(out: Element, name: str) -> None:

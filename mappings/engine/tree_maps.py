@@ -12,7 +12,7 @@ from mappings.engine.converters import Convert, code_converter, leaf_converter
 from mappings.engine.places import Place
 from mappings.engine.rows import Row, RowMap
 from mappings.engine.tables import Table
-from mappings.engine.targets import Element, compile_put, parse_target
+from mappings.engine.targets import Element, compile_put, parse_target, text_of
 from mappings.engine.tree import Node, parse_tree_path, select
 from mappings.hl7.escape import Separators
 
@@ -72,7 +72,8 @@ class TreeForward:
                     text = found if isinstance(found, str) else found.text
                     value = convert(text, 2, context, path, origin)
                 if value is not None:
-                    place.put(out, value)
+                    for beside in place.put(out, value):
+                        context.trace.append((target + beside, source, row.id))
 
         return run
 
@@ -88,7 +89,9 @@ class TreeForward:
         if not filled:
             return None
         for path, value in row_map.defaults.items():
-            compile_put(parse_target(path))(filled, value)
+            steps = parse_target(path)
+            compile_put(steps)(filled, value)
+            trace.append((text_of(steps), f"/{node.name}", row.id))
         words = json.dumps([row_map.to, filled], ensure_ascii=False, sort_keys=True, default=str)
         key = str(uuid.uuid5(_MADE, words))
         if all(one.key != key for one in context.made):

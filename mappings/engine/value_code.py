@@ -20,6 +20,7 @@ _NAMES: dict[str, Any] = {
     **WORDS,
     "NULL": NULL,
     "UnreadableValue": UnreadableValue,
+    "close_up": row_reading.close_up,
     "cut": cut,
     "first_of": row_reading.first_of,
     "first_text": first_text,
@@ -70,6 +71,7 @@ class ValueCode:
         self._compiling = compiling
         self._slots = slots
         self._root = root
+        self._traced = compiling.traced
         self._conditions = Conditions(self.code, slots, ())
         if compiling.traced:
             self.code.begin("trace = context.trace")
@@ -90,13 +92,17 @@ class ValueCode:
         """Return the block of what is done where an expression is true; "" is always true."""
         return self.code.inside(f"if {truth}:") if truth else nullcontext()
 
-    def value(self, row: Row, raw: str, level: str, source: str, *, text: str = "") -> None:
+    def value(
+        self, row: Row, raw: str, level: str, source: str, *, text: str = "", around: str = "source"
+    ) -> None:
         """Write how the text that `raw` names becomes a value at the row's target.
 
-        `text` is the expression of the text itself where `first_text` need not be called.
+        `text` is the expression of the text itself where `first_text` need not be called, `around`
+        that of the segment or part which is the source of constants beside the value.
         """
         code, codec = self.code, CODECS[row.codec or "text"]
-        place = PlaceCode(code, row.target, row.defaults, self._root)
+        beside = (lambda path: self._note(row, path, around)) if self._traced else None
+        place = PlaceCode(code, row.target, row.defaults, self._root, beside)
         if row.use or row.refer or row.table or codec.is_composite:
             convert = code.name("convert", self._compiling.convert(row))
             code.add(f"value = {convert}({raw}, {level}, context, {place.path}, {source})")
@@ -147,5 +153,5 @@ class ValueCode:
             self.code.add(f"if context.fired is not None: context.fired.add({row.id!r})")
 
     def _note(self, row: Row, path: str, source: str) -> None:
-        if self._compiling.traced:
+        if self._traced:
             self.code.add(f"trace.append(({path}, {source}, {row.id!r}))")

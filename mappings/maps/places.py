@@ -20,6 +20,8 @@ _PLACES = (
     (2, "ro", "Room"),
     (3, "bd", "Bed"),
 )
+_TRACED = ("Location.name", "Location.identifier[0]", "Location.mode", "Location.physicalType")
+_TRACED_WITHIN = (*_TRACED, "Location.partOf")
 
 
 def place(call: PythonCall) -> None:
@@ -39,8 +41,8 @@ def place(call: PythonCall) -> None:
     path.append(f"{kind}:{texts[number]}")
     call.out.update(_one((texts[number], kind, name), _derived(path, call), outer))
     _detail(call)
-    call.trace("Location.name", f"{call.source}.{number}")
-    call.trace("Location.identifier[0].value", f"{call.source}.{number}")
+    for target in _TRACED if outer is None else _TRACED_WITHIN:
+        call.trace(target, f"{call.source}.{number}")
 
 
 def _detail(call: PythonCall) -> None:
@@ -62,7 +64,7 @@ def _detail(call: PythonCall) -> None:
             identifier["system"] = system
         if value:
             call.out["identifier"].append(identifier)
-            call.trace("Location.identifier[1].value", f"{call.source}.10")
+            call.trace("Location.identifier[1]", f"{call.source}.10")
 
 
 def _described(call: PythonCall) -> None:
@@ -72,7 +74,8 @@ def _described(call: PythonCall) -> None:
         system, value = _derived([call.context.facility, description], call)
         call.out.update({"description": description, "name": description, "mode": "instance"})
         call.out["identifier"] = [{"system": system, "value": value}]
-        call.trace("Location.description", f"{call.source}.9")
+        for target in ("name", "identifier[0]", "mode", "description"):
+            call.trace(f"Location.{target}", f"{call.source}.9")
 
 
 def _derived(path: list[str], call: PythonCall) -> tuple[str, str]:
@@ -113,7 +116,7 @@ def _outer(
         key_of("Location", system, value),
         {"resourceType": "Location", **_one(place, (system, value), outer)},
         "PL-Location",
-        [("Location.name", source, call.row.id)],
+        [(path, source, call.row.id) for path in (_TRACED if outer is None else _TRACED_WITHIN)],
         source,
         [(system, value)],
         [("Location", system, value)],

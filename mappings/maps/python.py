@@ -106,7 +106,8 @@ def endpoint(call: PythonCall) -> None:
     name = raw.split(call.context.separators.component, 1)[0]
     system = system_of_authority(f"application-{name or 'unnamed'}", "", "", call.context)
     element["endpoint"] = system or call.context.sender.namespace
-    call.trace(f"MessageHeader.{where}.endpoint", f"MSH[1]-{number}[1]")
+    path = where if where == "source" else f"{where}[0]"
+    call.trace(f"MessageHeader.{path}.endpoint", f"MSH[1]-{number}[1]")
 
 
 def result_text(call: PythonCall) -> None:
@@ -185,6 +186,7 @@ def result_components(call: PythonCall) -> None:
             if value is None:
                 continue
             element["valueCodeableConcept"] = value
+        call.trace(f"{path}.code", f"{call.source}-5[{number}]")
         call.out.setdefault("component", []).append(element)
 
 
@@ -315,7 +317,8 @@ def own_assigner(call: PythonCall) -> None:
     made = call.compiler.map("HD-Organization").run_part(raw, 1, context, "MSH[1]-4[1]")
     if made is None:
         return
-    holder = call.out
+    holder, path = call.out, call.target
     if "identifier" in holder:
-        holder = holder["identifier"][0]
+        holder, path = holder["identifier"][0], f"{path}.identifier[0]"
     holder.setdefault("assigner", {})["reference"] = f"urn:uuid:{made.key}"
+    call.trace(f"{path}.assigner.reference", call.source)

@@ -124,6 +124,11 @@ def test_the_playground_shows_rows_between_and_errors_inline(page: Page, site) -
     page.locator('.left [data-place="PID[1]-8[1]"] .text').click()
     expect(page.locator(".middle .id").first).to_have_text("PID-8")
     shot(page, "playground")
+    # A constant beside a value, and what stands in an extension, know their rows as well.
+    page.locator('.right [data-path="telecom[0].use"]').first.click()
+    expect(page.locator(".middle .id").first).to_have_text("PID-13")
+    page.locator('.right [data-path*="extension[0].url"]').first.click()
+    expect(page.locator(".middle .id").first).to_be_visible()
     page.locator('[data-test="edit-map"]').check()
     editor = page.locator(".map textarea")
     good = editor.input_value()

@@ -9,6 +9,7 @@ from conformance.structure import check
 from mappings.channels.profile import HEALTH_CARD, NATIONAL_ID, ChannelProfile
 from mappings.engine.library import load
 from mappings.hl7.message import parse, parse_location
+from mappings.put_back import PutBack
 from mappings.translate import Translator
 from mappings.translated import Match, TranslatedMessage, Unmapped
 
@@ -280,3 +281,29 @@ def test_patients_without_a_common_number_stay_two(translator: Translator) -> No
     apart = TWICE.replace("~7^^^H1^MR", "").replace("~8^^^H2^MR", "")
     patients = _of(translator.translate(apart.encode(), CHANNEL), "Patient")
     assert [one["identifier"][0]["value"] for one in patients] == ["7", "8", "9"]
+
+
+@pytest.mark.parametrize(
+    ("field", "codings", "text"),
+    [
+        ("M^Married^HL70002^1^Wed^L^^^newly married", ["M", "1"], "newly married"),
+        ("M^Married^HL70002", ["M"], None),
+    ],
+)
+def test_alternate_codes_stand_behind_the_tables_own_and_return(
+    field: str, codings: list[str], text: str | None
+) -> None:
+    data = (
+        "MSH|^~\\&|HIS|H1|HUB|Q|20260501||ADT^A01|M1|P|2.5.1\r"
+        f"PID|1||7^^^H1||Li^Lei|||||||||||{field}\r"
+    ).encode()
+    library = load()
+    result = Translator(library).translate(data, ChannelProfile())
+    assert isinstance(result, TranslatedMessage)
+    (patient,) = (one for one in result.resources if one.type == "Patient")
+    said = patient.resource["maritalStatus"]
+    assert [one["code"] for one in said["coding"]] == codings
+    assert said.get("text") == text
+    made = dict(PutBack(library).rebuild(result.resources))
+    again, wanted = made["PID[1]"]["PID", 16].split("^"), field.split("^")
+    assert [again[0], *again[3:]] == [wanted[0], *wanted[3:]]

@@ -18,11 +18,33 @@ export function linksOf(resources: Traced[]): Link[] {
   return resources.flatMap((one) =>
     one.trace.map(([target, source, row]) => ({
       reference: one.reference,
-      target: target.slice(target.indexOf('.') + 1),
+      target: placeIn(one.resource, target.slice(target.indexOf('.') + 1)),
       source,
       row,
     })),
   )
+}
+
+const CORE = 'http://hl7.org/fhir/StructureDefinition/'
+
+/** The path by numbers of one that names extensions by their address: `extension(x)` as `extension[0]`. */
+export function placeIn(resource: unknown, path: string): string {
+  let here: unknown = resource
+  const steps: string[] = []
+  for (const [step, name, url, number] of path.matchAll(/([^.[(]+)(?:\(([^)]*)\))?(?:\[(\d+)\])?/g)) {
+    const items = (here as Record<string, unknown> | null | undefined)?.[name ?? '']
+    if (url === undefined) {
+      steps.push(step)
+      here = number === undefined || !Array.isArray(items) ? items : items[Number(number)]
+      continue
+    }
+    const at = Array.isArray(items)
+      ? items.findIndex((item) => item?.url === url || item?.url === CORE + url)
+      : -1
+    steps.push(at < 0 ? step : `${name}[${at}]`)
+    here = at < 0 ? undefined : (items as unknown[])[at]
+  }
+  return steps.join('.')
 }
 
 /** Whether `whole` is the place itself or one around it: PID[1]-5 is around PID[1]-5[1].2. */
@@ -37,8 +59,10 @@ export function chosenLinks(links: Link[], chosen: Chosen): Link[] {
   if (chosen.kind === 'row') return links.filter((link) => link.row === chosen.row)
   if (chosen.kind === 'target') {
     const own = links.filter((link) => link.reference === chosen.reference)
-    const below = own.filter((link) => isWithin(link.target, chosen.path))
-    return below.length ? below : own.filter((link) => isWithin(chosen.path, link.target))
+    // The row that writes an extension says its address.
+    const path = chosen.path.replace(/(xtension\[\d+\])\.url$/, '$1')
+    const below = own.filter((link) => isWithin(link.target, path))
+    return below.length ? below : own.filter((link) => isWithin(path, link.target))
   }
   const below = links.filter((link) => isWithin(link.source, chosen.place))
   if (below.length) return below
