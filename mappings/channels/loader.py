@@ -110,6 +110,7 @@ class _Reader:
         name = str(self._given.get("channel", ""))
         if not name:
             self.fault("channel", "is missing", "Name the channel, such as `channel: his-a`.")
+        retry_on, give_up_on = self._meanings(answers)
         return ChannelProfile(
             name=name,
             transport=self._kind(transport),
@@ -119,8 +120,8 @@ class _Reader:
             order=self._order(),
             acknowledge=self._one_of("acknowledge", "stored", ("stored", "applied")),
             reused_id=self._one_of("reused_id", "process", ("process", "hold")),
-            retry_on=self._codes(answers, "retry_on", ("AE", "CE")),
-            give_up_on=self._codes(answers, "give_up_on", ("AR", "CR")),
+            retry_on=retry_on,
+            give_up_on=give_up_on,
             events=self._texts("events"),
             destinations=tuple(map(str, self._given.get("destinations", ()))),
             max_bytes=self._number(limits, "max_bytes", 1024, 256 << 20, None),
@@ -194,10 +195,18 @@ class _Reader:
             self.fault(key, f"has the unknown value {value!r}", f"Use {' or '.join(allowed)}.")
         return value
 
-    def _codes(
-        self, given: Mapping[str, Any], key: str, default: tuple[str, ...]
-    ) -> tuple[str, ...]:
-        codes = tuple(map(str, given.get(key, default)))
+    def _meanings(self, given: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the codes after which to send again and to give up; others keep what they mean."""
+        retry_on, give_up_on = self._codes(given, "retry_on"), self._codes(given, "give_up_on")
+        for code in set(retry_on) & set(give_up_on):
+            self.fault("answers", f"gives {code!r} two meanings", "Name it in one of the lists.")
+        named = {*retry_on, *give_up_on}
+        retry_on += tuple(code for code in ("AE", "CE") if code not in named)
+        give_up_on += tuple(code for code in ("AR", "CR") if code not in named)
+        return retry_on, give_up_on
+
+    def _codes(self, given: Mapping[str, Any], key: str) -> tuple[str, ...]:
+        codes = tuple(map(str, given.get(key, ())))
         for code in codes:
             if code not in _ANSWERS:
                 self.fault(key, f"names {code!r}", f"Use {', '.join(sorted(_ANSWERS))}.")

@@ -25,7 +25,8 @@ class ChannelProfile:
     that this channel is read by; empty takes the hub's own. `senders` (MSH-3^MSH-4) are the only
     ones let in, `destinations` the only partners that get what came; empty lets all. An answer of
     `applied` is waited for `applied_seconds`. `application_acks` is the `host:port` (MLLP) that
-    gets what MSH-16 asks for. A limit that is None is the hub's.
+    gets what MSH-16 asks for; `retry_on` and `give_up_on` are what MSA-1 of its own answers means.
+    A limit that is None is the hub's.
     """
 
     name: str = "default"

@@ -47,15 +47,17 @@ async def hub(database_url, folder, roles="mllp,worker", **declared):
 
 
 @contextlib.asynccontextmanager
-async def hospital():
-    """A sender's own inlet, which gets the application acknowledgements."""
+async def hospital(codes=()):
+    """A sender's own inlet, which gets the application acknowledgements; answers codes, then CA."""
     got = asyncio.Queue()
+    codes = list(codes)
 
     async def accept(received):
         ack = parse(received.payload)
         await got.put(ack)
+        code = codes.pop(0) if codes else "CA"
         return (
-            f"MSH|^~\\&|HIS|H1|HUB|Q|20260101||ACK|1|P|2.5\rMSA|CA|{ack.value('MSH', 10)}\r"
+            f"MSH|^~\\&|HIS|H1|HUB|Q|20260101||ACK|1|P|2.5\rMSA|{code}|{ack.value('MSH', 10)}\r"
         ).encode()
 
     server = MllpServer(channel="acks", accept=accept)
@@ -182,6 +184,34 @@ def test_msh_16_says_which_application_acknowledgements_are_sent(
             assert {ack.value("MSH", 15) for ack in found} <= {"AL"}
             owed = "select distinct state from outbox where destination = 'his-acks'"
             assert await rows(database_url, owed) == ([("accepted",)] if told else [])
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("declared", "code", "state", "times"),
+    [
+        ({}, "AE", "accepted", 2),
+        ({}, "AR", "refused", 1),
+        ({"answers": "{retry_on: [AR], give_up_on: [AE]}"}, "AE", "refused", 1),
+        ({"answers": "{retry_on: [AR], give_up_on: [AE]}"}, "AR", "accepted", 2),
+    ],
+)
+def test_the_channel_says_what_the_senders_own_answers_mean(
+    database_url, tmp_path, declared, code, state, times
+):
+    async def run():
+        async with (
+            hospital([code]) as (address, got),
+            hub(database_url, tmp_path, application_acks=f'"{address}"', **declared) as send,
+        ):
+            await send(adt_message("M1", accept="AL", application="AL"))
+            settled = "select state from outbox where destination = 'his-acks'"
+            while await rows(database_url, settled) != [(state,)]:
+                await asyncio.sleep(0.05)
+            told = await what_came(got, 0.5)
+            assert len(told) == times
+            assert len({ack.value("MSH", 10) for ack in told}) == 1, "the same one again"
 
     asyncio.run(run())
 

@@ -34,7 +34,8 @@ def test_a_channel_is_read_and_used(tmp_path: pathlib.Path) -> None:
     channel = load_channels(tmp_path)["his-a"]
     assert channel.port == 2601
     assert channel.acknowledge == "applied"
-    assert channel.retry_on == ("AR",)
+    assert channel.retry_on == ("AR", "CE")
+    assert channel.give_up_on == ("AE", "CR")
     assert channel.max_bytes == 1048576
     message = (
         "MSH|^~\\&|HIS|H1|HUB|Q|1||ADT^A99|1|P|2.5\r"
@@ -59,6 +60,7 @@ def test_a_channel_is_read_and_used(tmp_path: pathlib.Path) -> None:
         ("[PID-3]", "[PID3]", "order"),
         ("applied", "maybe", "acknowledge"),
         ("[AR]", "[XX]", "retry_on"),
+        ("[AR]", "[AE]", "two meanings"),
         ("2601", "0", "port"),
         ("1048576", "1", "max_bytes"),
         ("{H1:", "H1 #{", "authorities"),
