@@ -14,21 +14,6 @@ _SCOPE = re.compile(
 )
 _VERSION_1 = {"read": "rs", "write": "cud", "*": "cruds"}
 
-# Which letter an interaction needs: "r" for what names one resource, "s" for what finds.
-LETTER_OF: dict[str, Letter] = {
-    "read": "r",
-    "vread": "r",
-    "history-instance": "r",
-    "history-type": "s",
-    "history-system": "s",
-    "search-type": "s",
-    "search-system": "s",
-    "create": "c",
-    "update": "u",
-    "patch": "u",
-    "delete": "d",
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:

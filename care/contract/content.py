@@ -11,7 +11,6 @@ from care.effects import Put, Resource
 from conformance.cphc import BASE
 
 LEGAL_STATE = "http://hl7.org/fhir/contract-legalstate"
-SIGNATURE_TYPE = "urn:iso-astm:E1762-95:2013"
 ACTIVITY = f"{BASE}/CodeSystem/cphc-contract-activity"
 TASK = f"{BASE}/CodeSystem/cphc-contract-task"
 NUMBER = "urn:qiao:contract"

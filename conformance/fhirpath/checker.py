@@ -59,12 +59,6 @@ def require_well_typed(tree: Expression, type_name: str | None, source: str) -> 
     _Checker(context, source).shape(tree, context)
 
 
-def result_types(tree: Expression, type_name: str) -> frozenset[str] | None:
-    """Return the types the expression may give; None where that depends on the data."""
-    context = Shape(frozenset({type_name}))
-    return _Checker(context, "").shape(tree, context).types
-
-
 def _system(name: str) -> Shape:
     return Shape(frozenset({f"System.{name}"}))
 

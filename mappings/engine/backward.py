@@ -11,7 +11,7 @@ from mappings.engine.conditions import Condition, conjuncts, is_true, parse_cond
 from mappings.engine.context import Context, UnreadableValue
 from mappings.engine.rows import Row, RowMap
 from mappings.engine.scopes import UnreadableSource, cut, parse_source
-from mappings.engine.sinks import NodeSink, PartsSink, SegmentSink, Sink
+from mappings.engine.sinks import NodeSink, PartsSink, Sink
 from mappings.engine.tables import Table
 from mappings.engine.targets import Step, parse_target, values_at
 from mappings.hl7.escape import Separators
@@ -327,8 +327,3 @@ def _no_code(row: Row, table: Table) -> Issue:
         fix_zh="请在对照表或通道的代码补充中增加该代码。",
         expression=row.target,
     )
-
-
-def segments_of(sink: SegmentSink) -> list[str]:
-    """Return the names of the segments written, in the order of first writing."""
-    return list(dict.fromkeys(name for name, _ in sink.fields))
