@@ -17,6 +17,7 @@ from fhir_store import body
 from fhir_store.failures import collided, gone, not_found, version_conflict
 from fhir_store.index_rows import IndexRows
 from fhir_store.operations import (
+    ANY_VERSION,
     METHODS,
     Delete,
     Origin,
@@ -310,7 +311,10 @@ def _left(rows: list[_Row], others: list[_Row]) -> list[_Row]:
 
 
 def _require_version(key: Key, current: State | None, wanted: int | None) -> None:
-    if wanted is not None and (current is None or current.version != wanted):
+    if wanted == ANY_VERSION:
+        if current is None or current.is_deleted:
+            raise version_conflict(key, None, wanted="*")
+    elif wanted is not None and (current is None or current.version != wanted):
         have = None if current is None else current.version
         raise version_conflict(key, have, wanted=str(wanted))
 

@@ -46,11 +46,11 @@ def parse_criteria(type_: str, query: str) -> Criteria:
     if mark and own not in ("", type_):
         raise InvalidContent(_wrong_type(own, type_))
     parameters = parse_qsl(rest if mark else query, keep_blank_values=True)
-    wanted = sorted(
-        (name, value) for name, value in parameters if value and not name.startswith("_format")
-    )
+    wanted = sorted((name, value) for name, value in parameters if not name.startswith("_format"))
+    if any(not value for _, value in wanted):
+        raise InvalidContent(_EMPTY_VALUE)
     if not wanted:
-        raise InvalidContent(_NO_CRITERIA)
+        raise InvalidContent(NO_CRITERIA)
     if len(wanted) == 1 and wanted[0][0] == "identifier" and (one := _identifier(wanted[0][1])):
         return identifier_criteria(type_, *one)
     text = "&".join(f"{quote(name, safe=':')}={quote(value, safe='')}" for name, value in wanted)
@@ -107,7 +107,14 @@ def _wrong_type(own: str, type_: str) -> Issue:
     )
 
 
-_NO_CRITERIA = Issue(
+_EMPTY_VALUE = Issue(
+    key="criteria-value-empty",
+    text_en="A parameter of the condition has no value",
+    text_zh="条件中有参数没有取值",
+    fix_en="Give each parameter a value, or leave it out where the rest is meant without it.",
+    fix_zh="请为每个参数给出取值；若确实不需要该参数，请去掉。",
+)
+NO_CRITERIA = Issue(
     key="criteria-empty",
     text_en="The condition names no search parameter",
     text_zh="条件中没有检索参数",

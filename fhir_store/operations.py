@@ -89,11 +89,16 @@ class Create(Struct, frozen=True, kw_only=True):
     origin: Origin | None = None
 
 
+ANY_VERSION = -1
+"""`If-Match: *`: there must be a current version, whichever it is."""
+
+
 class Update(Struct, frozen=True, kw_only=True):
     """Write the next version, or the first one under the id the client chose.
 
     `criteria` makes it conditional: no match creates, one match updates, more are refused.
-    `if_match` is the version that must be current; `must_be_new` stands for `If-None-Match: *`.
+    `if_match` is the version that must be current, or ANY_VERSION; `must_be_new` stands for
+    `If-None-Match: *`.
     """
 
     resource: Resource

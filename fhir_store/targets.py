@@ -160,7 +160,8 @@ def _link(plan: Plan, matches: Matches, made: Made, deleted: set[tuple[str, str]
         if not isinstance(operation, Delete) and operation.full_url:
             links[operation.full_url] = f"{target.type}/{target.ids[0]}"
     for text, criteria in plan.references.items():
-        id_ = require_one(criteria, _found(criteria, plan, matches, made, deleted))
+        found = _found(criteria, plan, matches, made, deleted)
+        id_ = require_one(criteria, _with_own(found, criteria, plan.targets))
         if id_ is None:
             raise InvalidContent(target_texts.unresolved(criteria))
         links[text] = f"{criteria.type}/{id_}"
@@ -171,6 +172,37 @@ def _link(plan: Plan, matches: Matches, made: Made, deleted: set[tuple[str, str]
             operation = target.operation
             resource = references.rewrite(operation.resource, links, operation.full_url)
             target.operation = structs.replace(operation, resource=resource)
+
+
+def _with_own(found: Sequence[str], criteria: Criteria, targets: Sequence[Target]) -> Sequence[str]:
+    """Return the matches of a reference by identifier as they will be after the plan's own writes.
+
+    References are resolved after these (http.html#trules); what it patches counts as it was.
+    """
+    if criteria.identifier is None:
+        return found
+    ids = dict.fromkeys(found)
+    for target in targets:
+        operation = target.operation
+        if target.type != criteria.type or not isinstance(operation, Create | Update):
+            continue
+        if isinstance(operation, Create) and target.is_found:
+            continue  # nothing is written
+        has_it = any(
+            (one.get("system", ""), one.get("value")) == criteria.identifier
+            for one in _identifiers_in(operation.resource)
+        )
+        if has_it:
+            ids[target.ids[0]] = None
+        else:
+            ids.pop(target.ids[0], None)
+    return list(ids)
+
+
+def _identifiers_in(resource: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the identifiers of a resource; some types have one, most a list."""
+    found = resource.get("identifier", ())
+    return [one for one in (found if isinstance(found, list) else [found]) if isinstance(one, dict)]
 
 
 async def search(connection: Connection, match: Match | None, plans: Sequence[Plan]) -> Matches:

@@ -6,6 +6,7 @@ from typing import Any
 from conformance import resource_json, resource_xml
 from conformance.problem import InvalidContent, Issue
 from conformance.structure import require_valid
+from fhir_store.references import PLACEHOLDER, open_references
 from routes.hub import Hub
 from routes.negotiation import Format, format_of_body
 from routes.request import Request
@@ -37,10 +38,31 @@ async def resource_to_write(request: Request, hub: Hub) -> dict[str, Any]:
     resource = resource_of(request, hub)
     require_same_type(resource, request.address.type)
     require_valid(resource)
+    if request.resource is not None or b"?" in request.body:
+        require_no_search(resource)
     if claims_profiles(resource):
         await hub.refresh_definitions()
         require_claimed_profiles(resource, hub)
     return resource
+
+
+def require_no_search(resource: Mapping[str, Any]) -> None:
+    """Raise InvalidContent for a reference that is a search: it means something in a transaction.
+
+    https://hl7.org/fhir/R4/http.html#trules
+    """
+    if any(not one.startswith(PLACEHOLDER) for one in open_references(resource)):
+        raise InvalidContent(
+            Issue(
+                code="business-rule",
+                key="reference-conditional",
+                text_en="A reference is a search (Type?criteria), and this is no transaction.",
+                text_zh="引用写成了检索（类型?条件），而此处不是事务。",
+                fix_en="Send the resource in a Bundle of type transaction, or refer to Type/id.",
+                fix_zh="请放入 type 为 transaction 的 Bundle 提交，或使用 类型/id 引用。",
+                expression=str(resource["resourceType"]),
+            )
+        )
 
 
 def claims_profiles(resource: Mapping[str, Any]) -> bool:

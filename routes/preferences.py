@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from conformance.problem import InvalidContent, Issue
+from fhir_store.operations import ANY_VERSION
 
 Return = Literal["minimal", "representation", "OperationOutcome"]
 MINIMAL: Return = "minimal"
@@ -43,10 +44,10 @@ def parse_prefer(header: str) -> Preferences:
     )
 
 
-def parse_if_match(header: str) -> int | None:
-    """Return the version that If-Match names; None for `*`; raise InvalidContent."""
+def parse_if_match(header: str) -> int:
+    """Return the version that If-Match names, ANY_VERSION for `*`; raise InvalidContent."""
     if header.strip() == "*":
-        return None
+        return ANY_VERSION
     match = _ETAG.fullmatch(header)
     if not match or not match[1].isdigit():
         raise InvalidContent(

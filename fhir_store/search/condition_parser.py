@@ -106,7 +106,7 @@ def parameters_named(
 
 def _lists_in(text: str, name: str) -> tuple[str, ...]:
     """Return the ids of lists; `$current-problems` and the like are no lists of ours."""
-    ids = words_in(text)
+    ids = tuple(one.removeprefix("List/") for one in words_in(text))
     if any(one.startswith("$") for one in ids):
         refuse(
             name,

@@ -6,7 +6,7 @@ the caller asked to be treated leniently, left out with a warning.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from conformance.problem import Issue, UnknownParameter
 from conformance.search_parameters import SearchParameter, parameters_of, resource_types
@@ -98,6 +98,7 @@ class QueryRules:
     max_count: int = 1000
     lookup: Lookup = parameters_of
     is_lenient: bool = False
+    is_condition: bool = False  # of a write: what is wrong in it cannot be left out
 
 
 @dataclass(slots=True)
@@ -139,6 +140,8 @@ def parse_query(
         try:
             _read(draft, name, text)
         except UnknownParameter as unknown:
+            if rules.is_condition:
+                raise _without_leniency(unknown) from None
             if not rules.is_lenient:
                 raise
             warnings.extend(_as_warning(issue) for issue in unknown.issues)
@@ -157,6 +160,22 @@ def parse_query(
         is_explained=draft.is_explained,
         pairs=tuple(used),
         warnings=tuple(warnings),
+    )
+
+
+def _without_leniency(unknown: UnknownParameter) -> UnknownParameter:
+    """Return the refusal without the advice to have the parameter left out."""
+    fixes = (
+        "See the CapabilityStatement for the parameters of each type.",
+        "各类型的参数见 CapabilityStatement。",
+    )
+    return UnknownParameter(
+        *(
+            replace(issue, fix_en=fixes[0], fix_zh=fixes[1])
+            if "handling=lenient" in issue.fix_en
+            else issue
+            for issue in unknown.issues
+        )
     )
 
 
@@ -185,8 +204,11 @@ def _types_in(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 def _read(draft: _Draft, name: str, text: str) -> None:
     if name in _IGNORED:
         return
-    reader = _WISHES.get(name.partition(":")[0])
+    head, _, modifier = name.partition(":")
+    reader = _WISHES.get(head)
     if reader is not None:
+        if modifier and reader is not _read_include:
+            refuse_modifier(name, "special")
         reader(draft, name, text)
     else:
         draft.conditions.append(
@@ -236,6 +258,13 @@ def _read_elements(draft: _Draft, name: str, text: str) -> None:
 
 def _read_sort(draft: _Draft, name: str, text: str) -> None:
     keys = []
+    if not words_in(text):
+        refuse(
+            name,
+            "search-empty-value",
+            ("the parameter has no value", "参数没有取值"),
+            ("Give a value, or leave the parameter out.", "请给出值，或去掉该参数。"),
+        )
     for word in words_in(text):
         code = word.removeprefix("-")
         if code in ("_lastUpdated", "_id"):

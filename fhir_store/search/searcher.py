@@ -12,10 +12,11 @@ from urllib.parse import parse_qsl
 import psycopg
 from psycopg import AsyncConnection
 
-from conformance.problem import Issue, NotSupported, TooCostly
+from conformance.problem import InvalidContent, Issue, NotSupported, TooCostly
 from conformance.search_parameters import type_number
 from fhir_store.authorization import EVERYTHING, Authorization
 from fhir_store.code_dictionary import CodeDictionary
+from fhir_store.conditional import NO_CRITERIA
 from fhir_store.custom_parameters import CustomParameters
 from fhir_store.operations import Version
 from fhir_store.page_token import PageTokens, fingerprint_of, site_tokens
@@ -121,7 +122,9 @@ class Searcher:
     ) -> Sequence[str]:
         """Return the ids that match criteria (`name=value&…`), for conditional interactions."""
         pairs = parse_qsl(criteria, keep_blank_values=True)
-        query = parse_query(type_, pairs, QueryRules(lookup=self._lookup))
+        query = parse_query(type_, pairs, QueryRules(lookup=self._lookup, is_condition=True))
+        if not query.conditions:
+            raise InvalidContent(NO_CRITERIA)
         return await self.matching_ids(connection, query, limit)
 
     async def condition_of(

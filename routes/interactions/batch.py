@@ -8,6 +8,7 @@ from conformance.problem import InvalidContent, Issue, Problem
 from conformance.structure import require_valid
 from fhir_store.bundle import BundleEntry, BundlePlan, entries_of, plan_transaction
 from fhir_store.operations import Written
+from fhir_store.references import open_references
 from routes.address import address_of
 from routes.answer import Answer
 from routes.auditing import answer_audited
@@ -58,6 +59,11 @@ def batch_of(registry: Callable[[], Registry]) -> Handler:
 
 async def _batch(hub: Hub, request: Request, entries: list[Any], registry: Registry) -> Answer:
     turns = asyncio.Semaphore(_AT_ONCE)
+    full_urls = {
+        raw.get("fullUrl")
+        for raw in entries
+        if _is_entry(raw) and raw["request"].get("method") == "POST"
+    }
 
     async def answer(raw: Any) -> bytes:
         async with turns:
@@ -65,6 +71,8 @@ async def _batch(hub: Hub, request: Request, entries: list[Any], registry: Regis
                 if not _is_entry(raw):
                     raise InvalidContent(_WRONG_ENTRY)
                 (entry,) = entries_of({"entry": [raw]}, base=request.base)
+                if entry.resource and full_urls.intersection(open_references(entry.resource)):
+                    raise InvalidContent(_NOT_LINKED)
                 return await _answer_alone(hub, request, entry, registry)
             except Problem as problem:
                 return refused_entry(problem)
@@ -186,6 +194,15 @@ _NESTED = Issue(
     fix_en="Send the inner Bundle as a request of its own.",
     fix_zh="请将内层 Bundle 单独发送。",
     expression="Bundle.entry.request.url",
+)
+_NOT_LINKED = Issue(
+    code="business-rule",
+    key="batch-reference",
+    text_en="The resource refers to another entry; those of a batch know nothing of each other.",
+    text_zh="资源引用了另一条目，而 batch 的各条目互不相关。",
+    fix_en="Set Bundle.type to transaction, or create what is referred to first.",
+    fix_zh="请将 Bundle.type 设为 transaction，或先创建被引用的资源。",
+    expression="Bundle.entry.resource",
 )
 _WRONG_ENTRY = Issue(
     code="required",

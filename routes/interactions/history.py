@@ -15,6 +15,8 @@ from routes.interactions.read import require_visible
 from routes.request import Request
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = datetime(1, 1, 2, tzinfo=UTC)
+_LAST = datetime(9999, 12, 31, tzinfo=UTC)
 _KNOWN = frozenset({"_count", "_since", "_at", "_page"})
 
 
@@ -92,16 +94,24 @@ def _count(text: str | None, default: int, most: int) -> int:
         return default
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise _bad("_count", "a whole number", "整数")
-    return max(1, min(int(text), most))
+    if int(text) == 0:
+        raise _bad("_count", "1 or more", "不小于 1 的整数")
+    return min(int(text), most)
 
 
 def _span(name: str, text: str) -> tuple[datetime, datetime]:
     """Return the moments that a date covers, [start, end)."""
     try:
         first, last = range_of(text)
-        return _EPOCH + timedelta(microseconds=first), _EPOCH + timedelta(microseconds=last + 1)
+        return _moment(first), _moment(last + 1)
     except (ValueError, OverflowError) as error:
         raise _bad(name, "a date or time with its zone", "带时区的日期或时间") from error
+
+
+def _moment(microseconds: int) -> datetime:
+    """Return the moment, or the nearest that a timestamp can be: the first day has a time zone."""
+    least, most = ((one - _EPOCH) // timedelta(microseconds=1) for one in (_FIRST, _LAST))
+    return _EPOCH + timedelta(microseconds=min(max(microseconds, least), most))
 
 
 def _place_of(token: str) -> Place:

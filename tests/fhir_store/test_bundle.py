@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from conformance.problem import InvalidContent, VersionConflict
+from conformance.problem import DuplicateFound, InvalidContent, VersionConflict
 from conformance.r4 import tables
 from fhir_store.bundle import entries_of, plan_transaction, refuse_change
 from fhir_store.operations import Create, Delete, Update
@@ -211,5 +211,38 @@ def test_one_failing_entry_undoes_the_transaction(open_store, context):
             async with store.pool.connection() as connection:
                 cursor = await connection.execute("SELECT count(*) FROM resource")
                 assert await cursor.fetchone() == (1,)
+
+    asyncio.run(run())
+
+
+def observed(reference):
+    return {"resourceType": "Observation", "subject": {"reference": reference}}
+
+
+def test_a_conditional_reference_finds_what_the_transaction_itself_writes(open_store, context):
+    wanted = f"Patient?identifier={SYSTEM}|a"
+
+    async def subjects(store, *entries):
+        written = await apply(
+            store, context, entry("POST", "Observation", observed(wanted)), *entries
+        )
+        return {
+            json.loads(one.version.body)["subject"]["reference"]
+            for one in written
+            if one.version.type == "Observation"
+        }
+
+    async def run():
+        async with open_store() as store:
+            with pytest.raises(InvalidContent) as refused:
+                await subjects(store)
+            assert refused.value.issues[0].key == "reference-unresolved"
+            (found,) = await subjects(store, entry("POST", "Patient", patient()))
+            assert await subjects(store) == {found}  # what the commit has made
+            with pytest.raises(DuplicateFound):
+                await subjects(store, entry("POST", "Patient", patient()))
+            moved = entry("PUT", found, patient("b", id=found.partition("/")[2]))
+            new = entry("PUT", "Patient/n1", patient(id="n1"))
+            assert await subjects(store, moved, new) == {"Patient/n1"}
 
     asyncio.run(run())

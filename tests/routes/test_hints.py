@@ -46,10 +46,27 @@ def patch(body: Any) -> Call:
     return "PATCH", "/Patient/p1", body, PATCH
 
 
+def about(reference: str) -> dict[str, Any]:
+    return {
+        "resourceType": "Basic",
+        "code": {"text": "x"},
+        "subject": {"reference": reference},
+    }
+
+
+def two_entries(kind: str) -> dict[str, Any]:
+    named = "urn:uuid:0c1a7e8e-0000-4000-8000-000000000001"
+    new = {"resourceType": "Patient"}
+    first = {"fullUrl": named, "resource": new, "request": {"method": "POST", "url": "Patient"}}
+    second = {"resource": about(named), "request": {"method": "POST", "url": "Basic"}}
+    return bundle(kind, second, first)
+
+
 INNER = {"request": {"method": "POST", "url": ""}, "resource": bundle("batch")}
 # key -> (what is refused, the same after taking the hint)
 HINTS: dict[str, tuple[Call, Call]] = {
     "address": (get("/Patient/a_b"), get("/Patient/p1")),
+    "batch-reference": (post("", two_entries("batch")), post("", two_entries("transaction"))),
     "body-missing": (("PUT", "/Patient/p1", None, JSON), put()),
     "bundle-nested": (
         post("", bundle("batch", INNER)),
@@ -120,6 +137,10 @@ HINTS: dict[str, tuple[Call, Call]] = {
         get("/Patient?" + "&".join("name=a" for _ in range(300))),
         get("/Patient?" + "&".join("name=a" for _ in range(20))),
     ),
+    "reference-conditional": (
+        post("/Basic", about("Patient?identifier=urn:x|1")),
+        post("/Basic", about(BASE)),
+    ),
     "too-long": (
         post("", bundle("batch", *({} for _ in range(1_001)))),
         post("", bundle("batch", *({} for _ in range(10)))),
@@ -135,6 +156,7 @@ ELSEWHERE = {
     *("all-well", "created", "updated", "unchanged", "deleted", "explain"),
     *("search-value-set", "search-code-system"),  # test_search_terminology.py
     *("export", "exports", "export-interrupted"),  # tests/ops/test_export.py
+    "operation-unknown-parameter",  # tests/ops/test_operation_parameters.py
     "teams-too-many",  # test_delegated_access.py
     "staff-field",  # test_own_records.py
     "subscription-contact",  # tests/requirements/test_own_tokens.py

@@ -84,6 +84,38 @@ async def test_if_match_keeps_updates_from_being_lost(serve: Any) -> None:
         assert (bad.status_code, issue_key(bad)) == (400, "etag")
 
 
+async def test_if_match_any_wants_something_to_be_there(serve: Any) -> None:
+    async with serve() as client:
+        patient = {"resourceType": "Patient", "id": "p1"}
+        headers = {**JSON, "if-match": "*"}
+        for method in ("PUT", "DELETE"):
+            refused = await client.request(method, "/Patient/p1", json=patient, headers=headers)
+            assert refused.status_code == 412, method
+        assert (await client.put("/Patient/p1", json=patient, headers=JSON)).status_code == 201
+        changed = {**patient, "active": True}
+        assert (await client.put("/Patient/p1", json=changed, headers=headers)).status_code == 200
+        assert (await client.delete("/Patient/p1", headers=headers)).status_code == 204
+        assert (await client.put("/Patient/p1", json=changed, headers=headers)).status_code == 412
+
+
+async def test_conditions_that_ask_for_nothing_touch_nothing(serve: Any) -> None:
+    """With one Patient in the store a condition without criteria would mean exactly that one."""
+    async with serve() as client:
+        await client.put("/Patient/p1", json={"resourceType": "Patient", "id": "p1"}, headers=JSON)
+        for query in ("_count=1", "_sort=name", "identifier=", "_total=none&_include=*"):
+            deleted = await client.delete(f"/Patient?{query}")
+            assert deleted.status_code == 400, query
+            headers = {**JSON, "if-none-exist": query}
+            made = await client.post("/Patient", json={"resourceType": "Patient"}, headers=headers)
+            assert made.status_code == 400, query
+        assert (await client.delete("/Patient?active=true&identifier=")).status_code == 400
+        lenient = {"prefer": "handling=lenient"}
+        refused = await client.delete("/Patient?nonsense=1", headers=lenient)
+        assert refused.status_code == 400
+        assert "lenient" not in refused.json()["issue"][0]["diagnostics"]
+        assert (await client.get("/Patient/p1")).status_code == 200
+
+
 async def test_a_conditional_read_saves_the_body(serve: Any) -> None:
     async with serve() as client:
         id_ = await created(client)
@@ -173,6 +205,22 @@ async def test_history_knows_since_and_at_and_nothing_else(serve: Any) -> None:
         lenient = await client.get(f"{path}?name=x", headers={"prefer": "handling=lenient"})
         assert lenient.status_code == 200
         assert (await client.get("/Patient/never/_history")).status_code == 404
+
+
+async def test_history_takes_any_date_and_no_empty_page(serve: Any) -> None:
+    async with serve() as client:
+        await client.put("/Patient/p1", json={"resourceType": "Patient", "id": "p1"}, headers=JSON)
+        for query, found in (
+            ("_since=0001-01-01", 1),
+            ("_since=9999-12-31", 0),
+            ("_at=9999-12-31T23:59:59Z", 1),
+            ("_at=0001-01-01", 0),
+            ("_count=1", 1),
+        ):
+            page = await client.get(f"/Patient/p1/_history?{query}")
+            assert page.status_code == 200, page.text
+            assert len(page.json().get("entry", ())) == found, query
+        assert (await client.get("/Patient/p1/_history?_count=0")).status_code == 400
 
 
 async def test_summary_elements_and_pretty_shape_the_answer(serve: Any) -> None:

@@ -314,3 +314,18 @@ async def test_conditional_writes_take_any_search(serve: Any) -> None:
         assert (await client.get("/Observation/a")).status_code == 410
         bad = await client.delete("/Observation?nonsense=1")
         assert bad.status_code == 400
+
+
+async def test_a_list_is_named_by_its_id_or_a_reference(serve: Any) -> None:
+    async with serve() as client:
+        await filled(client)
+        body = {
+            "resourceType": "List",
+            "id": "l1",
+            "status": "current",
+            "mode": "working",
+            "entry": [{"item": {"reference": "Patient/p1"}}],
+        }
+        await client.put("/List/l1", json=body, headers=JSON)
+        for named in ("l1", "List/l1"):
+            assert ids((await client.get(f"/Patient?_list={named}")).json()) == ["p1"]
