@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mappings.bare_events import is_bare, lines_of_events
 from mappings.channels.profile import ChannelProfile
 from mappings.engine.condition_code import line_condition
 from mappings.engine.context import Context, Made, Recall, Sender
@@ -37,7 +38,8 @@ class Watch:
 class Translator:
     """A library of maps compiled once; `translate` is a pure function of message and channel.
 
-    `without` names resource types that the lines of message maps shall not make.
+    `without` names resource types that the lines of message maps shall not make;
+    `without_bare_events` leaves out each Provenance of an EVN that says no more than MSH.
     """
 
     def __init__(
@@ -47,10 +49,13 @@ class Translator:
         traced: bool = True,
         watched: bool = False,
         without: Collection[str] = (),
+        without_bare_events: bool = False,
     ) -> None:
         self.library = library
         self._traced = traced
         self._without = frozenset(without)
+        self._without_bare_events = without_bare_events
+        self._events: dict[str, frozenset[str]] = {}
         self._lines: dict[str, Mapping[str, Sequence[Making]]] = {}
         self._lines_present: dict[tuple[str, ...], Sequence[Making]] = {}
         self._compiler: Compiler = library.compile(traced=traced, watched=watched)
@@ -125,14 +130,26 @@ class Translator:
     def _make_all(self, message_map: MessageMap, root: Scope, context: Context) -> dict[str, Made]:
         """Run every line of the message map, outer groups first."""
         by_key: dict[str, Made] = {}
+        events = self._lines_of_events(message_map) if self._without_bare_events else ()
+        msh = root.segments["MSH"][0]
         for scope in root.all():
             segments = scope.segments
             for making in self._lines_for(message_map, scope):
                 for segment in segments[making.each]:
                     if making.when and not self._holds(making, scope, segment, context):
                         continue
+                    if making.id in events and is_bare(segment, msh, context):
+                        continue
                     self._run_line(making, scope, segment, context, by_key)
         return by_key
+
+    def _lines_of_events(self, message_map: MessageMap) -> frozenset[str]:
+        """Return the lines that a bare EVN is left out of, found once for each message map."""
+        lines = self._events.get(message_map.name)
+        if lines is None:
+            lines = lines_of_events(message_map, self.library.maps, self._compiler.rows_of)
+            self._events[message_map.name] = lines
+        return lines
 
     def _lines_for(self, message_map: MessageMap, scope: Scope) -> Sequence[Making]:
         """Return the lines for a group that holds some segments, put together once."""

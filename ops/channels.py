@@ -12,7 +12,7 @@ from mappings.engine.rows import Fault, FaultyMaps
 from mappings.translate import Translator
 from mappings.translated import TranslatedMessage, Unmapped
 from ops.channel import Channel
-from ops.flow_translation import NOT_KEPT
+from ops.flow_translation import translator_of
 
 DEFAULT = "his"
 """The one channel of a hub for which none is declared."""
@@ -49,7 +49,7 @@ def read_channels(folder: pathlib.Path | None, partners: Collection[str] = ()) -
         except FaultyMaps as faulty:
             faults += faulty.faults
         else:
-            translators[maps] = Translator(library, without=NOT_KEPT)
+            translators[maps] = translator_of(library)
     if faults:
         raise FaultyMaps(faults)
     return Reading(profiles=profiles, translators=translators)

@@ -17,6 +17,8 @@ from fhir_store.lanes import Entry, Finished
 from fhir_store.operations import Operation, Origin, WriteContext, Written
 from fhir_store.transaction import Transaction
 from mappings.channels.profile import ChannelProfile
+from mappings.engine.library import Library
+from mappings.translate import Translator
 from mappings.translated import HeldCode, TranslatedMessage, TranslatedResource, Unmapped
 from ops.application_answers import ApplicationAnswers
 from ops.channel import Channel
@@ -28,6 +30,12 @@ Translate = Callable[[bytes, ChannelProfile], Reading]
 
 NOT_KEPT = frozenset({"MessageHeader"})
 """What the maps make and the store does not get: the inbox row says it (decision 8)."""
+
+
+def translator_of(library: Library) -> Translator:
+    """Return the translator of the lanes: it makes nothing that the inbox row says already."""
+    return Translator(library, without=NOT_KEPT, without_bare_events=True)
+
 
 _OF_THE_ROW = re.compile(r"MSH\[|EVN\[\d+\](-[12]\b|$)")
 """Sources whose fields the inbox row keeps as columns: MSH, and EVN-1 and EVN-2."""

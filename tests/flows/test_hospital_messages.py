@@ -13,8 +13,7 @@ from adapters.transport.mllp_server import MllpServer
 from conformance.structure import check
 from mappings.engine.library import load
 from mappings.hl7.message import parse
-from mappings.translate import Translator
-from ops.flow_translation import NOT_KEPT, Translation
+from ops.flow_translation import NOT_KEPT, Translation, translator_of
 
 NINE = {f"ADT^{name}" for name in ["A01", "A03", "A04", "A08", "A11", "A13", "A28", "A31", "A40"]}
 
@@ -25,7 +24,7 @@ def translator(is_of_nine_only):
     if is_of_nine_only:
         messages = {event: made for event, made in library.messages.items() if event in NINE}
         library = dataclasses.replace(library, messages=messages)
-    return Translator(library, without=NOT_KEPT)
+    return translator_of(library)
 
 
 def event_of(payload):
