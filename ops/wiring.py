@@ -291,6 +291,7 @@ async def _start_http(
         check_profiles=definitions.check_profiles,
         check_answers=definitions.check_answers,
         refresh_definitions=definitions.refresh,
+        reread_definitions=definitions.reread,
         fhirpath_ports=definitions.fhirpath_ports,
         identify=identify,
         authorize=notices.authorize,

@@ -59,6 +59,10 @@ class Definitions:
         """Read the stored definitions again where they have changed."""
         await self.library()
 
+    async def reread(self) -> None:
+        """Read them again where they have changed, however lately that was asked."""
+        await self.library(is_fresh=True)
+
     def check_profiles(self, resource: Mapping[str, Any], profiles: tuple[str, ...]) -> list[Issue]:
         """Return what is found beyond the form, by the definitions last read."""
         return self._validator.check_content(resource, profiles=profiles)

@@ -53,7 +53,8 @@ class Hub:
     `identify` turns an Authorization header into a caller or raises NotAuthenticated;
     `authorize` (caller, letter, type) gives what that caller may see or raises NotAllowed;
     `check_profiles` returns the issues of a resource beyond base R4: extensions, the profiles named
-    and, by policy, the claimed ones, as `refresh_definitions` last read them;
+    and, by policy, the claimed ones, as `refresh_definitions` last read them, at most a moment
+    before, or `reread_definitions`, which asks whether anything was stored since;
     `fhirpath_ports` gives expressions on a resource what those definitions say;
     `check_answers` returns what is wrong with a QuestionnaireResponse by its Questionnaire;
     `note_subscriber` keeps, in the commit of a Subscription, with whose rights its events are seen;
@@ -70,6 +71,7 @@ class Hub:
     limits: Limits = field(default_factory=Limits)
     check_profiles: Callable[[Mapping[str, Any], tuple[str, ...]], list[Issue]] = _no_issues
     refresh_definitions: Callable[[], Awaitable[None]] = _nothing_new
+    reread_definitions: Callable[[], Awaitable[None]] = _nothing_new
     fhirpath_ports: Callable[[Node], Ports] = _no_ports
     check_answers: Callable[[Mapping[str, Any]], Awaitable[list[Issue]]] = _no_answers
     observe: Callable[[str, int, float], None] = _unobserved

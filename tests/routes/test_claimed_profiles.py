@@ -36,6 +36,7 @@ def judging(serve: Any, database_url: str) -> Judging:
             choices = {
                 "check_profiles": definitions.check_profiles,
                 "refresh_definitions": definitions.refresh,
+                "reread_definitions": definitions.reread,
                 "fhirpath_ports": definitions.fhirpath_ports,
             }
             async with serve(**choices) as client:
@@ -102,6 +103,35 @@ async def test_validate_judges_by_a_named_profile(judging: Judging) -> None:
         assert "min" in keys_of(answer)
         unknown = {"profile": "urn:nowhere"}
         answer = await client.post("/Patient/$validate", params=unknown, json=body)
+        assert "profile-missing" in keys_of(answer)
+
+
+async def test_validate_knows_a_profile_stored_a_moment_ago(
+    judging: Judging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routes.definitions.LOOK_SECONDS", 3600.0)
+    async with judging("off") as client:
+        body, named = {"resourceType": "Patient"}, {"profile": URL}
+        before = await client.post("/Patient/$validate", params=named, json=body)
+        assert "profile-missing" in keys_of(before)
+        await client.post("/StructureDefinition", json=PROFILE)
+        answer = await client.post("/Patient/$validate", params=named, json=body)
+        assert keys_of(answer) == ["min"]
+
+
+async def test_without_looking_again_it_would_not_be_known(
+    judging: Judging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_later(_self: Definitions) -> None:
+        """Leave it to the next look."""
+
+    monkeypatch.setattr("routes.definitions.LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(Definitions, "reread", look_later)
+    async with judging("off") as client:
+        body, named = {"resourceType": "Patient"}, {"profile": URL}
+        await client.post("/Patient/$validate", params=named, json=body)
+        await client.post("/StructureDefinition", json=PROFILE)
+        answer = await client.post("/Patient/$validate", params=named, json=body)
         assert "profile-missing" in keys_of(answer)
 
 

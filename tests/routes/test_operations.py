@@ -193,6 +193,12 @@ async def test_validate_judges_what_is_stored(serve: Any) -> None:
         assert (await client.get("/Patient/p1/$validate?mode=other")).status_code == 400
         assert (await client.get("/Patient/p1/$validate?mode=profile")).status_code == 400
         assert (await client.get("/Patient/p2/$validate?mode=delete")).status_code == 404
+        for mode in ("update", "delete"):  # R4: at the instance level alone
+            refused = await client.post(f"/Patient/$validate?mode={mode}", json=PATIENT)
+            assert refused.status_code == 400
+            assert "Patient/123/$validate" in refused.json()["issue"][0]["diagnostics"]
+            followed = f"/Patient/p1/$validate?mode={mode}"
+            assert (await client.post(followed, json={**PATIENT, "id": "p1"})).status_code == 200
         core = "http://hl7.org/fhir/StructureDefinition/Patient"
         asked = f"/Patient/p1/$validate?mode=profile&profile={core}"
         assert (await client.get(asked)).json()["issue"][0]["severity"] == "information"
