@@ -3,13 +3,15 @@
 https://hl7.org/fhir/R4/questionnaireresponse.html#notes
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from conformance.forms.answer_rules import check_answer, extension_values, issue
 from conformance.forms.calculated import check_calculated
-from conformance.forms.enabling import Answers, answers_of, is_enabled, same
+from conformance.forms.enabling import is_enabled, same
+from conformance.forms.occurrences import Occurrences, Seen
 from conformance.problem import Issue
 from conformance.terminology.concepts import value_of
 from conformance.terminology.library import Library
@@ -22,8 +24,11 @@ DEEPEST = 32
 @dataclass(frozen=True, slots=True)
 class _Checking:
     library: Library
-    answers: Answers
+    occurrences: Occurrences
     is_complete: bool
+
+    def is_asked(self, question: Mapping[str, Any], place: int, above: tuple[int, ...]) -> bool:
+        return is_enabled(question, Seen(self.occurrences, place, above))
 
 
 def check_response(
@@ -45,7 +50,7 @@ def check_response(
             )
         ]
     checking = _Checking(
-        library, answers_of(response.get("item", ())), response.get("status") in COMPLETE
+        library, Occurrences(response.get("item", ())), response.get("status") in COMPLETE
     )
     found = list(
         _check_items(
@@ -53,7 +58,7 @@ def check_response(
             response.get("item", ()),
             "QuestionnaireResponse",
             checking,
-            0,
+            (),
         )
     )
     # What is calculated from faulty answers would only repeat their fault.
@@ -65,9 +70,10 @@ def _check_items(
     items: Sequence[Mapping[str, Any]],
     place: str,
     checking: _Checking,
-    depth: int,
+    above: tuple[int, ...],
 ) -> Iterator[Issue]:
-    if depth > DEEPEST:
+    """Judge items of one level; `above` are the places of the items around them."""
+    if len(above) > DEEPEST:
         yield issue(
             "depth",
             place,
@@ -94,8 +100,13 @@ def _check_items(
                 "请使用问卷中的 linkId 与层次。",
             )
     yield from _check_order(list(known), items, place)
+    behind = above[-1] + 1 if above else 0  # where a question would stand that is not answered
     for link_id, question in known.items():
-        yield from _check_question(question, given.get(link_id, []), place, checking, depth)
+        own = given.get(link_id, [])
+        if own or checking.is_asked(question, behind, above):
+            yield from _check_question(question, own, place, checking, above)
+        if own:
+            behind = checking.occurrences.end_of(own[-1][1])
 
 
 def _check_order(
@@ -124,21 +135,16 @@ def _check_question(
     given: Sequence[tuple[str, Mapping[str, Any]]],
     place: str,
     checking: _Checking,
-    depth: int,
+    above: tuple[int, ...],
 ) -> Iterator[Issue]:
     name, kind = question["linkId"], question.get("type")
-    if not is_enabled(question, checking.answers):
-        for here, item in given:
-            if item.get("answer") or item.get("item"):
-                yield issue(
-                    "not-enabled",
-                    here,
-                    f"Question {name} is answered though it is not asked",
-                    f"题目 {name} 未启用却有答案",
-                    "Remove the answer, or change what enableWhen asks for.",
-                    "请删除该答案，或更改其启用条件所依据的答案。",
-                )
-        return
+    places = checking.occurrences.place_of
+    verdicts = [checking.is_asked(question, places(item), above) for _, item in given]
+    if not all(verdicts):
+        yield from _check_not_asked(name, itertools.compress(given, (not one for one in verdicts)))
+        given = list(itertools.compress(given, verdicts))
+        if not given:
+            return
     count = sum(len(item.get("answer", ())) for _, item in given)
     occurrences = len(given) if kind == "group" else count
     if checking.is_complete:
@@ -151,16 +157,29 @@ def _check_question(
         elif item.get("item"):
             yield _misplaced(name, here)
         if kind == "group":
-            nested = question.get("item", ())
-            yield from _check_items(nested, item.get("item", ()), here, checking, depth + 1)
+            nested, inner = question.get("item", ()), (*above, places(item))
+            yield from _check_items(nested, item.get("item", ()), here, checking, inner)
             continue
         for number, answer in enumerate(item.get("answer", ())):
             inside = f"{here}.answer[{number}]"
             if kind not in ("display", "question"):
                 yield from check_answer(question, answer, inside, checking.library)
-            nested = question.get("item", ())
-            yield from _check_items(nested, answer.get("item", ()), inside, checking, depth + 1)
+            nested, inner = question.get("item", ()), (*above, places(item))
+            yield from _check_items(nested, answer.get("item", ()), inside, checking, inner)
     yield from _check_exclusive(question, given)
+
+
+def _check_not_asked(name: str, given: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[Issue]:
+    for here, item in given:
+        if item.get("answer") or item.get("item"):
+            yield issue(
+                "not-enabled",
+                here,
+                f"Question {name} is answered though it is not asked",
+                f"题目 {name} 未启用却有答案",
+                "Remove the answer, or change what enableWhen asks for.",
+                "请删除该答案，或更改其启用条件所依据的答案。",
+            )
 
 
 def _check_presence(question: Mapping[str, Any], count: int, place: str) -> Iterator[Issue]:

@@ -3,13 +3,18 @@
 https://hl7.org/fhir/R4/questionnaire-definitions.html#Questionnaire.item.enableWhen
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from conformance.terminology.concepts import value_of
 
-Answers = Mapping[str, list[Mapping[str, Any]]]
+
+class Answers(Protocol):
+    """Answers by linkId."""
+
+    def get(self, name: str, default: Any = ..., /) -> Sequence[Mapping[str, Any]]:
+        """Return the answers to a question."""
 
 
 def answers_of(items: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

@@ -515,6 +515,70 @@ def test_an_answer_out_of_order_is_named_with_its_place() -> None:
     assert where == "QuestionnaireResponse.item[2]"
 
 
+def disease(code: str, text: str = "") -> dict[str, Any]:
+    system = f"{BASE}/CodeSystem/phs3-personal-info-past-disease-name"
+    coding = {"system": system, "code": code}
+    items = [{"linkId": "past-disease-name", "answer": [{"valueCoding": coding}]}]
+    if text:
+        name = "past-disease-name-6-text"
+        items.append({"linkId": name, "answer": [{"valueString": text}]})
+    return {"linkId": "past-disease", "item": items}
+
+
+def test_a_condition_means_the_answer_of_its_own_group() -> None:
+    def told(*groups: dict[str, Any]) -> list[str]:
+        response = {"status": "in-progress", "item": [*groups]}
+        found = check_response(response, FORMS["phs3-personal-info"], LIBRARY)
+        assert {one.key for one in found} <= {"form-not-enabled"}
+        return [one.expression for one in found]
+
+    assert told(disease("2"), disease("6", "胃"), disease("7")) == []
+    place = "QuestionnaireResponse.item[1].item[1]"
+    # Another disease of the list is a cancer; this one is not.
+    assert told(disease("6", "胃"), disease("2", "胃")) == [place]
+    assert told(disease("2"), disease("2", "胃"), disease("6")) == [place]
+
+
+NEAREST = {
+    "resourceType": "Questionnaire",
+    "status": "active",
+    "item": [
+        {"linkId": "g", "type": "group", "repeats": True, "item": [
+            {"linkId": "q", "type": "boolean"},
+            {"linkId": "inside", "type": "string", "required": True, "enableWhen": [
+                {"question": "q", "operator": "=", "answerBoolean": True}]}]},
+        {"linkId": "behind", "type": "string", "enableWhen": [
+            {"question": "q", "operator": "=", "answerBoolean": True}]},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ([True], 1), ([False], 0), ([True, False], 1), ([False, True, True], 2), ([None, True], 2),
+        ([None, False], 0),
+    ],
+)  # fmt: skip
+def test_a_missing_answer_counts_where_its_own_group_asks_for_it(
+    given: list[bool | None], missing: int
+) -> None:
+    groups: list[dict[str, Any]] = [
+        {"linkId": "g", "item": []}
+        if one is None
+        else {"linkId": "g", "item": [{"linkId": "q", "answer": [{"valueBoolean": one}]}]}
+        for one in given
+    ]
+    behind = {"linkId": "behind", "answer": [{"valueString": "x"}]}
+    response = {"status": "completed", "item": groups}
+    keys = [one.key for one in check_response(response, NEAREST, LIBRARY)]
+    assert keys == ["form-required"] * missing
+    # Nothing before a group without an answer: what follows decides. Behind them, the last one.
+    response["item"] = [*groups, behind]
+    keys = [one.key for one in check_response(response, NEAREST, LIBRARY)]
+    assert ("form-not-enabled" in keys) == (given[-1] is False)
+
+
 def test_scores_stand_on_the_options() -> None:
     for form in scales():
         scored = [

@@ -120,6 +120,12 @@ FIELDS = {  # what the page names besides options: form → questions
     " ultrasound-abdomen ultrasound-other cervical-smear cerebrovascular"
     " kidney heart vessels eyes nervous-system other-systems admissions"
     " home-beds medications vaccinations weight-target vaccine-advised",
+    "phs3-personal-info": "name sex birth-date id-card workplace phone contact-name contact-phone"
+    " residence ethnic-group past-disease-since surgery-had surgery-name surgery-on injury-had"
+    " injury-name injury-on transfusion-had transfusion-on hereditary family-father family-mother"
+    " family-siblings family-children",
+    "phs3-cover": "record-number name current-address registered-address phone street village"
+    " institution opened-by responsible-doctor opened-on",
     "phs3-htn-followup": "systolic diastolic weight weight-target bmi heart-rate signs-other"
     " smoking-daily drinking-daily exercise-weekly exercise-minutes salt mind compliance tests"
     " adherence adverse-reaction class medications referral-reason referral-to next-visit doctor",
