@@ -8,7 +8,7 @@ from typing import Any
 
 from care.agreement.text import Agreement, archived
 from care.contract import content
-from care.contract.evidence import require_mode
+from care.contract.evidence import OLDEST, require_mode
 from care.contract.states import Event, State, amended_by, require_lawful
 from care.contract.steps import AMENDMENT, decide, require_reason, require_term
 from care.contract.surroundings import (
@@ -73,6 +73,7 @@ def drafted(around: Surroundings, application: Application) -> dict[str, Any]:
     """Return the contract of an application that may be made."""
     require_alive(around.resident)
     require_term(application.start, application.end, around.today)
+    _require_recent(application.start, around.today)
     require_packages_valid(around, list(application.packages), application.start)
     require_prices(around, application.packages)
     require_suits(around, list(application.packages), application.override)
@@ -117,6 +118,20 @@ def drafted(around: Surroundings, application: Application) -> dict[str, Any]:
             content.extension("suitability-override", "valueString", application.override)
         )
     return content.with_status(contract, "offered")
+
+
+def _require_recent(start: datetime.date, today: datetime.date) -> None:
+    """Refuse a term that begins before any signature of it that would count."""
+    if start < today - OLDEST:
+        raise refuse(
+            "contract-backdated",
+            f"The term begins more than {OLDEST.days} days ago, before it can have been signed",
+            f"协议开始日早于 {OLDEST.days} 天前，早于有效签字",
+            "Begin today, or on the day when the paper was signed; bring older contracts in with "
+            "$import.",
+            "请从今天或纸质协议签署之日开始；更早的历史协议请用 $import 导入。",
+            "Contract.applies.start",
+        )
 
 
 def stages_asked(around: Surroundings, application: Application) -> int:

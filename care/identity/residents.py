@@ -3,6 +3,7 @@
 import datetime
 import functools
 import re
+import unicodedata
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,10 +45,14 @@ COLUMNS: tuple[tuple[str, str, bool], ...] = (
     (ORGANISATION, "id of the managing Organization", False),
 )
 _EXTENSION = f"{BASE}/StructureDefinition/cphc-"
+# What cannot be seen, or belongs to a formula or a page: no name has it, and a list shows it wrong.
+_NO_NAME = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff<>=+@|{}\[\]\\]"
+)
 _PHONE = re.compile(r"\+?[0-9][0-9 \-]{5,19}")
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _SEXES = {"男": "male", "1": "male", "女": "female", "2": "female"}
-_DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%Y.%m.%d")
+_DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%Y.%m.%d", "%Y年%m月%d日")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +152,7 @@ class _Reader:
         for name, cell in self._row.cells.items():
             if isinstance(cell, Formula):
                 self._wrong(name, "含公式，请粘贴为数值", "holds a formula; paste it as a value")
-        name = self._text(NAME)
+        name = self._name(NAME)
         if not name or len(name) > 50:
             self._wrong(NAME, "必填，不超过 50 字", "must be filled in, 50 characters at most")
         number, card = self._card(NUMBER)
@@ -174,6 +179,20 @@ class _Reader:
     def _text(self, name: str) -> str:
         return text_of(self._row.cells.get(name))
 
+    def _name(self, column: str) -> str:
+        name = self._text(column)
+        if name and (_NO_NAME.search(name) or not any(one.isalpha() for one in name)):
+            self._wrong(
+                column,
+                "含不可见或不能用于姓名的字符，请重新录入",
+                "holds characters that cannot be seen or are of no name: type it anew",
+            )
+        return name
+
+    def _digits(self, column: str) -> str:
+        """Return a number as typed; digits of full width are those of half width."""
+        return unicodedata.normalize("NFKC", self._text(column)).strip()
+
     def _wrong(self, name: str, zh: str, en: str) -> None:
         self._reasons.append(f"{name}：{zh} ({en})")
 
@@ -183,7 +202,7 @@ class _Reader:
             # Excel keeps 15 digits of a number; the others are lost for good.
             self._wrong(name, "须以文本格式存放", "stored as a number: format the column as text")
             return "", None
-        number = text_of(value).upper().replace(" ", "")
+        number = self._digits(name).upper().replace(" ", "")
         if not number:
             return "", None
         if len(number) == 15 and number.isascii() and number.isdigit():
@@ -205,8 +224,7 @@ class _Reader:
         return of_card or sex or "unknown"
 
     def _born(self, of_card: datetime.date | None) -> str:
-        value = self._row.cells.get(BORN)
-        text = text_of(value)
+        text = self._digits(BORN)
         if not text:
             return of_card.isoformat() if of_card else ""
         born = _date(text)
@@ -217,7 +235,7 @@ class _Reader:
         return born.isoformat() if born else ""
 
     def _more_numbers(self) -> Iterable[Resource]:
-        archive, health = self._text(ARCHIVE), self._text(HEALTH_CARD)
+        archive, health = self._digits(ARCHIVE), self._text(HEALTH_CARD)
         if archive:
             if not re.fullmatch(r"[0-9]{17}", archive):
                 self._wrong(ARCHIVE, "应为 17 位数字", "must have 17 digits")
@@ -227,7 +245,7 @@ class _Reader:
 
     def _contact(self) -> Resource:
         found: Resource = {}
-        phone, address, region = self._text(PHONE), self._text(ADDRESS), self._text(REGION)
+        phone, address, region = self._digits(PHONE), self._text(ADDRESS), self._digits(REGION)
         if phone:
             if not _PHONE.fullmatch(phone):
                 self._wrong(PHONE, "不是电话号码", "is no telephone number")
@@ -267,7 +285,7 @@ class _Reader:
         return found
 
     def _guardian(self) -> Resource | None:
-        name, relation = self._text(GUARDIAN), self._text(RELATION)
+        name, relation = self._name(GUARDIAN), self._text(RELATION)
         number, _ = self._card(GUARDIAN_NUMBER)
         if not (name or number or relation):
             return None

@@ -134,6 +134,8 @@ async def surroundings(
     known = await transaction.read_together(keys, others)
     if key not in known:
         raise no_resident()
+    if contract is None and team_key not in known:
+        raise bad_parameter("team", "Name a CareTeam that exists.", "请指定已有的团队。")
     if ("Contract", begins) in known:
         raise EditConflict(EXISTS)
     old = amended_by(contract) if contract else None

@@ -68,7 +68,7 @@ from routes.registry import Operation as Promise
 from routes.request import Request
 from routes.writing import once
 
-MOST_AT_ONCE = 200
+MOST_AT_ONCE = 500
 """Contracts that one request may reassign; they are one commit."""
 _BEFORE_SECOND_REVIEW = frozenset({State.APPLIED, State.SECOND_REVIEW})
 _INSTANCE: frozenset[Level] = frozenset({"instance"})

@@ -601,3 +601,14 @@ def test_a_term_that_cannot_be_is_refused(start: str, end: str) -> None:
         start=datetime.date.fromisoformat(start), end=datetime.date.fromisoformat(end)
     )
     refused("contract-term", lambda: applying.submit(around(), wish))
+
+
+def test_a_term_does_not_begin_before_a_signature_that_counts() -> None:
+    days = [datetime.timedelta(days=n) for n in (30, 31)]
+    for start in (TODAY, TODAY - days[0]):
+        assert applying.submit(around(), application(start=start)).contract["applies"]["start"]
+    refused(
+        "contract-backdated", lambda: applying.submit(around(), application(start=TODAY - days[1]))
+    )
+    on_paper = application(start=TODAY - days[1])
+    refused("contract-backdated", lambda: signing.sign_at_once(around(), on_paper, signed_by()))

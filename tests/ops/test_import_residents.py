@@ -7,6 +7,7 @@ import datetime
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -19,7 +20,7 @@ import openpyxl
 import psycopg
 import pytest
 
-from care.identity import sheets
+from care.identity import residents, sheets
 from care.identity.residents import COLUMNS, answer_sheet, read_rows, template
 from care.identity.sheets import CSV, XLSX, read_sheet, write_sheet
 from conformance.identity_numbers import ID_CARD_SYSTEM, check_character_of_id_card
@@ -316,6 +317,47 @@ def run(database_url: str, *arguments: Any) -> tuple[int, str, str]:
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+ODD_NAMES = (
+    "王\n秀英",
+    "王\u202e秀英",
+    "王\u200b秀英",
+    "<script>1</script>",
+    "@SUM(1)",
+    "+cmd",
+    "1.5",
+)
+NAMES = ("王秀英", "阿依古丽·买买提", "欧阳 娜娜", "O'Brien Jr.", "张三之子2", "𬱟", "Müller")
+
+
+def rows_of(*rows: dict[str, Any]) -> list[Any]:
+    today = datetime.date(2026, 11, 21)
+    return read_rows(read_sheet(sheet_of(*rows), XLSX), today=today, test_regions=["999001"])
+
+
+def test_names_that_are_none_are_refused_and_those_that_are_go_in() -> None:
+    for read in rows_of(*(resident(n, name) for n, name in enumerate(ODD_NAMES, 100))):
+        assert "type it anew" in read.reasons[0]
+    for read in rows_of(*(resident(n, name) for n, name in enumerate(NAMES, 200))):
+        assert read.reasons == ()
+
+
+def test_without_the_look_at_its_letters_anything_is_a_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(residents, "_NO_NAME", re.compile("(?!)"))
+    reads = rows_of(*(resident(n, name) for n, name in enumerate(ODD_NAMES[:-1], 100)))
+    assert [read.reasons for read in reads] == [()] * (len(ODD_NAMES) - 1)
+
+
+def test_digits_of_full_width_and_spaces_are_the_same_number() -> None:
+    plain = card(7)
+    wide = "".join(chr(ord(one) + 0xFEE0) for one in plain)
+    ways = (wide, f" {plain[:6]} {plain[6:14]} {plain[14:]} ", plain.lower())
+    for way in ways:
+        (read,) = rows_of({"姓名": "王秀英", "证件号码": way, "出生日期": "1960年5月1日"})
+        assert (read.number, read.reasons) == (plain, ())
 
 
 def test_a_sheet_that_begins_with_a_person_is_not_a_sheet_without_persons() -> None:

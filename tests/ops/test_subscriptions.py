@@ -399,6 +399,31 @@ async def test_a_websocket_is_bound_told_in_order_and_catches_up_by_events(datab
                     await socket.recv()
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("period", [1, 0])
+async def test_a_quiet_websocket_gives_a_sign_of_life_where_it_is_asked_for(database_url, period):
+    """The twin is the subscription without a period: it stays silent."""
+    async with hub(database_url) as client:
+        wishes = {"backport-heartbeat-period": period} if period else {}
+        await client.put("/Subscription/w1", json={**subscription(**wishes), "id": "w1"})
+        for _ in range(100):
+            answer = await client.get("/Subscription/w1/$get-ws-binding-token")
+            if answer.status_code == 200:
+                break
+            await asyncio.sleep(0.05)
+        parts = {p["name"]: p for p in answer.json()["parameter"]}
+        async with connect(parts["websocket-url"]["valueUrl"]) as socket:
+            await socket.send(f"bind-with-token: {parts['token']['valueString']}")
+            assert parameters_of(json.loads(await socket.recv()))["type"] == "handshake"
+            if period:
+                for _ in range(2):
+                    beat = parameters_of(json.loads(await socket.recv()))
+                    assert beat["type"] == "heartbeat"
+            else:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(socket.recv(), 2.5)
+
+
 def test_a_caller_is_kept_whole():
     caller = Caller(
         subject="s",

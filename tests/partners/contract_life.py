@@ -42,7 +42,7 @@ class Life:
     def submit(self, name, start, end, packages, mode, pay_first, stages=1):
         if not (self.alive and self.doctor and packages <= self.offer):
             return False
-        if not self._term_is_possible(start, end):
+        if not self._term_is_possible(start, end) or start < self.today - 30:
             return False
         self.contracts[name] = Agreement(
             "applied", start, end, packages, mode, unpaid=pay_first, pay_first=pay_first,
