@@ -39,16 +39,9 @@ def choose_notices(written: Written) -> Sequence[Delivery]:
 def senders_of(settings: Settings) -> dict[str, Sender]:
     """Return the sender of each channel that is set up."""
     senders: dict[str, Sender] = {}
-    if settings.sms_url and settings.sms_secret_key:
-        senders["sms"] = SmsSender(
-            SmsAccount(
-                endpoint=settings.sms_url,
-                secret_id=settings.sms_secret_id,
-                secret_key=settings.sms_secret_key.get_secret_value(),
-                app_id=settings.sms_app_id,
-                sign_name=settings.sms_sign_name,
-            )
-        )
+    sms = sms_sender(settings)
+    if sms is not None:
+        senders["sms"] = sms
     if settings.wechat_url and settings.wechat_secret:
         senders["wechat"] = WechatSender(
             WechatAccount(
@@ -60,13 +53,28 @@ def senders_of(settings: Settings) -> dict[str, Sender]:
     return senders
 
 
+def sms_sender(settings: Settings) -> SmsSender | None:
+    """Return what sends SMS, None where none is set up."""
+    if not (settings.sms_url and settings.sms_secret_key):
+        return None
+    return SmsSender(
+        SmsAccount(
+            endpoint=settings.sms_url,
+            secret_id=settings.sms_secret_id,
+            secret_key=settings.sms_secret_key.get_secret_value(),
+            app_id=settings.sms_app_id,
+            sign_name=settings.sms_sign_name,
+        )
+    )
+
+
 def notice_destinations(
     settings: Settings, store: Store, senders: Mapping[str, Sender]
 ) -> list[Destination]:
     """Return the channels as destinations; the address is that of the moment of sending."""
     templates = {
-        "sms": _pairs(settings.sms_templates),
-        "wechat": _pairs(settings.wechat_templates),
+        "sms": template_ids(settings.sms_templates),
+        "wechat": template_ids(settings.wechat_templates),
     }
 
     def destination(channel: str, sender: Sender) -> Destination:
@@ -129,7 +137,7 @@ def quiet_hours(settings: Settings) -> QuietHours:
     )
 
 
-def _pairs(text: str) -> dict[str, str]:
+def template_ids(text: str) -> dict[str, str]:
     """Read `renewal=1001,*=1000`: template ids of a provider by the kind of message."""
     pairs = (part.partition("=") for part in text.split(",") if part.strip())
     return {name.strip(): value.strip() for name, _, value in pairs}

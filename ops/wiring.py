@@ -48,6 +48,7 @@ from ops.package import load_package, pin_published
 from ops.province import province_destination, province_sender
 from ops.province_choice import NAME as PROVINCE
 from ops.province_choice import choose_province
+from ops.relation_codes import relations
 from ops.repeating import alongside, repeat
 from ops.settings import Settings
 from ops.upkeep import build_parameters, index_words_on, keep_up
@@ -84,7 +85,6 @@ from routes.subscription_socket import SubscriptionSocket
 Identify = Callable[[str | None], Awaitable[Caller]]
 
 _log = logging.getLogger("qiao.access")
-
 ROLES = frozenset({"http", "mllp", "worker"})
 METRICS_SECONDS = 5.0
 
@@ -301,7 +301,6 @@ async def _start_http(
         limits=limits,
         version=importlib.metadata.version("qiao"),
     )
-
     exports = ExportJobs(store, settings.home / "exports")
     stack.push_async_callback(exports.stop)
 
@@ -322,6 +321,7 @@ async def _start_http(
             ).promises(),
             *DoctorOperations(may_sign=may_sign).promises(),
             *identity_proofs(settings, stack).promises(),
+            *relations(settings, stack).promises(),
             *fulfilment_operations(follows),
             notice_statistics_operation(),
             invitation_operation(),

@@ -161,5 +161,6 @@ def test_the_list_holds_every_name_that_is_read_and_no_other() -> None:
     fhirpath = {"expression", "resource", "context", "variables"}
     assert read - declared - fhirpath == set()
     built = {f"{side}{what}" for side in ("resident", "doctor") for what in ("Party", "Signature")}
+    built |= {f"{side}Code" for side in ("resident", "relative")}
     pairs = {f"{side}-patient-identifier" for side in ("source", "target")}
     assert declared - words - built - pairs == set()

@@ -63,11 +63,16 @@ def signature(who: str) -> Resource:
 class District:
     """What the showings share: institutions, two reviewed doctors, a team, two packages."""
 
-    def __init__(self, base: str, guarded: str, database_url: str) -> None:
+    def __init__(self, base: str, guarded: str, database_url: str, cloud: SmsSimulator) -> None:
+        self.cloud = cloud
         self.http = httpx.Client(base_url=base, timeout=30)
         self.guarded = guarded
         self.database_url = database_url
         self._numbers = itertools.count(1)
+
+    def sms(self) -> list[Resource]:
+        """Return the messages that telephones have received, in their order."""
+        return self.cloud.entries()
 
     # --- requests ----------------------------------------------------------------------------
 
@@ -354,21 +359,24 @@ async def _serve_with(
 ) -> None:
     try:
         async with serving_on_socket(sms) as sms_url:
+            services = {
+                **faceid,
+                "sms_url": sms_url,
+                "sms_secret_id": sms.secret_id,
+                "sms_secret_key": sms.secret_key,
+                "sms_app_id": "1400",
+                "sms_sign_name": "桥南社区",
+                "sms_templates": "*=1000",
+            }
             settings = Settings(
                 auth="off",
                 http_port=0,
                 mllp_port=0,
                 test_regions=TEST_REGION,
                 quiet_hours=_far_from_now(),
-                sms_url=sms_url,
-                sms_secret_id=sms.secret_id,
-                sms_secret_key=sms.secret_key,  # type: ignore[arg-type]
-                sms_app_id="1400",
-                sms_sign_name="桥南社区",
-                sms_templates="*=1000",
-                **faceid,
+                **services,
             )
-            await _serve_hub(settings, url, ready, stop, faceid)
+            await _serve_hub(settings, url, ready, stop, services, sms)
     except BaseException as failure:
         ready.put(failure)
         raise
@@ -379,7 +387,8 @@ async def _serve_hub(
     url: str,
     ready: "queue.Queue[Any]",
     stop: threading.Event,
-    faceid: dict[str, Any],
+    services: dict[str, Any],
+    sms: SmsSimulator,
 ) -> None:
     """Run a hub that lets everybody in, and beside it one that asks for tokens."""
     async with running_hub(settings, url) as running, serving_on_socket(_jwks) as issuer:
@@ -390,10 +399,10 @@ async def _serve_hub(
             issuer=ISSUER,
             audience=AUDIENCE,
             jwks_url=f"{issuer}/jwks",
-            **faceid,
+            **services,
         )
         async with running_hub(asking, url, roles=frozenset({"http"})) as guarded:
-            ready.put((running.http_port, guarded.http_port))
+            ready.put((running.http_port, guarded.http_port, sms))
             await asyncio.to_thread(stop.wait)
 
 
@@ -413,9 +422,9 @@ def served(url: str) -> Iterator[District]:
     try:
         ports = ready.get(timeout=60)
         assert isinstance(ports, tuple), ports
-        base, guarded = ports
+        base, guarded, cloud = ports
         district = District(
-            f"http://127.0.0.1:{base}/fhir", f"http://127.0.0.1:{guarded}/fhir", url
+            f"http://127.0.0.1:{base}/fhir", f"http://127.0.0.1:{guarded}/fhir", url, cloud
         )
         _fill(district)
         yield district

@@ -5,6 +5,7 @@ import base64
 import csv
 import datetime
 import io
+import secrets
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -228,6 +229,30 @@ def relative_views_and_books(d: District) -> None:
         user=user,
     )
     assert d.get(f"/Appointment/{appointment}")["participant"] == who
+
+
+@showing
+def both_confirm_by_telephone(d: District) -> None:
+    """Each side reads the code off the telephone; the last one lets the relative see the record."""
+    resident = d.resident()
+    numbers = {side: f"13{secrets.randbelow(10**9):09d}" for side in ("resident", "relative")}
+    telecom = {
+        side: [{"system": "phone", "use": "mobile", "value": number}]
+        for side, number in numbers.items()
+    }
+    d.put({**d.get(f"/Patient/{resident}"), "telecom": telecom["resident"]})
+    relative = d.relative(resident, telecom=telecom["relative"])
+    path, user = f"/RelatedPerson/{relative}", f"RelatedPerson/{relative}"
+    assert d.ask(f"/Patient/{resident}", user).status_code == 404
+    task = d.post(f"{path}/$request-relation", text("scope", "view"))["id"]
+    codes = {one["to"]: one["parameters"][0] for one in d.sms()}
+    mine = text("residentCode", codes[f"+86{numbers['resident']}"])
+    theirs = text("relativeCode", codes[f"+86{numbers['relative']}"])
+    named = text("task", f"Task/{task}")
+    assert d.post(f"{path}/$confirm-relation", named, mine)["status"] == "in-progress"
+    answer = d.post_as(user, f"{path}/$confirm-relation", named, theirs)
+    assert answer.json()["resourceType"] == "Consent", answer.text
+    d.soon(f"/Patient/{resident}", user, 200)
 
 
 @showing
