@@ -55,6 +55,16 @@ class CodeSystem:
         return self.resource.get("version")
 
     @property
+    def is_whole(self) -> bool:
+        """Say whether all its codes are here: `content` is no part, example or bare name."""
+        return self.resource.get("content") in (None, "complete")
+
+    @property
+    def is_name_only(self) -> bool:
+        """Say whether none of its codes are here, as with SNOMED CT."""
+        return self.resource.get("content") == "not-present" and not self.concepts
+
+    @property
     def canonical(self) -> str:
         """`url|version`, or the url alone."""
         return f"{self.url}|{self.version}" if self.version else self.url

@@ -103,7 +103,10 @@ def expand(
     }
     if options.offset is not None:
         expansion["offset"] = options.offset
-    if declared := _declared_properties(shown.values(), reading, options):
+    declared = _declared_properties(shown.values(), reading, options)
+    if reading.partial:
+        declared.insert(0, {"url": f"{_FHIR}valueset-unclosed", "valueBoolean": True})
+    if declared:
         expansion["extension"] = declared
     if top:
         expansion["contains"] = top

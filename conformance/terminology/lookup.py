@@ -10,6 +10,7 @@ from typing import Any
 from conformance.problem import Issue, NotFound
 from conformance.terminology.concepts import CodeSystem, Concept
 from conformance.terminology.languages import wording
+from conformance.terminology.members import code_system_not_here
 
 
 def look_up(
@@ -55,6 +56,8 @@ def subsumes(system: CodeSystem, code_a: str, code_b: str) -> dict[str, Any]:
 def require_concept(system: CodeSystem, code: str) -> Concept:
     """Return the concept, or raise NotFound."""
     concept = system.find(code)
+    if concept is None and system.is_name_only:
+        raise NotFound(code_system_not_here(system.url))
     if concept is None:
         raise NotFound(
             Issue(

@@ -42,12 +42,16 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What one question reads: the library, supplements asked for, and everything it touched."""
+    """What one question reads: the library, supplements asked for, and everything it touched.
+
+    `partial` are code systems of which only a part is here, though more codes were asked for.
+    """
 
     library: Library
     supplements: tuple[str, ...] = ()
     systems: dict[str, CodeSystem] = field(default_factory=dict)
     imports: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    partial: set[str] = field(default_factory=set)
 
     def code_system(self, canonical: str) -> CodeSystem | None:
         """Find a code system and remember that it was used."""
@@ -178,6 +182,18 @@ def code_system_not_found(canonical: str) -> Issue:
     )
 
 
+def code_system_not_here(canonical: str) -> Issue:
+    """Say that a code system is known by name only."""
+    return Issue(
+        code="not-found",
+        key="code-system-content",
+        text_en=f"The codes of {canonical} are not here, only its name: they cannot be listed",
+        text_zh=f"此处只有代码系统 {canonical} 的名称，没有其代码，无法列出",
+        fix_en="Store the CodeSystem with its concepts first, or list the codes in the ValueSet.",
+        fix_zh="请先存储带有 concept 的该代码系统，或在值集中逐一列出代码。",
+    )
+
+
 def _from_system(include: Mapping[str, Any], reading: Reading) -> dict[Key, Member]:
     url, version = include["system"], include.get("version")
     system = reading.code_system(f"{url}|{version}" if version else url)
@@ -185,6 +201,10 @@ def _from_system(include: Mapping[str, Any], reading: Reading) -> dict[Key, Memb
         return dict(_enumerated(include, url, version, system))
     if system is None:
         raise NotFound(code_system_not_found(f"{url}|{version}" if version else url))
+    if system.is_name_only:
+        raise NotFound(code_system_not_here(url))
+    if not system.is_whole:
+        reading.partial.add(url)
     chosen: Iterable[Concept] = system.concepts.values()
     for condition in include.get("filter", ()):
         keep = _filter(condition, system)

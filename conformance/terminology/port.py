@@ -8,29 +8,35 @@ from conformance.problem import Problem
 from conformance.terminology.library import Library
 from conformance.terminology.members import Reading, members_of
 
+# (system, code) of the members that are known, and whether these are all
+_Known = tuple[frozenset[tuple[str, str]], bool]
+
 
 def terminology_of(library: Library) -> Terminology:
     """Return the port over a library; each value set is read once."""
-    sets: dict[str, frozenset[tuple[str, str]] | None] = {}
+    sets: dict[str, _Known | None] = {}
     codes_of: dict[str, frozenset[str]] = {}
 
-    def keys_of(canonical: str) -> frozenset[tuple[str, str]] | None:
+    def read_once(canonical: str) -> _Known | None:
         if canonical not in sets:
-            sets[canonical] = _keys_of(canonical, library)
+            sets[canonical] = _known(canonical, library)
         return sets[canonical]
 
     def member_of(coded: Any, canonical: str) -> bool | None:
-        keys = keys_of(canonical)
-        if keys is None:
+        found = read_once(canonical)
+        if found is None:
             return None
+        keys, is_whole = found
+        # What is not among a part of the codes may yet be among the others.
+        otherwise = False if is_whole else None
         if isinstance(coded, str):
             if canonical not in codes_of:
                 codes_of[canonical] = frozenset(code for _, code in keys)
-            return coded in codes_of[canonical]
+            return coded in codes_of[canonical] or otherwise
         if not isinstance(coded, Mapping):
             return None
         codings = coded.get("coding", [coded])
-        return any((one.get("system", ""), one.get("code")) in keys for one in codings)
+        return any((one.get("system", ""), one.get("code")) in keys for one in codings) or otherwise
 
     def subsumes(left: Any, right: Any) -> bool | None:
         verdicts = [
@@ -43,16 +49,17 @@ def terminology_of(library: Library) -> Terminology:
     return Terminology(member_of=member_of, subsumes=subsumes)
 
 
-def _keys_of(canonical: str, library: Library) -> frozenset[tuple[str, str]] | None:
-    """Return (system, code) of every member; None where they cannot all be known."""
+def _known(canonical: str, library: Library) -> _Known | None:
+    """Return the members of a value set; None where none of them can be known."""
     value_set = library.find("ValueSet", canonical)
     if value_set is None:
         return None
+    reading = Reading(library=library)
     try:
-        members = members_of(value_set, Reading(library=library))
+        members = members_of(value_set, reading)
     except Problem:
         return None
-    return frozenset((system, code) for system, code in members)
+    return frozenset((system, code) for system, code in members), not reading.partial
 
 
 def _subsumes(left: Mapping[str, Any], right: Mapping[str, Any], library: Library) -> bool | None:

@@ -8,11 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from conformance.problem import NotFound
 from conformance.terminology.concepts import CodeSystem, Concept, value_of
 from conformance.terminology.expansion import STANDARDS_STATUS, cautions
 from conformance.terminology.languages import wording
 from conformance.terminology.library import Library
-from conformance.terminology.members import Member, Reading, canonical_of, members_of
+from conformance.terminology.members import (
+    Member,
+    Reading,
+    canonical_of,
+    code_system_not_here,
+    members_of,
+)
 
 TX_ISSUE_TYPE = "http://hl7.org/fhir/tools/CodeSystem/tx-issue-type"
 VALUE_SET_DEPRECATED = "http://hl7.org/fhir/StructureDefinition/valueset-deprecated"
@@ -86,9 +93,11 @@ def validate_in_value_set(
     system = _system_of(system_url, question.version, reading)
     concept = member.concept if member else system.find(question.code) if system else None
     findings = [_status_finding(*caution, reading) for caution in cautions(value_set, reading)]
-    if member is None:
+    if member is None and concept is None and system and system.url in reading.partial:
+        findings.append(_unknown_code(question, system))
+    elif member is None:
         findings += _not_in(question, concept, system_url, system, value_set)
-    else:
+    if member:
         findings += _deprecated_in(member, question, value_set)
     if concept:
         findings += _comments(concept, question)
@@ -100,7 +109,9 @@ def validate_in_value_set(
 
 
 def validate_in_code_system(question: CodeQuestion, system: CodeSystem) -> CodeAnswer:
-    """Check one coding against a code system."""
+    """Check one coding against a code system; raises NotFound where its codes are not here."""
+    if system.is_name_only:
+        raise NotFound(code_system_not_here(system.url))
     concept = system.find(question.code)
     findings: list[Finding] = []
     if concept is None:
@@ -236,8 +247,10 @@ def _not_in(
 def _unknown_code(question: CodeQuestion, system: CodeSystem) -> Finding:
     version = f" version '{system.version}'" if system.version else ""
     text = f"Unknown code '{question.code}' in the CodeSystem '{system.url}'{version}"
+    if not system.is_whole:
+        text += f", of which only a part is here (content: {system.resource['content']})"
     return Finding(
-        severity="error",
+        severity="error" if system.is_whole else "warning",
         code="code-invalid",
         kind="invalid-code",
         text=text,

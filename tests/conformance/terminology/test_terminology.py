@@ -10,6 +10,7 @@ from conformance.cphc.code_systems import code_systems, value_sets
 from conformance.problem import InvalidContent, NotFound, Problem
 from conformance.terminology.library import Library
 from conformance.terminology.operations import OPERATIONS
+from conformance.terminology.port import terminology_of
 
 NOW = datetime.datetime(2026, 11, 21, 8, 0, tzinfo=datetime.UTC)
 ETHNIC = f"{BASE}/CodeSystem/cphc-gbt-3304"
@@ -425,3 +426,64 @@ def test_what_is_missing_is_named_in_both_languages() -> None:
         run("ValueSet", "expand", SPOKEN)
     assert "url or valueSet" in caught.value.issues[0].text_en
     assert "url 或 valueSet" in caught.value.issues[0].text_zh
+
+
+SNOMED = "http://snomed.info/sct"
+ALL_SNOMED = {"include": [{"system": SNOMED}]}
+LISTED = {"include": [{"system": SNOMED, "concept": [{"code": "73211009"}]}]}
+IS_A = {"include": [{"system": SNOMED, "filter": [
+    {"property": "concept", "op": "is-a", "value": "73211009"}]}]}  # fmt: skip
+
+
+def value_set(url: str, compose: dict[str, Any]) -> dict[str, Any]:
+    return {"resourceType": "ValueSet", "url": url, "status": "active", "compose": compose}
+
+
+@pytest.mark.parametrize("compose", [ALL_SNOMED, IS_A])
+def test_codes_that_are_known_by_the_name_of_their_system_alone_are_not_none(
+    compose: dict[str, Any],
+) -> None:
+    given = value_set("urn:v", compose)
+    with pytest.raises(NotFound, match="only its name"):
+        run("ValueSet", "expand", valueSet=given)
+    with pytest.raises(NotFound, match="only its name"):
+        run("ValueSet", "validate-code", valueSet=given, system=SNOMED, code="73211009")
+    member_of = terminology_of(Library([given])).member_of
+    assert member_of({"system": SNOMED, "code": "73211009"}, "urn:v") is None
+    for operation in ("lookup", "validate-code"):
+        asked = {"system": SNOMED, "url": SNOMED, "code": "73211009"}
+        with pytest.raises(NotFound, match="only its name"):
+            run("CodeSystem", operation, **asked)
+
+
+def test_what_a_value_set_lists_itself_needs_no_content_of_the_system() -> None:
+    given = value_set("urn:v", LISTED)
+    listed = run("ValueSet", "expand", valueSet=given)["expansion"]
+    assert [one["code"] for one in listed["contains"]] == ["73211009"]
+    assert part(
+        run("ValueSet", "validate-code", valueSet=given, system=SNOMED, code="1"), "result"
+    ) is False  # fmt: skip
+    member_of = terminology_of(Library([given])).member_of
+    assert member_of({"system": SNOMED, "code": "73211009"}, "urn:v") is True
+    assert member_of({"system": SNOMED, "code": "1"}, "urn:v") is False
+
+
+@pytest.mark.parametrize(("content", "is_whole"), [("fragment", False), ("complete", True)])
+def test_a_code_outside_a_part_of_its_system_is_left_open(content: str, is_whole: bool) -> None:
+    system = {"resourceType": "CodeSystem", "url": "urn:p", "status": "active",
+              "content": content, "concept": [{"code": "a"}]}  # fmt: skip
+    given = value_set("urn:v", {"include": [{"system": "urn:p"}]})
+    library = Library([system, given])
+    unclosed = {"url": "http://hl7.org/fhir/StructureDefinition/valueset-unclosed",
+                "valueBoolean": True}  # fmt: skip
+    expansion = run("ValueSet", "expand", library, url="urn:v")["expansion"]
+    assert (unclosed in expansion.get("extension", [])) is not is_whole
+    member_of = terminology_of(library).member_of
+    assert member_of({"system": "urn:p", "code": "a"}, "urn:v") is True
+    assert member_of({"system": "urn:p", "code": "b"}, "urn:v") is (False if is_whole else None)
+    for type_ in ("ValueSet", "CodeSystem"):
+        url = "urn:v" if type_ == "ValueSet" else "urn:p"
+        judged = run(type_, "validate-code", library, url=url, system="urn:p", code="b")
+        assert part(judged, "result") is not is_whole
+        (issues,) = [p["resource"] for p in judged["parameter"] if p["name"] == "issues"]
+        assert issues["issue"][0]["severity"] == ("error" if is_whole else "warning")
