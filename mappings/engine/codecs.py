@@ -185,6 +185,11 @@ def _from_address(value: Any, _context: Context) -> str:
     return "".join(part for part in (*wide, *lines) if part)
 
 
+def _to_url(text: str, context: Context) -> str:
+    """Return an address whole: senders leave its ampersands unescaped."""
+    return naming.to_uri_of_oid(text.replace("\x1f", context.separators.subcomponent), context)
+
+
 def _nothing(_value: Any, _context: Context) -> str:
     return ""
 
@@ -243,6 +248,13 @@ _ALL = (
         forward=naming.to_uri_of_oid,
         backward=naming.from_uri_of_oid,
         loses="the letter case of a UUID",
+    ),
+    Codec(
+        name="url",
+        forward=_to_url,
+        backward=naming.from_uri_of_oid,
+        loses="whether an ampersand was escaped",
+        is_composite=True,
     ),
     Codec(name="base64", forward=_to_base64, backward=_text, loses="line breaks in the base64"),
     Codec(name="text.base64", forward=_text_to_base64, backward=_base64_to_text),

@@ -6,6 +6,7 @@
     NOT (PV1-2 EQUALS "P" OR PV1-2 EQUALS "O")
 
 Words: VALUED, EQUALS, IN, COUNT (of repetitions), LENGTH, GREATER THAN, LESS THAN, NOT, AND, OR.
+One that the guide does not have is READS AS and a codec: `OBX-5.1 READS AS nm.decimal`.
 """
 
 import re
@@ -13,12 +14,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from mappings.engine.codecs import CODECS
+from mappings.engine.context import Context, UnreadableValue
+
 S = TypeVar("S")
 
 _TOKEN = re.compile(r'\s*(?:"([^"]*)"|(\(|\)|,)|([A-Za-z0-9_$./@\-\[\]*]+)|(=|!=|>|<))')
 _WORDS = frozenset(
     {"IF", "IS", "NOT", "VALUED", "EQUALS", "EQUAL", "TO", "IN", "COUNT", "LST.COUNT", "LENGTH"}
-    | {"GREATER", "LESS", "THAN", "AND", "OR"}
+    | {"GREATER", "LESS", "THAN", "AND", "OR", "READS", "AS"}
 )
 
 
@@ -30,8 +34,9 @@ class UnreadableCondition(ValueError):
 class Test:
     """One question about the values at a path.
 
-    `asks` is `valued`, `in` (one of `values`), `count` (of values) or `length` (of the first one);
-    the last two compare by `sign` (`>`, `<`, `=`) with `limit`.
+    `asks` is `valued`, `in` (one of `values`), `count` (of values), `length` (of the first one), or
+    `reads` (whether `codec` can read the first one); `count` and `length` compare by `sign` (`>`,
+    `<`, `=`) with `limit`.
     """
 
     path: str
@@ -39,6 +44,7 @@ class Test:
     values: frozenset[str] = frozenset()
     sign: str = ""
     limit: int = 0
+    codec: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +145,23 @@ def paths(condition: Condition) -> Iterator[str]:
 
 
 def measures(values: list[str], test: Test) -> bool:
-    """Whether the count of values, or the length of the first, is as the test wants it."""
+    """Whether the values are as the test wants their count, their length or how they read."""
+    if test.asks == "reads":
+        return bool(values) and _reads(values[0], test.codec)
     size = len(values) if test.asks == "count" else len(values[0]) if values else 0
     if test.sign == ">":
         return size > test.limit
     return size < test.limit if test.sign == "<" else size == test.limit
+
+
+_PLAIN = Context()
+
+
+def _reads(text: str, codec: str) -> bool:
+    try:
+        return CODECS[codec].forward(text, _PLAIN) is not None
+    except UnreadableValue:
+        return False
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
@@ -231,6 +249,11 @@ class _Parser:
         return Not(test) if negative else test
 
     def _compared(self, path: str) -> Condition:
+        if self._take("READS", "AS"):
+            name = self._value()
+            if name not in CODECS or CODECS[name].is_composite:
+                raise UnreadableCondition(f"expects a codec after READS AS, not {name!r}")
+            return Test(path=path, asks="reads", codec=name)
         if self._take("IN"):
             return Test(path=path, asks="in", values=frozenset(self._list()))
         if self._take("=") or self._equals():
@@ -238,7 +261,7 @@ class _Parser:
         if self._take("!="):
             return Not(Test(path=path, asks="in", values=frozenset({self._value()})))
         raise UnreadableCondition(
-            f"expects VALUED, EQUALS, IN, COUNT or LENGTH, not {self._peek()[1]!r}"
+            f"expects VALUED, EQUALS, IN, COUNT, LENGTH or READS AS, not {self._peek()[1]!r}"
         )
 
     def _measured(self, path: str, measure: str) -> Condition:

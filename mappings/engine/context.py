@@ -310,15 +310,20 @@ class Context:
         if self.fired is not None:
             self.fired.add(row)
 
-    def note(self, row: str, source: str, reason: str) -> None:
-        """Report a value that a row could not carry; the rest of the message goes on."""
+    def note(self, row: str, source: str, reason: str, *, is_kept: bool = False) -> None:
+        """Report a value that a row could not carry (or only as text); the rest goes on."""
+        left, left_zh = (
+            ("kept it as text", "按文本保留")
+            if is_kept
+            else ("left its target empty", "未写入目标")
+        )
         self.notes.append(
             Issue(
                 severity="warning",
                 code="value",
                 key="map-value",
-                text_en=f"{source} {reason}; row {row} left its target empty",
-                text_zh=f"{source} 的值不符合要求（{reason}）；映射行 {row} 未写入目标",
+                text_en=f"{source} {reason}; row {row} {left}",
+                text_zh=f"{source} 的值不符合要求（{reason}）；映射行 {row} {left_zh}",
                 fix_en="Ask the sender to correct the field, or change the row's codec.",
                 fix_zh="请发送方更正该字段，或调整该映射行的编解码方式。",
                 expression=source,

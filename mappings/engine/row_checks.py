@@ -236,7 +236,7 @@ class Checker:
                 row_map,
                 row,
                 f"its condition {error}",
-                "Use the guide's words: VALUED, EQUALS, IN, COUNT, LENGTH, AND, OR, NOT.",
+                "Use VALUED, EQUALS, IN, COUNT, LENGTH, READS AS, AND, OR, NOT.",
             )
 
     def _check_condition(self, row_map: RowMap, row: Row) -> None:
@@ -254,7 +254,7 @@ class Checker:
                 row_map,
                 row,
                 f"its condition {error}",
-                "Use the guide's words: VALUED, EQUALS, IN, COUNT, LENGTH, AND, OR, NOT.",
+                "Use VALUED, EQUALS, IN, COUNT, LENGTH, READS AS, AND, OR, NOT.",
             )
         for path in paths:
             self._check_source(row_map, row, path, is_type=is_type)

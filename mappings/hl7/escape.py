@@ -28,7 +28,8 @@ def unescape(text: str, separators: Separators, codec: str = "utf-8") -> str:
     r"""Return the text with its escape sequences read.
 
     `\F\ \S\ \R\ \E\ \T\ \P\` become the delimiters, `\Xdd..\` the bytes in the message's charset,
-    `\.br\` and `\.sp\` line breaks; layout commands go; anything unknown stays as it is written.
+    `\.br\` and `\.sp\` line breaks; layout commands go; anything unknown, and bytes that are no
+    letters, stay as they are written.
     """
     mark = separators.escape
     if not mark or mark not in text:
@@ -66,7 +67,10 @@ def _read(sequence: str, separators: Separators, codec: str) -> str | None:
     if sequence == ".br":
         return "\n"
     if _HEX.match(sequence):
-        return bytes.fromhex(sequence[1:]).decode(codec, errors="replace")
+        try:
+            return bytes.fromhex(sequence[1:]).decode(codec)
+        except UnicodeDecodeError:
+            return None  # no letter of the message's charset
     spacing = _SPACING.match(sequence)
     if spacing:
         return "\n" * min(int(spacing.group(1) or 1), 100)

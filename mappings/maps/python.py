@@ -127,10 +127,13 @@ def result_text(call: PythonCall) -> None:
         )
         for repetition in raw.split(separators.repetition or "\0")
     ]
-    text = "\n".join(lines).strip()
+    text = clean("\n".join(lines))
     if text:
         call.out["valueString"] = text
         call.trace(f"{call.target}.valueString", f"{call.source}-5[1]")
+        if call.row.id == "OBX-5un":
+            reason = f"is not of the type {fields[2]} that OBX-2 names"
+            context.note(call.row.id, f"{call.source}-5[1]", reason, is_kept=True)
 
 
 def _main(call: PythonCall) -> list[str]:
@@ -174,9 +177,11 @@ def result_components(call: PythonCall) -> None:
             try:
                 value: Any = CODECS[codec].forward(text, context)
             except UnreadableValue as error:
-                context.note(call.row.id, source, str(error))
-                continue
-            if kind == "NM":
+                context.note(call.row.id, source, str(error), is_kept=True)
+                name, value = "valueString", clean(text)
+                if not value:
+                    continue
+            if kind == "NM" and name != "valueString":
                 value = {"value": value, **_unit(fields, call)}
                 name = "valueQuantity"
             element[name] = value

@@ -115,6 +115,14 @@ def test_a_parked_message_is_mended_and_replayed(page: Page, site) -> None:
     expect(page.locator(".list tbody tr")).to_contain_text("已转换")
 
 
+def _with_religion(message: str) -> str:
+    lines = message.replace("\r", "\n").split("\n")
+    at = next(number for number, line in enumerate(lines) if line.startswith("PID|"))
+    fields = [*lines[at].split("|"), *[""] * 18][:18]
+    fields[17] = "XYZ"
+    return "\n".join([*lines[:at], "|".join(fields), *lines[at + 1 :]])
+
+
 def test_the_playground_shows_rows_between_and_errors_inline(page: Page, site) -> None:
     page.goto(f"{site.base}/console#/playground")
     expect(page.locator('.right [data-path="gender"]').first).to_contain_text("male")
@@ -127,8 +135,11 @@ def test_the_playground_shows_rows_between_and_errors_inline(page: Page, site) -
     # A constant beside a value, and what stands in an extension, know their rows as well.
     page.locator('.right [data-path="telecom[0].use"]').first.click()
     expect(page.locator(".middle .id").first).to_have_text("PID-13")
-    page.locator('.right [data-path*="extension[0].url"]').first.click()
-    expect(page.locator(".middle .id").first).to_be_visible()
+    religion = page.locator('.right [data-path="extension[0].valueCodeableConcept.coding[0].code"]')
+    source.fill(_with_religion(source.input_value()))
+    religion.first.click()
+    expect(page.locator(".middle .id").first).to_have_text("CWE-1")
+    expect(religion.first).to_have_class("line marked")
     page.locator('[data-test="edit-map"]').check()
     editor = page.locator(".map textarea")
     good = editor.input_value()

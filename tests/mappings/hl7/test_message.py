@@ -138,6 +138,7 @@ def test_a_changed_field_leaves_everything_else_alone() -> None:
         ("one\\.sp2\\two", "one\n\ntwo"),
         ("\\X0D0A\\", "\r\n"),
         ("\\XE4BDA0\\", "你"),
+        ("\\XE4BD\\", "\\XE4BD\\"),
         ("\\H\\bold\\N\\", "bold"),
         ("lone \\ mark", "lone \\ mark"),
         ("\\Zabc\\ kept", "\\Zabc\\ kept"),
