@@ -7,6 +7,7 @@ from conformance.problem import InvalidContent, Issue
 from conformance.profiles.discriminators import discriminators_of, shapes_at, steps_of
 from conformance.profiles.profiles import Profiles
 from conformance.profiles.shapes import RootOf, Shape
+from conformance.profiles.slicing import limit_of
 from conformance.profiles.texts import issue
 
 
@@ -24,7 +25,27 @@ def check_definition(definition: Mapping[str, Any], profiles: Profiles) -> list[
     if root is None:
         return []
     written = {str(one.get("path")) for one in _elements(definition) if "slicing" in one}
-    return list(dict.fromkeys(_slicing_faults(root, root.name, written, known.known_root, url)))
+    found = [
+        *_slicing_faults(root, root.name, written, known.known_root, url),
+        *_widened(root, root.name, url),
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _widened(shape: Shape, path: str, url: str) -> Iterator[Issue]:
+    """Yield the elements of which the profile allows more, or needs fewer, than R4 does.
+
+    https://hl7.org/fhir/R4/profiling.html#cardinality
+    """
+    for name, child in (shape.children or {}).items():
+        own_least, base_least = (int(one.get("min", 0)) for one in (child.facts, child.base))
+        most = limit_of(child)
+        written = str(child.base.get("max", "*"))
+        is_more = written.isdigit() and (most is None or most > int(written))
+        if own_least < base_least or is_more:
+            yield issue("profile-widened", "StructureDefinition.differential", url,
+                        f"{path}.{name}", f"{base_least}..{written}")  # fmt: skip
+        yield from _widened(child, f"{path}.{name}", url)
 
 
 def _elements(definition: Mapping[str, Any]) -> list[Mapping[str, Any]]:

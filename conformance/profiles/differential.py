@@ -120,6 +120,9 @@ def _merge(shape: Shape, element: Mapping[str, Any], url: str, *, is_slice: bool
     fixed = valued(element, "fixed"), valued(shape.facts, "fixed")
     if fixed[0] is not None and fixed[1] is not None and fixed[0] != fixed[1]:
         raise fault("profile-fixed", url, element.get("path"))
+    most = str(element.get("max", "*"))
+    if most != "*" and not (most.isascii() and most.isdigit()):
+        raise fault("profile-broken", url, f"max of {element.get('path')} is no number and no *")
     if is_slice and not shape.slices:
         shape.facts.pop("slicing", None)
     for key, value in element.items():

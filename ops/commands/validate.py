@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from conformance import documents
+from conformance import documents, structure
 from conformance.cphc import artefacts
 from conformance.fhirpath import Ports
 from conformance.problem import Issue, Problem, to_operation_outcome
@@ -127,12 +127,32 @@ def validator_over(folders: Iterable[str], claimed: str = ENFORCE) -> Validator:
     """Return a validator that knows R4's definitions, our own and those in the folders."""
     if claimed not in (ENFORCE, WARN, OFF):
         raise typer.BadParameter("--claimed takes enforce, warn or off")
-    given = [documents.read(data).resource for _, data, _ in _inputs(folders)]
+    given = [_definition(name, data) for name, data, _ in _inputs(folders)]
     known = [*given, *artefacts.package()]
     terminology = terminology_of(Library(known))
     return Validator(
         profiles=Profiles(known), ports=Ports(terminology=terminology), claimed=claimed
     )
+
+
+def _definition(name: str, data: bytes) -> dict[str, Any]:
+    """Return a definition; say what is wrong with one that has not R4's form, and end.
+
+    What is only missing, such as a status, is let be: it can be used without.
+    """
+    try:
+        document = documents.read(data)
+        found = structure.check(document.resource, constraints=False, narratives=False)
+        issues = documents.with_places(document, found)
+    except Problem as problem:
+        issues = list(problem.issues)
+    wrong = (issue for issue in issues if issue.key != "missing-element")
+    errors = [issue for issue in wrong if issue.severity in _ERRORS]
+    if errors:
+        typer.echo("A definition cannot be used. / 定义无法使用。", err=True)
+        _print(name, errors, err=True)
+        raise typer.Exit(USAGE)
+    return document.resource
 
 
 def _check(validator: Validator, data: bytes, profiles: list[str]) -> list[Issue]:
@@ -152,11 +172,11 @@ def _moved(issue: Issue, first_line: int) -> Issue:
     return Issue(**{**values, "line": issue.line + first_line - 1})
 
 
-def _print(name: str, issues: Iterable[Issue]) -> None:
+def _print(name: str, issues: Iterable[Issue], *, err: bool = False) -> None:
     for issue in issues:
         place = f"{name}:{issue.line or 1}:{issue.column or 1}"
         where = f" {issue.expression}" if issue.expression else ""
-        typer.echo(f"{place}: {issue.severity} {issue.key}{where}")
-        typer.echo(f"    {issue.text_en} / {issue.text_zh}")
+        typer.echo(f"{place}: {issue.severity} {issue.key}{where}", err=err)
+        typer.echo(f"    {issue.text_en} / {issue.text_zh}", err=err)
         if issue.fix_en:
-            typer.echo(f"    Next: {issue.fix_en} / {issue.fix_zh}")
+            typer.echo(f"    Next: {issue.fix_en} / {issue.fix_zh}", err=err)

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import pytest
 from typer.testing import CliRunner
 
 from ops.commands.validate import app
@@ -137,3 +138,22 @@ def test_a_strange_reference_is_refused_and_only_told_where_references_are_trust
     trusted = CliRunner().invoke(app, [name, "--trust-references", "--warnings"])
     assert trusted.exit_code == 0
     assert f"{name}:3:23: warning bad-reference List.entry[0].item.reference" in trusted.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"resourceType": "StructureDefinition",', ": fatal"),
+        ('{"resourceType": "StructureDefinition", "differential": 5}', "not-an-object"),
+        ('{"resourceType": "StructureDefinition", "url": "urn:p", "type": ["Patient"]}', "type"),
+    ],
+)
+def test_a_definition_that_cannot_be_used_is_named(
+    tmp_path: pathlib.Path, text: str, told: str
+) -> None:
+    good = write(tmp_path, "a.json", GOOD)
+    bad = write(tmp_path, "bad-profile.json", text)
+    result = CliRunner().invoke(app, [good, "--definitions", bad])
+    assert result.exit_code == 2
+    assert "bad-profile.json" in result.stderr
+    assert told in result.stderr

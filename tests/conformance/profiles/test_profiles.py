@@ -458,9 +458,36 @@ def test_missing_and_cyclic_profiles_are_told() -> None:
     two = profile(name="two", base=OWN + "one")
     assert keys(patient(), one, two) == ["profile-cycle"]
     assert keys(patient(), profile({"path": "Patient.nam", "min": 1})) == ["profile-element"]
+    for most in ("some", "", "-1", "١"):
+        endless = profile({"path": "Patient.name", "max": most})
+        assert keys(patient(), endless) == ["profile-broken"]
+        assert [one.key for one in check_definition(endless, Profiles())] == ["profile-broken"]
     broken = profile({"path": "Patient", "constraint": [{"key": "x", "expression": "name.("}]})
     assert keys(patient(), broken) == ["profile-broken"]
     assert keys({"resourceType": "Basic"}, NAME_NEEDED) == ["profile-type"]
+
+
+@pytest.mark.parametrize(
+    ("element", "is_told"),
+    [
+        ({"path": "Patient.birthDate", "max": "*"}, True),
+        ({"path": "Patient.birthDate", "max": "2"}, True),
+        ({"path": "Patient.birthDate", "min": 1, "max": "1"}, False),
+        ({"path": "Patient.name", "max": "3"}, False),
+        ({"path": "Patient.link.other", "min": 0}, True),
+        ({"path": "Patient.link.other", "min": 1}, False),
+    ],
+)
+def test_a_profile_that_allows_more_than_its_base_is_told(
+    element: dict[str, Any], is_told: bool
+) -> None:
+    definition = profile(element)
+    found = check_definition(definition, Profiles())
+    assert [one.key for one in found] == (["profile-widened"] if is_told else [])
+    if is_told:
+        assert element["path"] in found[0].text_en
+        narrowed = profile({**element, "max": "1", "min": 1})  # the advice, followed
+        assert check_definition(narrowed, Profiles()) == []
 
 
 def test_patients_that_refer_to_each_other_are_checked_once() -> None:
