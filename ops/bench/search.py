@@ -24,12 +24,13 @@ from ops.bench.grounds.http_load import Sender
 from ops.bench.grounds.search_load import loaded
 from ops.bench.grounds.search_shapes import Shape, shapes
 from ops.bench.grounds.search_world import world
-from ops.bench.http import in_turns, keys_and_token, ratio, request_bytes
+from ops.bench.http import figure, in_turns, keys_and_token, ratio, request_bytes
 from ops.embedded_postgres import temporary
 
 _ROUNDS = 40
 _MIXED_SECONDS = 6.0
 _CLIENTS = 16
+_FEWER = 8  # 16 that ask again as soon as they are answered wait 16 / rate on average
 _PAGE = 20
 _PACES = (300, 600, 900, 1200, 1500)  # searches a second that come over HTTP, up to the aim
 _RAW = b"SELECT tid, fid, ver, lu, body FROM resource WHERE rid = ANY(%s)"
@@ -205,7 +206,13 @@ def _over_http(url: str, patients: int) -> dict[str, Any]:
     keys, token = keys_and_token()
     loads = {"ours": _requests(patients, token), "bare": _pages(patients, token)}
     ours, bare = in_turns(url, loads, keys, paces=_PACES)
-    return {**ours, "raw_starlette_page": bare, "ratio": ratio(ours, bare)}
+    fewer = figure(url, keys, "ours", loads["ours"], connections=_FEWER)
+    return {
+        **ours,
+        "raw_starlette_page": bare,
+        "ratio": ratio(ours, bare),
+        f"with {_FEWER} clients": fewer,
+    }
 
 
 def _requests(patients: int, token: str) -> Sender:

@@ -10,8 +10,9 @@ from routes.capability_statement import capability_statement
 from routes.hub import Hub
 from routes.registry import Handler, Registry
 from routes.request import Request
+from routes.writing import require_no_parameters
 
-_MODES = frozenset({"full", "normative", "terminology"})
+_MODES = frozenset({"full", "normative"})
 
 
 def capabilities_of(registry: Callable[[], Registry]) -> Handler:
@@ -24,9 +25,9 @@ def capabilities_of(registry: Callable[[], Registry]) -> Handler:
         https://hl7.org/fhir/R4/http.html#capabilities
         """
         modes = [value for name, value in request.query if name == "mode"]
-        if len(modes) != len(request.query) or not _MODES.issuperset(modes):
-            raise UnknownParameter(_bad_mode())
-        if "terminology" in modes:
+        if len(modes) != len(request.query):
+            require_no_parameters(request)
+        if not _MODES.issuperset(modes):
             raise UnknownParameter(_bad_mode())
         custom = hub.store.parameters.states()
         known = made.get(request.base)

@@ -56,11 +56,22 @@ async def everything_of_all(hub: Hub, request: Request) -> Answer:
     asked = _asked(hub, request)
     rights = await hub.authorize(request.caller, "s", kind)
     members = _members(kind)
-    others = {type_: codes for type_, codes in members.items() if type_ != kind}
-    narrowed = within(
-        rights, {type_: refers_to_any(type_, codes, kind) for type_, codes in others.items()}
+    also: dict[str, Condition] = {}
+    if rights.criteria_of(kind) is not None:
+        # What is nobody's or open to all tells nothing of the patients of this caller.
+        members = {one: codes for one, codes in members.items() if rights.criteria_of(one)}
+    for type_, codes in members.items():
+        if type_ != kind and not _is_within(rights, type_, kind):
+            also[type_] = refers_to_any(type_, codes, kind)
+    return await _page(hub, request, asked, members, within(rights, also))
+
+
+def _is_within(rights: Authorization, type_: str, kind: str) -> bool:
+    """Say whether the rights to a type are to compartments of the kind alone."""
+    criteria = rights.criteria_of(type_)
+    return criteria is not None and all(
+        one.compartment is not None and one.compartment.kind == kind for one in criteria
     )
-    return await _page(hub, request, asked, members, narrowed)
 
 
 async def _page(

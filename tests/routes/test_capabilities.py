@@ -22,6 +22,11 @@ async def test_the_statement_is_valid_and_names_every_type(serve: Any) -> None:
         assert len(rest["resource"]) == 146
         assert statement["implementation"]["url"] == str(client.base_url).rstrip("/")
         assert (await client.get("/metadata?mode=terminology")).status_code == 400
+        assert (await client.get("/metadata?mode=normative")).status_code == 200
+        unknown = "/metadata?mode=full&x=1"
+        assert (await client.get(unknown)).status_code == 400
+        lenient = {"prefer": "handling=lenient"}
+        assert (await client.get(unknown, headers=lenient)).status_code == 200
 
 
 async def test_what_is_left_out_is_told_and_refused(serve: Any) -> None:

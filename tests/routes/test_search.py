@@ -5,7 +5,12 @@ from typing import Any
 import httpx
 import pytest
 
+from fhir_store.search import searcher
+from fhir_store.search.nodes import Typed
+from fhir_store.search.plan import Plan, choose
+from routes.bearer import Caller
 from routes.operations import everything
+from routes.scopes import parse_scopes
 
 pytestmark = pytest.mark.anyio
 
@@ -247,6 +252,34 @@ async def test_everything_of_all_patients_brings_each_record_once(serve: Any) ->
             url = {link["relation"]: link["url"] for link in step["link"]}.get("next")
         assert sorted(found) == sorted(singly)
         assert (await client.get("/Encounter/$everything")).status_code == 404
+
+
+async def test_everything_of_all_reads_what_a_caller_may_see_and_no_more(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may see all reads by type, newest first; for one patient that would read the others'."""
+    plans: list[Plan] = []
+
+    def noted(*given: Any) -> Plan:
+        plans.append(choose(*given))
+        return plans[-1]
+
+    async def identify(authorization: str | None) -> Caller:
+        scope = (authorization or "").removeprefix("Bearer ")
+        patient = "p1" if scope.startswith("patient/") else None
+        return Caller(subject="x", scopes=parse_scopes(scope), patient=patient)
+
+    monkeypatch.setattr(searcher, "choose", noted)
+    async with serve(identify=identify) as client:
+        setup = {"authorization": "Bearer system/*.cruds"}
+        client.headers.update(setup)
+        await filled(client)
+        for scope, is_walk in (("system/*.rs", True), ("patient/*.rs", False)):
+            plans.clear()
+            asked = {"authorization": f"Bearer {scope}"}
+            page = await client.get("/Patient/$everything", headers=asked)
+            assert page.status_code == 200, page.text
+            assert isinstance(plans[-1].driver, Typed) is is_walk, scope
 
 
 async def everything_beside_others(client: httpx.AsyncClient) -> Any:
