@@ -8,6 +8,7 @@ from conformance.problem import InvalidContent, Issue
 from conformance.structure import require_valid
 from fhir_store.references import PLACEHOLDER, open_references
 from routes.hub import Hub
+from routes.native_binary import binary_of, is_native
 from routes.negotiation import Format, format_of_body
 from routes.request import Request
 
@@ -28,6 +29,8 @@ def resource_of(request: Request, hub: Hub) -> dict[str, Any]:
                 expression="http.body",
             )
         )
+    if is_native(request):
+        return binary_of(request)
     if format_of_body(request.header(b"content-type") or "") is Format.XML:
         return resource_xml.parse(request.body, max_depth=hub.limits.depth)
     return resource_json.parse(request.body, max_depth=hub.limits.depth)

@@ -21,11 +21,13 @@ from routes.dispatch import handler_of
 from routes.emergency import require_emergency_kept, with_purpose
 from routes.hub import Hub
 from routes.limits import Limits
+from routes.native_binary import BINARY
 from routes.negotiation import takes_gzip
 from routes.receive_body import ClientGone, receive_body
 from routes.registry import Handler, Registry
 from routes.render import Rendered, render
 from routes.request import (
+    Address,
     Request,
     Shape,
     parse_query,
@@ -39,6 +41,8 @@ from routes.whole_answer import EXTENSION
 _HOST = re.compile(rb"[A-Za-z0-9.\-]{1,253}(?::[0-9]{1,5})?|\[[0-9a-fA-F:]{2,45}\](?::[0-9]{1,5})?")
 # Operations that answer with the file itself where Accept names its media type.
 _FILES = {"agreement-pdf": "application/pdf"}
+# Where a Binary goes in or out in its native form.
+_NATIVE = frozenset({"type/id", "type/id/_history/version"})
 # Whoever may not come in may still learn how to.
 _OPEN = frozenset({"metadata"})
 _log = logging.getLogger("qiao.http")
@@ -100,7 +104,7 @@ class FhirApplication:
         asked = parse_query(scope["query_string"], self.hub.limits)
         shape, query = take_shape(
             asked,
-            _accepted(headers, address.operation),
+            _accepted(headers, method, address),
             address.member or address.type,
             is_lenient=prefer.is_lenient,
         )
@@ -148,10 +152,15 @@ class FhirApplication:
         )
 
 
-def _accepted(headers: dict[bytes, bytes], operation: str) -> str:
-    """Return Accept; where the operation answers with a file, its media type is one of ours."""
+def _accepted(headers: dict[bytes, bytes], method: str, address: Address) -> str:
+    """Return Accept; where the answer may be a file, what it may be besides is not judged here."""
     accept = _text(headers.get(b"accept")) or ""
-    return accept.replace(_FILES[operation], "*/*") if operation in _FILES else accept
+    if address.operation in _FILES:
+        return accept.replace(_FILES[address.operation], "*/*")
+    is_native = address.shape in _NATIVE or (method, address.shape) == ("POST", "type")
+    if address.type == BINARY and is_native and accept:
+        return f"{accept},*/*;q=0.001"
+    return accept
 
 
 def _refusal(problem: Problem) -> Answer:

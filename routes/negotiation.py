@@ -66,6 +66,24 @@ def format_of_answer(format_parameter: str | None, accept: str) -> Format:
     raise NotAcceptable(_not_acceptable("Accept"))
 
 
+def media_types_in(accept: str) -> list[str]:
+    """Return the media types of an Accept header, bare, the most wanted first."""
+    weighted = [_weighted(item) for item in accept.split(",") if item.strip()]
+    ordered = sorted(weighted, key=lambda part: -part[0])
+    return [_split(item)[0] for weight, item in ordered if weight > 0]
+
+
+def is_of_fhir(media_type: str, *, as_answer: bool = False) -> bool:
+    """Say whether a body of the type is a resource, or `as_answer` one fits who accepts it."""
+    name = media_type_of(media_type)
+    return name in _FORMATS and (as_answer or ("html" not in name and "*" not in name))
+
+
+def not_acceptable() -> NotAcceptable:
+    """Return the refusal of an Accept header that nothing here fits."""
+    return NotAcceptable(_not_acceptable("Accept"))
+
+
 @functools.lru_cache(maxsize=256)
 def format_of_body(content_type: str) -> Format:
     """Return the representation of a resource body; raise UnsupportedMediaType (415)."""

@@ -7,6 +7,7 @@ from fhir_store.search.query import IdTest, SearchQuery
 from routes.answer import Answer
 from routes.hub import Hub
 from routes.interactions.audit_events import AUDIT_EVENT, own_event
+from routes.native_binary import as_asked_for
 from routes.request import Request
 from routes.versions import answer_of
 from routes.writing import require_no_parameters
@@ -22,7 +23,7 @@ async def read(hub: Hub, request: Request) -> Answer:
         event = await own_event(hub, request)
         if event is not None:
             return Answer(status=200, body=event, kind="resource")
-    return answer_of(await version_asked_for(hub, request), request)
+    return as_asked_for(answer_of(await version_asked_for(hub, request), request), request)
 
 
 async def vread(hub: Hub, request: Request) -> Answer:
@@ -31,7 +32,7 @@ async def vread(hub: Hub, request: Request) -> Answer:
     https://hl7.org/fhir/R4/http.html#vread
     """
     require_no_parameters(request)
-    return answer_of(await version_asked_for(hub, request), request)
+    return as_asked_for(answer_of(await version_asked_for(hub, request), request), request)
 
 
 async def version_asked_for(hub: Hub, request: Request) -> Version:
