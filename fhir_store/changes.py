@@ -5,10 +5,10 @@ every row to be written at once: a resource changed twice in one call is written
 version between them in the history.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any
 
 from msgspec import Struct
 
@@ -35,10 +35,8 @@ Key = tuple[str, str]
 Index = Callable[[Resource], IndexRows]
 """Gives the index rows of a resource; `fhir_store.index_rows.rows_of` with the hub's settings."""
 
-_Row = TypeVar("_Row", bound=Hashable)
-NO_ROWS = IndexRows(
-    tokens=[], references=[], dates=[], numbers=[], strings=[], present=[], codes=[], systems=[]
-)
+_NONE: frozenset[Any] = frozenset()
+NO_ROWS = IndexRows(*[_NONE] * len(IndexRows._fields))
 
 
 def microseconds_of(moment: datetime) -> int:
@@ -292,22 +290,15 @@ def _difference(rid: int, old: IndexRows, new: IndexRows) -> Reindexed:
 def _without(rows: IndexRows, others: IndexRows) -> IndexRows:
     """Return the rows that the others do not have; `present` stays whole."""
     return IndexRows(
-        tokens=_left(rows.tokens, others.tokens),
-        references=_left(rows.references, others.references),
-        dates=_left(rows.dates, others.dates),
-        numbers=_left(rows.numbers, others.numbers),
-        strings=_left(rows.strings, others.strings),
+        tokens=rows.tokens - others.tokens,
+        references=rows.references - others.references,
+        dates=rows.dates - others.dates,
+        numbers=rows.numbers - others.numbers,
+        strings=rows.strings - others.strings,
         present=rows.present,
-        codes=_left(rows.codes, others.codes),
-        systems=[],
+        codes=rows.codes - others.codes,
+        systems=_NONE,
     )
-
-
-def _left(rows: list[_Row], others: list[_Row]) -> list[_Row]:
-    if rows == others:
-        return []
-    taken = set(others)
-    return [row for row in rows if row not in taken]
 
 
 def _require_version(key: Key, current: State | None, wanted: int | None) -> None:

@@ -7,6 +7,7 @@ parameter is `building` and searches on it say how far it is.
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -289,7 +290,7 @@ async def _add_rows(
     without = rows_of(resource)
     if parameter.ordinal not in with_it.present:
         return
-    pairs: dict[str, tuple[Sequence[Any], Sequence[Any]]] = {
+    pairs: dict[str, tuple[AbstractSet[Any], AbstractSet[Any]]] = {
         "ix_token": (with_it.tokens, without.tokens),
         "ix_ref": (with_it.references, without.references),
         "ix_date": (with_it.dates, without.dates),
@@ -298,13 +299,13 @@ async def _add_rows(
     }
     for table, (all_rows, own_rows) in pairs.items():
         columns = _ADD[table]
-        for row in set(all_rows) - set(own_rows):
+        for row in all_rows - own_rows:
             await connection.execute(
                 _insertion(table, columns), {**_named(columns, row), "rid": rid}
             )
     await connection.execute(_PRESENT, {"ordinal": parameter.ordinal, "rid": rid})
     async with connection.cursor() as cursor:
-        new = sorted(set(with_it.codes) - set(without.codes))
+        new = sorted(with_it.codes - without.codes)
         await cursor.executemany(_DICTIONARY, new)
 
 

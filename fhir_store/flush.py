@@ -5,6 +5,7 @@ all of them see the rows as they were before (which the caller has locked).
 """
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, LiteralString
 
 from psycopg import AsyncConnection
@@ -86,7 +87,7 @@ def _add_versions(
     changes: Changes,
     new: Sequence[State],
     kept: Sequence[State],
-    psets: dict[int, list[int]],
+    psets: dict[int, AbstractSet[int]],
 ) -> None:
     if new:
         statement.add(

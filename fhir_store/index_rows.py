@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from functools import cache, lru_cache, partial
 from itertools import islice, product
@@ -43,7 +44,7 @@ OPEN = float("inf")
 
 
 class IndexRows(NamedTuple):
-    """The index rows of one version; every list is sorted and free of repetitions.
+    """The index rows of one version, without order: the write door puts all it writes in one.
 
     tokens (h, sid); references (tgt, pid); dates (h, lo, hi) in µs UTC; numbers (h, lo, hi);
     strings (h, v, x, g) where x is a check of the unfolded text and g the text of an int4[] with
@@ -51,14 +52,14 @@ class IndexRows(NamedTuple):
     code_dict; systems (sid, uri) for sysuri.
     """
 
-    tokens: list[tuple[int, int]]
-    references: list[tuple[int, int]]
-    dates: list[tuple[int, int, int]]
-    numbers: list[tuple[int, float, float]]
-    strings: list[tuple[int, str, int, str]]
-    present: list[int]
-    codes: list[tuple[int, int, str, str]]
-    systems: list[tuple[int, str]]
+    tokens: AbstractSet[tuple[int, int]]
+    references: AbstractSet[tuple[int, int]]
+    dates: AbstractSet[tuple[int, int, int]]
+    numbers: AbstractSet[tuple[int, float, float]]
+    strings: AbstractSet[tuple[int, str, int, str]]
+    present: AbstractSet[int]
+    codes: AbstractSet[tuple[int, int, str, str]]
+    systems: AbstractSet[tuple[int, str]]
 
 
 Emit = Callable[[list[Any], Sink], None]
@@ -103,14 +104,14 @@ def rows_of(
     if custom:
         _emit(compile_walk(tuple(custom)).run(context), emitters, sink, present)
     return IndexRows(
-        tokens=sorted(sink.tokens),
-        references=sorted(sink.references),
-        dates=sorted(sink.dates),
-        numbers=sorted(sink.numbers),
-        strings=sorted(sink.strings),
-        present=sorted(set(present)),
-        codes=sorted((*place, display) for place, display in sink.codes.items()),
-        systems=sorted((system_number(uri), uri) for uri in sink.systems),
+        tokens=sink.tokens,
+        references=sink.references,
+        dates=sink.dates,
+        numbers=sink.numbers,
+        strings=sink.strings,
+        present=set(present),
+        codes={(*place, display) for place, display in sink.codes.items()},
+        systems={(system_number(uri), uri) for uri in sink.systems},
     )
 
 

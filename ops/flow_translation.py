@@ -63,11 +63,18 @@ class Translation:
         if isinstance(reading, TranslatedMessage):
             if reading.held:
                 return Held(issues=[_unknown_code(one) for one in reading.held])
-            kept = [self._dated(one) for one in reading.resources if not _is_bare(one)]
-            for one in kept:
+            for one in reading.resources:
+                if one.resource["resourceType"] == "Provenance":
+                    reading = self._told(reading)
+                    break
+            for one in reading.resources:
                 self._require_valid(one)
-            return replace(reading, resources=tuple(kept))
         return reading
+
+    def _told(self, reading: TranslatedMessage) -> TranslatedMessage:
+        """Leave out each Provenance that says what the inbox row says, and date the others."""
+        kept = [self._dated(one) for one in reading.resources if not _is_bare(one)]
+        return replace(reading, resources=tuple(kept))
 
     def _dated(self, one: TranslatedResource) -> TranslatedResource:
         """Give a Provenance whose sender names no instant (EVN-2 may be a day) that of its reading.
