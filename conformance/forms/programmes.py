@@ -18,6 +18,8 @@ from conformance.terminology.concepts import value_of
 from conformance.yaml_text import read_yaml
 
 UNSATISFIED = ("2", "3", "4")
+_LAST_YEAR = 9998  # a next visit is to come after it
+_DANGER_LEVELS = ("0", "1", "2", "3", "4", "5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +103,13 @@ class _Visit:
     @property
     def on(self) -> datetime.date:
         value = value_of(self._answers.get("visit-date", [{}])[0])
-        if isinstance(value, str) and len(value) == 10:
-            return datetime.date.fromisoformat(value)
-        raise InvalidContent(_missing("visit-date"))
+        try:
+            day = datetime.date.fromisoformat(str(value))
+        except ValueError:
+            raise InvalidContent(_missing("visit-date")) from None
+        if day.year > _LAST_YEAR:
+            raise InvalidContent(_missing("visit-date"))
+        return day
 
 
 def _hypertension(
@@ -176,7 +182,7 @@ def _mental_illness(
     visit: _Visit, before: _Visit | None, _age: int | None, rules: Mapping[str, Any]
 ) -> Assessment:
     code = visit.code("danger-level")
-    if code is None:
+    if code not in _DANGER_LEVELS:
         raise InvalidContent(_missing("danger-level"))
     level = int(code)
     days = rules["days"]
@@ -216,8 +222,8 @@ def _missing(link_id: str) -> Issue:
         expression="QuestionnaireResponse.item",
         text_en=f"The programme's rule needs an answer to {link_id}",
         text_zh=f"随访规则需要题目 {link_id} 的答案",
-        fix_en=f"Answer {link_id}.",
-        fix_zh=f"请填写 {link_id}。",
+        fix_en=f"Answer {link_id} as the form asks.",
+        fix_zh=f"请按表单要求填写 {link_id}。",
     )
 
 

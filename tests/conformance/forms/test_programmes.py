@@ -11,7 +11,7 @@ from conformance.forms.answers import check_response
 from conformance.forms.extract import extract
 from conformance.forms.option_lists import option_value_sets
 from conformance.forms.populate import populate
-from conformance.forms.programmes import assess, body_mass_index_band, spirits_of
+from conformance.forms.programmes import age_at, assess, body_mass_index_band, spirits_of
 from conformance.forms.questionnaires import questionnaires
 from conformance.problem import InvalidContent
 from conformance.structure import check
@@ -140,6 +140,39 @@ def test_a_missing_answer_is_named() -> None:
         assess(visit("phs3-htn-followup"))
     with pytest.raises(InvalidContent, match="No programme"):
         assess(visit("phs3-cover"))
+
+
+@pytest.mark.parametrize("level", ["6", "-1", "$this", "", "9" * 5000, "٣"])
+def test_a_danger_level_that_the_form_has_not_is_named(level: str) -> None:
+    with pytest.raises(InvalidContent, match="danger-level"):
+        assess(visit("phs3-smi-followup", coded("danger-level", level)))
+
+
+@pytest.mark.parametrize(
+    "day", ["abcdefghij", "2026-02-30", "2026-03", "", "0000-01-01", "9999-12-31"]
+)
+def test_a_visit_without_a_day_is_named(day: str) -> None:
+    with pytest.raises(InvalidContent, match="visit-date"):
+        assess(visit("phs3-smi-followup", coded("danger-level", "0"), on=day))
+
+
+@pytest.mark.parametrize(
+    ("born", "on", "years"),
+    [
+        ("1961-03-02", "2026-03-02", 65),
+        ("1961-03-03", "2026-03-02", 64),
+        ("1960-02-29", "2025-02-28", 64),
+        ("1960-02-29", "2025-03-01", 65),
+        ("1961-03", "2026-03-02", None),
+        ("1961-03-02", "2026", None),
+        (None, "2026-03-02", None),
+    ],
+)
+def test_the_age_is_that_of_the_day_of_the_visit(
+    born: str | None, on: str, years: int | None
+) -> None:
+    patient = {"birthDate": born} if born else {}
+    assert age_at(patient, visit("phs3-htn-followup", on=on)) == years
 
 
 @pytest.mark.parametrize(
