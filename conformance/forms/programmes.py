@@ -1,7 +1,7 @@
 """What a follow-up visit asks for next: class, referral and due date, by rules kept as data.
 
-国家基本公共卫生服务规范（第三版）: 高血压, 2型糖尿病, 严重精神障碍 (hypertension, diabetes, severe
-mental illness).
+国家基本公共卫生服务规范（第三版）: 高血压, 2型糖尿病, 严重精神障碍, 肺结核 (hypertension, diabetes,
+severe mental illness, tuberculosis).
 """
 
 import datetime
@@ -24,13 +24,16 @@ _DANGER_LEVELS = ("0", "1", "2", "3", "4", "5")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
-    """What follows from one visit; `class_code` is the answer code of 此次随访分类."""
+    """What follows from one visit; `class_code` is the answer code of 此次随访分类.
+
+    None where the form has no class, and where no visit is to follow.
+    """
 
     programme: str
-    class_code: str
+    class_code: str | None
     is_urgent: bool
     refer: bool
-    next_due: datetime.date
+    next_due: datetime.date | None
     reasons: tuple[str, ...]
 
 
@@ -207,11 +210,39 @@ def _mental_illness(
     )
 
 
+def _tuberculosis(
+    visit: _Visit, _before: _Visit | None, _age: int | None, rules: Mapping[str, Any]
+) -> Assessment:
+    reasons = []
+    if visit.code("adverse-reaction") == "2":
+        reasons.append("有药物不良反应 (adverse reaction)")
+    if visit.code("complication") == "2":
+        reasons.append("有并发症或合并症 (complication)")
+    refer = bool(reasons)
+    wait = rules["days"]["referred" if refer else "regular"]
+    next_due: datetime.date | None = visit.on + datetime.timedelta(days=wait)
+    if visit.code("stop-reason") is not None:
+        rate = visit.number("doses-taken") * 100 / max(visit.number("doses-due"), Decimal(1))
+        is_regular = rate >= rules["regular-from"]
+        said = "规则服药 (taken regularly)" if is_regular else "未规则服药 (not taken regularly)"
+        reasons.append(f"服药率 {rate.quantize(Decimal('0.1'))}%，{said}")
+        next_due = None
+    return Assessment(
+        programme=rules["programme"],
+        class_code=None,
+        is_urgent=refer,
+        refer=refer,
+        next_due=next_due,
+        reasons=tuple(reasons),
+    )
+
+
 Judge = Callable[[_Visit, _Visit | None, int | None, Mapping[str, Any]], Assessment]
 _JUDGES: Mapping[str, Judge] = {
     "phs3-htn-followup": _hypertension,
     "phs3-dm2-followup": _diabetes,
     "phs3-smi-followup": _mental_illness,
+    "phs3-tb-followup": _tuberculosis,
 }
 
 

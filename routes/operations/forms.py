@@ -86,16 +86,17 @@ class _Desk:
             previous=await _referenced(hub, request, given, "previous", _RESPONSE),
             age=await _age(hub, request, given, response),
         )
-        return parameters_answer(
-            [
-                {"name": "programme", "valueCode": found.programme},
-                {"name": "class", "valueCode": found.class_code},
-                {"name": "urgent", "valueBoolean": found.is_urgent},
-                {"name": "refer", "valueBoolean": found.refer},
-                {"name": "nextDue", "valueDate": found.next_due.isoformat()},
-                *({"name": "reason", "valueString": reason} for reason in found.reasons),
-            ]
-        )
+        parameters: list[dict[str, Any]] = [{"name": "programme", "valueCode": found.programme}]
+        if found.class_code is not None:
+            parameters.append({"name": "class", "valueCode": found.class_code})
+        parameters += [
+            {"name": "urgent", "valueBoolean": found.is_urgent},
+            {"name": "refer", "valueBoolean": found.refer},
+        ]
+        if found.next_due is not None:
+            parameters.append({"name": "nextDue", "valueDate": found.next_due.isoformat()})
+        parameters += [{"name": "reason", "valueString": reason} for reason in found.reasons]
+        return parameters_answer(parameters)
 
     async def check(self, hub: Hub, request: Request) -> Answer:
         """Check the answers against their questionnaire."""

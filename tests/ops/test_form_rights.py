@@ -191,6 +191,14 @@ async def test_a_visit_is_assessed_by_the_age_and_the_visit_before(database_url:
         previous = {"name": "previous", "valueReference": of_other}
         await assessed("mine", 145, previous, to="own", status=404)
 
+        lungs = {
+            **visit("mine", "2026-03-02", 120),
+            "questionnaire": f"{BASE}/Questionnaire/phs3-tb-followup|3.0",
+        }
+        answer = told(await client.post(path, json=lungs))
+        assert answer == {"programme": "tb", "urgent": False, "refer": False,
+                          "nextDue": "2026-04-01"}  # fmt: skip
+
         stored = "/QuestionnaireResponse/visit-mine-2026-02-01/$assess"
         assert told(await client.get(stored))["refer"] is False
         by_address = {"previous": "QuestionnaireResponse/visit-mine-2026-02-01", "age": "40"}

@@ -129,6 +129,42 @@ def test_danger_decides_class_referral_and_next_visit(
     assert (found.class_code, found.refer, days_after(found)) == (class_code, refer, days)
 
 
+@pytest.mark.parametrize(
+    ("answers", "refer", "days"),
+    [
+        ({}, False, 30),
+        ({"adverse-reaction": "1", "complication": "1"}, False, 30),
+        ({"adverse-reaction": "2"}, True, 14),
+        ({"complication": "2"}, True, 14),
+    ],
+)
+def test_a_visit_for_tuberculosis_follows_every_month_or_two_weeks_after_a_referral(
+    answers: dict[str, str], refer: bool, days: int
+) -> None:
+    found = assess(visit("phs3-tb-followup", *(coded(*one) for one in answers.items())))
+    assert (found.programme, found.class_code) == ("tb", None)
+    assert (found.refer, days_after(found)) == (refer, days)
+
+
+@pytest.mark.parametrize(
+    ("taken", "due", "is_regular"),
+    [(90, 100, True), (89, 100, False), (180, 200, True), (0, 0, False)],
+)
+def test_the_end_of_a_treatment_says_whether_drugs_were_taken_regularly(
+    taken: int, due: int, is_regular: bool
+) -> None:
+    doses = [
+        {"linkId": name, "answer": [{"valueInteger": value}]}
+        for name, value in (("doses-due", due), ("doses-taken", taken))
+    ]
+    management = {"linkId": "management", "item": doses}
+    found = assess(visit("phs3-tb-followup", coded("stop-reason", "1"), management))
+    assert found.next_due is None
+    assert ("未规则服药" in found.reasons[-1]) is not is_regular
+    with pytest.raises(InvalidContent, match="doses-taken"):
+        assess(visit("phs3-tb-followup", coded("stop-reason", "1")))
+
+
 def test_basically_stable_waits_two_weeks_once_and_then_three_months() -> None:
     before = visit("phs3-smi-followup", coded("danger-level", "1"), coded("class", "2"))
     now = visit("phs3-smi-followup", coded("danger-level", "1"))
