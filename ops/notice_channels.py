@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from adapters.notify.notice_text import NoticeText
 from adapters.notify.sms import SmsAccount, SmsSender
-from adapters.notify.wechat import WechatAccount, WechatSender
+from adapters.notify.wechat import WechatSender
+from adapters.notify.wechat_api import WechatAccount
 from adapters.port import Outgoing, Receipt, Sender, Verdict
 from care.contract.surroundings import is_deceased
 from care.reminder import QuietHours, address_of, category_of, channels_of, words_of
@@ -42,14 +43,9 @@ def senders_of(settings: Settings) -> dict[str, Sender]:
     sms = sms_sender(settings)
     if sms is not None:
         senders["sms"] = sms
-    if settings.wechat_url and settings.wechat_secret:
-        senders["wechat"] = WechatSender(
-            WechatAccount(
-                endpoint=settings.wechat_url,
-                app_id=settings.wechat_app_id,
-                secret=settings.wechat_secret.get_secret_value(),
-            )
-        )
+    account = wechat_account(settings)
+    if account is not None:
+        senders["wechat"] = WechatSender(account)
     return senders
 
 
@@ -65,6 +61,18 @@ def sms_sender(settings: Settings) -> SmsSender | None:
             app_id=settings.sms_app_id,
             sign_name=settings.sms_sign_name,
         )
+    )
+
+
+def wechat_account(settings: Settings) -> WechatAccount | None:
+    """Return the mini program that is set up, None where there is none."""
+    if not (settings.wechat_url and settings.wechat_secret):
+        return None
+    return WechatAccount(
+        endpoint=settings.wechat_url,
+        app_id=settings.wechat_app_id,
+        secret=settings.wechat_secret.get_secret_value(),
+        page=settings.wechat_page,
     )
 
 

@@ -188,6 +188,12 @@ class Settings(BaseSettings):
     wechat_secret: SecretStr | None = Field(
         default=None, description="Secret of the mini program, for the access token."
     )
+    wechat_page: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9_\-][A-Za-z0-9_\-/]*)?$",
+        description="Page of the mini program that messages and codes open, without a slash at "
+        "its beginning; absent, its first page.",
+    )
     wechat_templates: str = Field(
         default="", description="Template ids by kind of message: renewal=abc,*=def."
     )

@@ -43,6 +43,7 @@ from ops.identity_proof import identity_proofs
 from ops.lanes import LaneWorkers
 from ops.laws import lawful_store
 from ops.metrics import Metrics
+from ops.mini_program import invitations
 from ops.notice_channels import choose_notices, notice_destinations, senders_of
 from ops.package import load_package, pin_published
 from ops.province import province_destination, province_sender
@@ -70,7 +71,6 @@ from routes.operations.export import export_operations
 from routes.operations.forms import form_operations
 from routes.operations.fulfilment import fulfilment_operations
 from routes.operations.identity import identity_operations
-from routes.operations.invitations import invitation_operation
 from routes.operations.notice_statistics import notice_statistics_operation
 from routes.operations.packages import package_operations
 from routes.operations.programmes import programme_operations
@@ -324,7 +324,7 @@ async def _start_http(
             *relations(settings, stack).promises(),
             *fulfilment_operations(follows),
             notice_statistics_operation(),
-            invitation_operation(),
+            *invitations(settings, stack).promises(),
             submissions_operation(),
             *package_operations(),
             *programme_operations(),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import io
 import json
 import pathlib
 import random
@@ -13,7 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import qrcode
+
 from adapters.notify.sms import SERVICE, VERSION
+from adapters.notify.wechat_codes import SCENE
 from adapters.transport import tc3
 from adapters.transport.http_serving import Receive, Scope, Send
 
@@ -92,11 +96,13 @@ class NotifySimulator:
                     while (await receive())["type"] != "http.disconnect":
                         pass
             return
-        content = json.dumps(answer, ensure_ascii=False).encode()
+        is_image = isinstance(answer, bytes)
+        content = answer if is_image else json.dumps(answer, ensure_ascii=False).encode()
+        kind = b"image/jpeg" if is_image else b"application/json; charset=utf-8"
         start = {
             "type": "http.response.start",
             "status": status,
-            "headers": [(b"content-type", b"application/json; charset=utf-8")],
+            "headers": [(b"content-type", kind)],
         }
         await send(start)
         await send({"type": "http.response.body", "body": content})
@@ -104,7 +110,7 @@ class NotifySimulator:
     def answer(
         self, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Any]:
-        """Return HTTP status and JSON; status 0 is silence."""
+        """Return HTTP status and JSON, or the bytes of an image; status 0 is silence."""
         raise NotImplementedError
 
 
@@ -197,7 +203,7 @@ class SmsSimulator(NotifySimulator):
 
 @dataclass(slots=True, kw_only=True)
 class WechatSimulator(NotifySimulator):
-    """WeChat: hands out access tokens and sends subscription messages."""
+    """WeChat: hands out access tokens, sends subscription messages and makes codes."""
 
     app_id: str = "wxsimulated"
     secret: str = "simulated"  # noqa: S105 - of a simulator
@@ -209,7 +215,7 @@ class WechatSimulator(NotifySimulator):
     def answer(
         self, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Any]:
-        """Answer stable_token and subscribe/send."""
+        """Answer stable_token, subscribe/send and getwxacodeunlimit."""
         try:
             asked = json.loads(body)
         except ValueError:
@@ -218,6 +224,8 @@ class WechatSimulator(NotifySimulator):
             return 200, self._stable_token(asked)
         if path == "/cgi-bin/message/subscribe/send":
             return self._send(query.get("access_token", ""), asked)
+        if path == "/wxa/getwxacodeunlimit":
+            return self._code(query.get("access_token", ""), asked)
         return 404, {"errcode": 404, "errmsg": "no such interface"}
 
     def end_token(self) -> None:
@@ -236,19 +244,44 @@ class WechatSimulator(NotifySimulator):
         lasts = int(self._ends - time.monotonic())
         return {"access_token": self._token, "expires_in": lasts}
 
-    def _send(self, token: str, asked: Mapping[str, Any]) -> tuple[int, Any]:
+    def _code(self, token: str, asked: Mapping[str, Any]) -> tuple[int, Any]:
+        mood, refusal = self._let_in(token)
+        if refusal is not None:
+            return 200, refusal
+        scene = str(asked.get("scene", ""))
+        if not SCENE.fullmatch(scene):
+            return 200, {"errcode": 40169, "errmsg": "invalid length for scene"}
+        if str(asked.get("page", "")).startswith("/"):
+            return 200, {"errcode": 41030, "errmsg": "invalid page"}
+        self.enter(scene=scene, page=str(asked.get("page", "")))
+        if mood == "timeout":
+            return 0, {}
+        image = io.BytesIO()
+        qrcode.make(f"wxacode:{self.app_id}/{asked.get('page', '')}?scene={scene}").save(
+            image, "JPEG"
+        )
+        return 200, image.getvalue()
+
+    def _let_in(self, token: str) -> tuple[str, dict[str, Any] | None]:
+        """Return the mood of a call and what it is refused with, if it is."""
         if token != self._token or not token:
-            return 200, {"errcode": 40001, "errmsg": "invalid credential"}
+            return "", {"errcode": 40001, "errmsg": "invalid credential"}
         if time.monotonic() >= self._ends:
-            return 200, {"errcode": 42001, "errmsg": "access_token expired"}
+            return "", {"errcode": 42001, "errmsg": "access_token expired"}
         mood = self.mood()
         if mood in ("expired", "invalid"):
             self._token = secrets.token_urlsafe(24)
             code = 42001 if mood == "expired" else 40001
-            return 200, {"errcode": code, "errmsg": "access_token is gone"}
+            return mood, {"errcode": code, "errmsg": "access_token is gone"}
         codes = {"busy": -1, "refused": 43101, "quota": 45009}
         if mood in codes:
-            return 200, {"errcode": codes[mood], "errmsg": WECHAT_MOODS[mood]}
+            return mood, {"errcode": codes[mood], "errmsg": WECHAT_MOODS[mood]}
+        return mood, None
+
+    def _send(self, token: str, asked: Mapping[str, Any]) -> tuple[int, Any]:
+        mood, refusal = self._let_in(token)
+        if refusal is not None:
+            return 200, refusal
         wrong = _wrong_message(asked)
         if wrong is not None:
             return 200, wrong

@@ -13,6 +13,7 @@ from care.identity import relation
 from care.identity.relation import CONFIRM, MOST_REQUESTS, SIDES, Wish
 from care.identity.verification import ACTIVITY
 from care.periods import day_of
+from conformance import resource_json
 from conformance.cphc.operations import definition_of
 from conformance.problem import BusinessRule
 from fhir_store.permits import conditions_of, permitted_ids
@@ -85,6 +86,8 @@ class Relations:
 
         # The codes leave behind the commit: no connection waits for the SMS cloud.
         answer = await once(hub, request, work)
+        if not phones:
+            await _require_sent(hub, answer)
         for side, phone in phones.items():
             failed = await self.send_code(phone, codes[side], f"{task_id}-{side}")
             if failed is not None:
@@ -188,6 +191,15 @@ async def _require_few(hub: Hub, transaction: Transaction, relative: str) -> Non
             "Try again tomorrow, or record the Consent with the team in person.",
             "请明日再试，或由团队现场登记授权。",
         )
+
+
+async def _require_sent(hub: Hub, answer: Answer) -> None:
+    """Refuse a repeat of a request whose messages did not leave: its answer was kept before."""
+    key = ("Task", str(resource_json.parse(answer.body)["id"]))
+    async with hub.store.begin() as transaction:
+        task = (await transaction.read_current([key])).get(key, {})
+    if task.get("status") == "failed" and "output" not in task:
+        raise _unsent("relative", str(task.get("statusReason", {}).get("text", "")))
 
 
 async def _note_unsent(hub: Hub, request: Request, task_id: str, reason: str) -> None:

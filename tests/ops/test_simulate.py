@@ -13,7 +13,8 @@ import pytest
 
 from adapters.notify.notice_text import NoticeText
 from adapters.notify.sms import SmsAccount, SmsSender
-from adapters.notify.wechat import WechatAccount, WechatSender
+from adapters.notify.wechat import WechatSender
+from adapters.notify.wechat_api import WechatAccount
 from adapters.port import Outgoing, Receipt, Verdict
 from adapters.province.client import Account, ProvinceSender
 from adapters.province.ledger import read_ledger

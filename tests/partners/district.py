@@ -20,7 +20,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
 from adapters.identity_proof.simulator import FaceidSimulator
-from adapters.notify.simulators import SmsSimulator
+from adapters.notify.simulators import SmsSimulator, WechatSimulator
 from adapters.transport.http_serving import serving_on_socket
 from conformance.cphc import BASE
 from conformance.identity_numbers import TEST_REGION, check_character_of_id_card
@@ -341,13 +341,21 @@ async def _serve(url: str, ready: "queue.Queue[Any]", stop: threading.Event) -> 
     with tempfile.TemporaryDirectory() as folder:
         sms = SmsSimulator(ledger=pathlib.Path(folder) / "sms.jsonl", moods={})
         register = FaceidSimulator(ledger=pathlib.Path(folder) / "faceid.jsonl")
-        async with serving_on_socket(register) as faceid_url:
-            faceid = {
+        wechat = WechatSimulator(ledger=pathlib.Path(folder) / "wechat.jsonl")
+        async with (
+            serving_on_socket(register) as faceid_url,
+            serving_on_socket(wechat) as wechat_url,
+        ):
+            services = {
+                "wechat_url": wechat_url,
+                "wechat_app_id": wechat.app_id,
+                "wechat_secret": wechat.secret,
+                "wechat_page": "pages/sign/index",
                 "faceid_url": faceid_url,
                 "faceid_secret_id": register.secret_id,
                 "faceid_secret_key": register.secret_key,
             }
-            await _serve_with(sms, url, ready, stop, faceid)
+            await _serve_with(sms, url, ready, stop, services)
 
 
 async def _serve_with(
@@ -355,12 +363,12 @@ async def _serve_with(
     url: str,
     ready: "queue.Queue[Any]",
     stop: threading.Event,
-    faceid: dict[str, Any],
+    others: dict[str, Any],
 ) -> None:
     try:
         async with serving_on_socket(sms) as sms_url:
             services = {
-                **faceid,
+                **others,
                 "sms_url": sms_url,
                 "sms_secret_id": sms.secret_id,
                 "sms_secret_key": sms.secret_key,

@@ -25,6 +25,7 @@ from district import (
     text,
     token,
 )
+from PIL import Image
 
 from care.fulfilment.schedule import tasks_for
 from care.periods import start_of
@@ -689,9 +690,9 @@ def reading_is_confirmed(d: District) -> None:
 # --- G04 contracts --------------------------------------------------------------------------------
 
 
-def invitation(d: District) -> Resource:
+def invitation(d: District, *more: Resource) -> Resource:
     asked = text("doctor", "Practitioner/d1")
-    answer = d.post("/CareTeam/team/$invitation-code", asked)
+    answer = d.post("/CareTeam/team/$invitation-code", asked, *more)
     return {part["name"]: part for part in answer["parameter"]}
 
 
@@ -721,6 +722,34 @@ def invitation_image(d: District) -> None:
     ]
     data = images[0] if isinstance(images[0], str) else images[0]["data"]
     assert base64.b64decode(data).startswith(b"\x89PNG")
+
+
+@showing
+def mini_program_poster(d: District) -> None:
+    """WeChat makes the mini program's code; the picture to share in a group shows it."""
+    parts = invitation(
+        d, flag("miniProgram"), flag("poster"), text("package", "PlanDefinition/basic")
+    )
+    code, poster = (
+        base64.b64decode(parts[name]["valueAttachment"]["data"])
+        for name in ("miniProgramCode", "poster")
+    )
+    assert (code[:2], poster[:4]) == (b"\xff\xd8", b"\x89PNG")
+    with Image.open(io.BytesIO(poster)) as picture:
+        assert picture.size == (750, 1200)
+
+
+@showing
+def mini_program_scene(d: District) -> None:
+    """Who opens the mini program from a group applies by the scene of its page."""
+    scene = invitation(d, flag("miniProgram"))["scene"]["valueString"]
+    contract = d.id("c")
+    wish = d.wish(d.resident(), contract, text("invitation", scene))
+    d.post("/Contract/$submit-application", *[p for p in wish if p["name"] != "team"])
+    found = d.get(f"/Contract/{contract}")
+    assert found["term"][0]["action"][0]["performer"]["reference"] == "CareTeam/team"
+    forged = d.wish(d.resident(), d.id("c"), text("invitation", "0" * 32))
+    assert d.refused("/Contract/$submit-application", *forged) == "qr-forged"
 
 
 @showing

@@ -14,7 +14,8 @@ from adapters.notify.simulators import (
     WechatSimulator,
 )
 from adapters.notify.sms import SmsAccount, SmsSender
-from adapters.notify.wechat import WechatAccount, WechatSender
+from adapters.notify.wechat import WechatSender
+from adapters.notify.wechat_api import WechatAccount
 from adapters.port import Outgoing, Verdict
 from adapters.transport import tc3
 from adapters.transport.http_serving import serving_on_socket
