@@ -55,9 +55,10 @@ def sentence(row: Row) -> str:
     """Say what a row does and what it loses."""
     if row.ignore:
         return f"{row.source} is not read: {row.ignore}"
-    origin = row.source or (f"the value {row.value!r}" if row.value is not None else row.py)
+    origin = row.source or (f"the value {row.value!r}" if row.value is not None else _read_by(row))
     parts = [f"{origin} becomes {row.target or ', '.join(row.writes)}"]
     for text, value in (
+        ("by", row.py),
         ("with", ", ".join(f"{path} {value!r}" for path, value in row.defaults.items())),
         ("as type", row.use),
         ("as a resource made by", row.refer),
@@ -71,6 +72,11 @@ def sentence(row: Row) -> str:
         if value:
             parts.append(f"{text} {value}")
     return ", ".join(parts)
+
+
+def _read_by(row: Row) -> str:
+    """Return what a function reads, or the function where it does not say."""
+    return ", ".join(row.reads) or row.py or row.py_back
 
 
 KINDS_ZH = {
@@ -87,9 +93,10 @@ def sentence_zh(row: Row) -> str:
     """Say in Chinese what a row does and what it loses."""
     if row.ignore:
         return f"不读取 {row.source}：{reason_zh(row.ignore)}"
-    origin = row.source or (f"常量 {row.value!r}" if row.value is not None else row.py)
+    origin = row.source or (f"常量 {row.value!r}" if row.value is not None else _read_by(row))
     parts = [f"{origin} 写入 {row.target or '、'.join(row.writes)}"]
     for text, value in (
+        ("由函数 ", row.py),
         ("同时写入 ", "、".join(f"{path} {value!r}" for path, value in row.defaults.items())),
         ("按数据类型 ", row.use),
         ("作为另一资源，映射 ", row.refer),

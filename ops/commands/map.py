@@ -101,6 +101,12 @@ def back(
     Ends with 5 where the message cannot say every change; each is named.
     """
     library, profile = _library(maps), _channel(channel)
+    if file.suffix.lower() == ".json":
+        typer.echo(
+            f"{file} stands where the original does.\nNext: qiao map back ORIGINAL --with {file}",
+            err=True,
+        )
+        raise typer.Exit(USAGE)
     if is_table(file):
         back_tables(library, file, bundle, out)
         return

@@ -170,6 +170,33 @@ def test_every_page_speaks_both_languages(page: Page, site) -> None:
     shot(page, "english")
 
 
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_no_page_is_wider_than_the_screen(page: Page, site, width: int) -> None:
+    send(site.mllp_port, adt("W-1", "7"), adt("W-2", "8", sex="9"))
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{site.base}/console")
+    expect(page.locator(".list tbody tr")).to_have_count(2)
+    for name, path in (("messages", "messages"), ("work", "work"), ("playground", "playground")):
+        page.goto(f"{site.base}/console#/{path}")
+        expect(page.locator("main .panel").first).to_be_visible()
+        page.wait_for_load_state("networkidle")
+        shot(page, f"{name}-{width}")
+        assert _overhang(page) <= 0, name
+        links = page.locator("nav a").all()
+        assert len({link.bounding_box()["y"] for link in links}) == 1  # one line of words
+        assert all(link.evaluate("it => it.scrollHeight <= it.clientHeight") for link in links)
+    page.goto(f"{site.base}/console#/messages?control_id=W-1")
+    page.locator(".list tbody tr").first.click()
+    page.locator('.left [data-place="PID[1]-8[1]"] .text').click()
+    shot(page, f"message-{width}")
+    assert _overhang(page) <= 0
+
+
+def _overhang(page: Page) -> int:
+    """Return by how many pixels the page is wider than the window."""
+    return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+
+
 def test_a_guarded_console_asks_for_a_token_and_says_why_one_was_refused(
     page: Page, guarded_site, issuer
 ) -> None:

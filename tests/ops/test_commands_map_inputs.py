@@ -174,3 +174,19 @@ def test_one_sheet_of_the_guide_is_imported(
     assert made["group"][0]["element"][0]["code"] == "F10"
     (tmp_path / "none").mkdir()
     assert _run("import", tmp_path / "none").exit_code == 2
+
+
+def test_a_bundle_in_the_place_of_the_original_is_told_where_it_belongs(
+    tmp_path: pathlib.Path,
+) -> None:
+    bundle = tmp_path / "bundle.json"
+    bundle.write_text('{"resourceType": "Bundle", "type": "collection"}')
+    result = _run("back", bundle)
+    assert result.exit_code == 2
+    assert f"qiao map back ORIGINAL --with {bundle}" in result.output
+
+
+def test_a_row_of_a_function_is_explained_by_what_it_reads() -> None:
+    result = _run("explain", "OBX-5un")
+    assert "OBX-2, OBX-5 becomes valueString, by mappings.maps.python.result_text" in result.output
+    assert "use 'home'" in _run("explain", "PID-13").output
