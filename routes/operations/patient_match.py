@@ -11,7 +11,7 @@ from fhir_store.search.query import AllOf, AnyOf, Condition, SearchQuery
 from routes.answer import Answer
 from routes.bodies import require_same_type
 from routes.hub import Hub
-from routes.operations.parameters import bad_parameter, parameters_in, single, value_of
+from routes.operations.parameters import bad_parameter, single, sound_parameters_in, value_of
 from routes.registry import Operation
 from routes.request import Request
 
@@ -39,7 +39,7 @@ async def match(hub: Hub, request: Request) -> Answer:
 
     https://hl7.org/fhir/R4/patient-operation-match.html
     """
-    parts = parameters_in(hub, request)
+    parts = sound_parameters_in(hub, request)
     sought = (single(parts, "resource") or {}).get("resource")
     if not isinstance(sought, dict):
         raise bad_parameter("resource", "Send the Patient to look for.", "请给出要查找的 Patient。")

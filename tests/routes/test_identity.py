@@ -113,6 +113,23 @@ async def test_a_person_is_found_by_each_number_and_by_name(serve: Any, system: 
         assert "identifier" in nothing.json()["issue"][0]["diagnostics"]
 
 
+async def test_match_names_what_of_the_person_sought_has_no_form_of_r4(serve: Any) -> None:
+    async with serve(operations=identity_operations()) as client:
+        for wrong, place in (
+            ({"name": ["x"]}, "name[0]"),
+            ({"name": {"text": "x"}}, "name"),
+            ({"name": [{"given": "x"}]}, "name[0].given"),
+            ({"name": [{"text": "x"}], "birthDate": 5}, "birthDate"),
+        ):
+            resource = {"resourceType": "Patient", **wrong}
+            answer = await client.post(
+                "/Patient/$match", json=asked(resource={"resource": resource})
+            )
+            assert answer.status_code == 400, answer.text
+            told = [one["expression"][0] for one in answer.json()["issue"]]
+            assert f"Parameters.parameter[0].resource.{place}" in told
+
+
 async def test_match_shows_only_what_the_caller_may_see(serve: Any) -> None:
     async def identify(authorization: str | None) -> Caller:
         if authorization is None:
