@@ -131,6 +131,29 @@ def running(home: pathlib.Path, *, durable: bool = True) -> Iterator[EmbeddedPos
                 place.run("pg_ctl", "stop", "-D", str(place.data), "-m", "fast", "-w")
 
 
+def revive(home: pathlib.Path) -> bool:
+    """Start the server kept in `home` again where it has died under its users; True if it had."""
+    place = _prepare_place(home.resolve())
+    if _is_alive(place):
+        return False
+    _start(place)
+    return True
+
+
+def _is_alive(place: _Place) -> bool:
+    """Say whether a postmaster lives; asking the server would cost it a session each time."""
+    try:
+        pid = int((place.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        os.kill(pid, 0)
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    # One that was killed and that nobody has reaped yet has no folder any more.
+    proc = pathlib.Path("/proc", str(pid))
+    return not pathlib.Path("/proc/self").exists() or _is_working_in(proc, place.data)
+
+
 @contextlib.contextmanager
 def temporary(prefix: str, *, durable: bool = True) -> Iterator[str]:
     """Start a server in a new folder for a block; gives its URL, and leaves nothing behind."""

@@ -25,16 +25,18 @@ from ops.command_database import reached_database
 from ops.data_folder import require_data_folder
 from ops.demo.first_message import DemoFailed, send_one
 from ops.demo.seed import seed_district
+from ops.embedded_postgres import revive
 from ops.garbage import collect_less_often
-from ops.logs import configure_logs
+from ops.logs import configure_logs, log
 from ops.ports_file import province_key, show_ports, write_port
-from ops.repeating import alongside
+from ops.repeating import alongside, repeat
 from ops.settings import Settings, read_settings
 from ops.wiring import Running, running_hub
 from ops.worker_beside import LISTENING, WorkerBeside, workers_beside
 
 app = typer.Typer(rich_markup_mode=None)
 RESIDENTS = 1000
+_LOOK_SECONDS = 2.0  # between two looks whether the embedded server lives
 _WORKERS_ENDED = "a process of the workers ended by itself (log: {}). Next: make run"
 
 
@@ -96,6 +98,8 @@ async def _run(
         if not await first.is_ready():
             raise WorkersEnded(_WORKERS_ENDED.format(settings.home / "hub.log"))
         await stack.enter_async_context(alongside(_heard(first, hub, stopped)))
+        if settings.database_url is None:
+            await stack.enter_async_context(alongside(_kept_alive(settings.home)))
         _say(began, "HTTP, MLLP and workers are up")
         building = asyncio.create_task(hub.pages.build())
         stack.callback(building.cancel)
@@ -113,6 +117,16 @@ async def _run(
         typer.echo("stopping …", err=True)
         if any(worker.has_ended for worker in workers):
             raise WorkersEnded(_WORKERS_ENDED.format(settings.home / "hub.log"))
+
+
+async def _kept_alive(home: pathlib.Path) -> None:
+    """Start the embedded server again where it was killed; what was committed is there."""
+
+    async def look() -> None:
+        if await asyncio.to_thread(revive, home):
+            log.warning("embedded PostgreSQL had ended and was started again")
+
+    await repeat(look, failed="embedded PostgreSQL was not started", rest_seconds=_LOOK_SECONDS)
 
 
 async def _heard(worker: WorkerBeside, hub: Running, stopped: asyncio.Event) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
@@ -117,6 +118,26 @@ def test_it_comes_back_after_kill_9_with_everything_it_had(home: pathlib.Path) -
         assert get(home, "/fhir/Patient/resident-1") == before
         assert "synthetic district was written" not in printed
         assert "registration P" in printed
+
+
+def test_a_killed_postgresql_is_started_again_under_the_hub(home: pathlib.Path) -> None:
+    with up(home) as (process, _):
+        before = get(home, "/fhir/Patient/resident-1")
+        pid_file = home / "postgres" / "data" / "postmaster.pid"
+        postmaster = int(pid_file.read_text().split("\n", 1)[0])
+        os.kill(postmaster, signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE
+        after = None
+        while after is None:
+            assert time.monotonic() < deadline
+            with contextlib.suppress(urllib.error.HTTPError, OSError):
+                assert get(home, "/health/ready")["status"] == "up"
+                after = get(home, "/fhir/Patient/resident-1")
+            time.sleep(0.2)
+        assert after == before
+        assert process.poll() is None
+        assert int(pid_file.read_text().split("\n", 1)[0]) != postmaster
+    assert not pid_file.exists()  # it is stopped with the hub, whoever started it
 
 
 @pytest.mark.slow

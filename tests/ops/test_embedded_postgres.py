@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -84,6 +85,23 @@ def test_it_recovers_after_kill_of_its_owner_and_of_the_postmaster(home: pathlib
     with running(home) as server:
         assert server.owned
         assert one(server.url, "select count(*) from kept") == 2
+
+
+def test_a_server_that_is_killed_under_its_users_comes_back_when_it_is_looked_after(
+    home: pathlib.Path,
+) -> None:
+    with running(home) as server:
+        with psycopg.connect(server.url) as connection:
+            connection.execute("create table kept as select 1 as n")
+        assert not embedded_postgres.revive(home)  # it lives
+        pid = int((server.data / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(2)
+        with pytest.raises(psycopg.OperationalError):  # nobody else starts it
+            psycopg.connect(server.url)
+        assert embedded_postgres.revive(home)
+        assert one(server.url, "select count(*) from kept") == 1
+        assert not embedded_postgres.revive(home)
 
 
 def test_a_postmaster_that_was_still_dying_is_looked_at_again(
