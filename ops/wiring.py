@@ -83,7 +83,6 @@ from routes.subscription_notices import Notices, note_subscriber
 from routes.subscription_socket import SubscriptionSocket
 
 Identify = Callable[[str | None], Awaitable[Caller]]
-
 _log = logging.getLogger("qiao.access")
 ROLES = frozenset({"http", "mllp", "worker"})
 METRICS_SECONDS = 5.0
