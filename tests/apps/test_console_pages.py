@@ -112,7 +112,14 @@ def test_a_parked_message_is_mended_and_replayed(page: Page, site) -> None:
     page.get_by_role("button", name="跳过").click()
     expect(page.get_by_text("发送方确认此合并有误")).to_be_visible()
     page.goto(f"{site.base}/console#/messages?control_id=P-2")
-    expect(page.locator(".list tbody tr")).to_contain_text("已转换")
+    row = page.locator(".list tbody tr")
+    expect(row).to_be_visible()
+    for _ in range(30):  # it is being worked on
+        if "已转换" in row.inner_text():
+            break
+        page.wait_for_timeout(500)
+        page.get_by_role("button", name="查询").click()
+    expect(row).to_contain_text("已转换")
 
 
 def _with_religion(message: str) -> str:
