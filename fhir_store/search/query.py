@@ -6,7 +6,7 @@ the caller asked to be treated leniently, left out with a warning.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from conformance.problem import Issue, UnknownParameter
 from conformance.search_parameters import SearchParameter, parameters_of, resource_types
@@ -36,6 +36,7 @@ from fhir_store.search.conditions import (
     conditions_in,
 )
 from fhir_store.search.filter import parse_filter
+from fhir_store.search.leniency import as_warning, without_leniency
 from fhir_store.search.value_parser import refuse
 from fhir_store.search.values import Reading
 
@@ -141,10 +142,10 @@ def parse_query(
             _read(draft, name, text)
         except UnknownParameter as unknown:
             if rules.is_condition:
-                raise _without_leniency(unknown) from None
+                raise without_leniency(unknown) from None
             if not rules.is_lenient:
                 raise
-            warnings.extend(_as_warning(issue) for issue in unknown.issues)
+            warnings.extend(as_warning(issue) for issue in unknown.issues)
             continue
         used.append((name, text))
     return SearchQuery(
@@ -160,35 +161,6 @@ def parse_query(
         is_explained=draft.is_explained,
         pairs=tuple(used),
         warnings=tuple(warnings),
-    )
-
-
-def _without_leniency(unknown: UnknownParameter) -> UnknownParameter:
-    """Return the refusal without the advice to have the parameter left out."""
-    fixes = (
-        "See the CapabilityStatement for the parameters of each type.",
-        "各类型的参数见 CapabilityStatement。",
-    )
-    return UnknownParameter(
-        *(
-            replace(issue, fix_en=fixes[0], fix_zh=fixes[1])
-            if "handling=lenient" in issue.fix_en
-            else issue
-            for issue in unknown.issues
-        )
-    )
-
-
-def _as_warning(issue: Issue) -> Issue:
-    return Issue(
-        severity="warning",
-        code=issue.code,
-        key=issue.key,
-        text_en=issue.text_en + " (left out)",
-        text_zh=issue.text_zh + "（已忽略）",
-        fix_en=issue.fix_en,
-        fix_zh=issue.fix_zh,
-        expression=issue.expression,
     )
 
 
