@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mappings.engine.context import Call, Context, Made, Recall, Recalled
+from mappings.engine.context import Call, Context, Made, Recalled, remember
 from mappings.engine.joins import add_identifiers, join, joined_again, made_again
 from mappings.engine.row_code import Fill
 from mappings.engine.rows import RowMap
@@ -20,7 +20,6 @@ from mappings.engine.targets import (
 from mappings.hl7.message import Segment
 from mappings.translated import DERIVED_KEY, Match, TraceEntry, key_of
 
-MOST_RECALLED = 5000
 # Parts that are read each time, and those yet to be read where nothing else has been made.
 NEVER = Recalled(is_sure=False)
 SEEN_AMONG_OTHERS = Recalled(is_sure=False)
@@ -152,14 +151,14 @@ class CompiledMap:
                 if segments is not None and segments.is_new((context.memory, words)):
                     return self._part(raw, level, context, source)
                 made, told = self._told(raw, level, context, source)
-                _remember(recall, words, told)
+                remember(recall, words, told)
                 return made
             if told is SEEN_AMONG_OTHERS:
                 around = context.leave()
                 _, told = self._told(raw, level, context, source)
                 context.come_back(around)
-                told = _remember(recall, words, told if told is not SEEN_AMONG_OTHERS else NEVER)
-            kept = _remember(recall, key, told.at(source))
+                told = remember(recall, words, told if told is not SEEN_AMONG_OTHERS else NEVER)
+            kept = remember(recall, key, told.at(source))
         is_new = kept.is_sure and context.by_identity.keys().isdisjoint(kept.keys)
         if not is_new and not kept.joins(context):
             return self._part(raw, level, context, source)
@@ -395,10 +394,3 @@ def _findings(context: Context) -> tuple[int, int]:
 def _is_lasting(made: Made | None) -> bool:
     """Whether a resource has the same key in every message that names it."""
     return made is None or bool(made.identity)
-
-
-def _remember(recall: Recall, key: tuple[str, str, int, str], told: Recalled) -> Recalled:
-    if len(recall) >= MOST_RECALLED:
-        recall.clear()
-    recall[key] = told
-    return told

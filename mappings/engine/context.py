@@ -223,6 +223,15 @@ class Recalled:
 Naming = tuple[str, str, int, str, str]
 # map, raw text, level and source of a part ("" means any) -> what it made
 Recall = dict[tuple[str, str, int, str], Recalled]
+MOST_RECALLED = 5000
+
+
+def remember(recall: Recall, key: tuple[str, str, int, str], told: Recalled) -> Recalled:
+    """Keep what a part made; a full memory begins anew."""
+    if len(recall) >= MOST_RECALLED:
+        recall.clear()
+    recall[key] = told
+    return told
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mappings.channels.profile import ChannelProfile
-from mappings.engine import compiled_map, segment_memory
+from mappings.engine import compiled_map, context, segment_memory
 from mappings.engine.context import Context, Made, Recall, Recalled, Sender
 from mappings.engine.library import load
 from mappings.engine.scopes import SlotNames
@@ -174,7 +174,7 @@ def test_a_fault_in_a_remembered_part_is_told_each_time(
 
 
 def test_the_memory_of_a_sender_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled_map, "MOST_RECALLED", 20)
+    monkeypatch.setattr(context, "MOST_RECALLED", 20)
     translator = Translator(LIBRARY)
     for number in range(120):
         doctor = f"D{number // 2}^Zhang"
