@@ -97,8 +97,8 @@ def read_rows(
 def united(stored: Resource, incoming: Resource) -> tuple[Resource, tuple[str, ...]]:
     """Return the stored Patient with what a row adds, and what speaks against it being the same.
 
-    Numbers and key populations are joined, telephone, address and organisation replaced; name,
-    sex and birth date are never changed by an import.
+    Numbers and key populations are joined; the mobile telephone, the home address and the
+    organisation are replaced; name, sex and birth date are never changed by an import.
     """
     reasons = []
     if stored.get("deceasedBoolean") or "deceasedDateTime" in stored:
@@ -110,9 +110,12 @@ def united(stored: Resource, incoming: Resource) -> tuple[Resource, tuple[str, .
     added = [one for one in incoming["identifier"] if (one["system"], one["value"]) not in known]
     if added:
         result["identifier"] = [*stored.get("identifier", ()), *added]
-    for name in ("telecom", "address", "managingOrganization"):
+    for name, stands_for in (("telecom", _is_mobile), ("address", _is_home)):
         if name in incoming:
-            result[name] = incoming[name]
+            kept = [one for one in stored.get(name, ()) if not stands_for(one)]
+            result[name] = [*incoming[name], *kept]
+    if "managingOrganization" in incoming:
+        result["managingOrganization"] = incoming["managingOrganization"]
     for name in ("gender", "birthDate", "name"):
         result.setdefault(name, incoming[name])
     extensions = [*stored.get("extension", ())]
@@ -126,6 +129,14 @@ def united(stored: Resource, incoming: Resource) -> tuple[Resource, tuple[str, .
     if extensions:
         result["extension"] = extensions
     return result, tuple(reasons)
+
+
+def _is_mobile(telecom: Resource) -> bool:
+    return telecom.get("system") == "phone" and telecom.get("use") in (None, "mobile")
+
+
+def _is_home(address: Resource) -> bool:
+    return address.get("use") in (None, "home")
 
 
 def answer_sheet(sheet: Sheet, results: Mapping[int, tuple[str, Sequence[str]]]) -> bytes:

@@ -360,6 +360,32 @@ def test_digits_of_full_width_and_spaces_are_the_same_number() -> None:
         assert (read.number, read.reasons) == (plain, ())
 
 
+def test_a_row_replaces_the_mobile_and_the_home_address_and_nothing_beside_them() -> None:
+    email = {"system": "email", "value": "a@b.example"}
+    landline = {"system": "phone", "value": "0755-1234567", "use": "home"}
+    mobile = {"system": "phone", "value": "13900000001", "use": "mobile"}
+    work = {"use": "work", "text": "桥北路 1 号"}
+    stored = {
+        "identifier": [{"system": ID_CARD_SYSTEM, "value": "1"}],
+        "name": [{"text": "王秀英"}],
+        "telecom": [{"system": "phone", "value": "13900000000"}, email, landline],
+        "address": [work, {"use": "home", "text": "旧址"}],
+    }
+    row = {
+        "identifier": stored["identifier"],
+        "name": [{"text": "王秀英"}],
+        "gender": "female",
+        "birthDate": "1960-05-01",
+        "telecom": [mobile],
+        "address": [{"use": "home", "text": "新址"}],
+    }
+    result, reasons = residents.united(stored, row)
+    assert reasons == ()
+    assert result["telecom"] == [mobile, email, landline]
+    assert result["address"] == [{"use": "home", "text": "新址"}, work]
+    assert residents.united(result, row) == (result, ()), "once more changes nothing"
+
+
 def test_a_sheet_that_begins_with_a_person_is_not_a_sheet_without_persons() -> None:
     """Without the row of headings the first resident would be taken for it, and never told."""
     row = "王五,999001196001011234\n".encode()
