@@ -13,17 +13,16 @@ from dataclasses import dataclass
 
 from care.effects import refuse
 from care.identity.verification import ACTIVITY, MOST_PROOFS, PROOF, Proof, facts_of, proven
-from care.periods import day_of
 from conformance.cphc.operations import definition_of
 from conformance.problem import BusinessRule
-from fhir_store.permits import conditions_of, permitted_ids
-from fhir_store.search.query import SearchQuery
+from fhir_store.permits import permitted_ids
 from fhir_store.transaction import Transaction
 from routes.answer import Answer, outcome
 from routes.hub import Hub
 from routes.operations.contract_facts import unknown
 from routes.operations.contract_parameters import Given, given_in
 from routes.operations.contract_writing import operations_of
+from routes.operations.daily_limits import is_spent
 from routes.operations.parameters import bad_parameter
 from routes.registry import Operation as Promise
 from routes.request import Request
@@ -126,16 +125,8 @@ async def _require_may_write(hub: Hub, request: Request, transaction: Transactio
 
 
 async def _require_few(hub: Hub, transaction: Transaction, key: tuple[str, str]) -> None:
-    today = day_of(datetime.datetime.now(datetime.UTC))
-    pairs = [
-        ("related", "/".join(key)),
-        ("type", f"{ACTIVITY}|{PROOF}"),
-        ("date", f"ge{today.isoformat()}"),
-    ]
-    conditions = conditions_of("DocumentReference", pairs)
-    query = SearchQuery(types=("DocumentReference",), conditions=conditions, count=MOST_PROOFS)
-    page = await hub.store.searcher.search(transaction.connection, query)
-    if len(page.matches) >= MOST_PROOFS:
+    asked = [("related", "/".join(key)), ("type", f"{ACTIVITY}|{PROOF}")]
+    if await is_spent(hub, transaction, "DocumentReference", asked, date="date", most=MOST_PROOFS):
         raise refuse(
             "identity-proof-often",
             f"The person was compared {MOST_PROOFS} times today",

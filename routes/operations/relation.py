@@ -16,8 +16,7 @@ from care.periods import day_of
 from conformance import resource_json
 from conformance.cphc.operations import definition_of
 from conformance.problem import BusinessRule
-from fhir_store.permits import conditions_of, permitted_ids
-from fhir_store.search.query import SearchQuery
+from fhir_store.permits import permitted_ids
 from fhir_store.site_secrets import site_secret
 from fhir_store.transaction import Transaction
 from routes.answer import Answer, outcome
@@ -25,6 +24,7 @@ from routes.hub import Hub
 from routes.operations.contract_facts import key_of, unknown
 from routes.operations.contract_parameters import Given, given_in
 from routes.operations.contract_writing import operations_of
+from routes.operations.daily_limits import is_spent
 from routes.operations.parameters import bad_parameter
 from routes.registry import Operation as Promise
 from routes.request import Request
@@ -173,17 +173,8 @@ async def _digests(transaction: Transaction, task_id: str, codes: dict[str, str]
 
 
 async def _require_few(hub: Hub, transaction: Transaction, relative: str) -> None:
-    today = day_of(datetime.datetime.now(datetime.UTC))
-    pairs = [
-        ("focus", f"RelatedPerson/{relative}"),
-        ("code", f"{ACTIVITY}|{CONFIRM}"),
-        ("authored-on", f"ge{today.isoformat()}"),
-    ]
-    query = SearchQuery(
-        types=("Task",), conditions=conditions_of("Task", pairs), count=MOST_REQUESTS
-    )
-    page = await hub.store.searcher.search(transaction.connection, query)
-    if len(page.matches) >= MOST_REQUESTS:
+    asked = [("focus", f"RelatedPerson/{relative}"), ("code", f"{ACTIVITY}|{CONFIRM}")]
+    if await is_spent(hub, transaction, "Task", asked, date="authored-on", most=MOST_REQUESTS):
         raise refuse(
             "relation-often",
             f"Codes were sent {MOST_REQUESTS} times today for this relative",
