@@ -11,6 +11,8 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conformance import resource_xml
+
 RESOURCES: list[dict[str, Any]] = [
     {
         "resourceType": "Patient",
@@ -97,7 +99,8 @@ def client(hub_url: str) -> Iterator[httpx.Client]:
 def require_sane(answer: httpx.Response) -> None:
     assert answer.status_code < 500, (answer.status_code, answer.text[:500])
     if answer.status_code >= 400 and answer.request.method != "HEAD":
-        outcome = answer.json()
+        is_xml = answer.content.startswith(b"<")  # asked for with _format or Accept
+        outcome = resource_xml.parse(answer.content) if is_xml else answer.json()
         assert outcome["resourceType"] == "OperationOutcome"
         assert outcome["issue"]
         assert "Traceback" not in answer.text
