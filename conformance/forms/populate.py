@@ -4,15 +4,13 @@ http://hl7.org/fhir/uv/sdc/OperationDefinition/Questionnaire-populate. Nothing t
 is changed: the result is a new response in progress, for a person to look through.
 """
 
-import functools
-import importlib.resources
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from conformance import fhirpath
 from conformance.forms.answer_rules import ALLOWED
+from conformance.forms.options import read_source
 from conformance.terminology.members import canonical_of
-from conformance.yaml_text import read_yaml
 
 # The record's answers are texts and days; a form of somebody else may ask otherwise by that linkId.
 _WRITTEN = ("string", "text", "date")
@@ -77,8 +75,6 @@ def _answer(question: Mapping[str, Any], value: Any) -> dict[str, Any] | None:
     return {name: str(value)}
 
 
-@functools.cache
 def _sources() -> Mapping[str, Any]:
-    source = importlib.resources.files("conformance.forms") / "sources" / "populate.yaml"
-    found: Mapping[str, Any] = read_yaml(source.read_text("utf-8"))
+    found: Mapping[str, Any] = read_source("populate")
     return found

@@ -5,17 +5,15 @@ severe mental illness, tuberculosis).
 """
 
 import datetime
-import functools
-import importlib.resources
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from conformance.forms.enabling import answers_of
+from conformance.forms.options import read_source
 from conformance.problem import InvalidContent, Issue
 from conformance.terminology.concepts import value_of
-from conformance.yaml_text import read_yaml
 
 UNSATISFIED = ("2", "3", "4")
 _LAST_YEAR = 9998  # a next visit is to come after it
@@ -80,10 +78,8 @@ def spirits_of(drink: str, amount: Decimal) -> Decimal:
     return amount / Decimal(_rules()["alcohol"][drink])
 
 
-@functools.cache
 def _rules() -> Mapping[str, Any]:
-    source = importlib.resources.files("conformance.forms") / "sources" / "programmes-rules.yaml"
-    rules: Mapping[str, Any] = read_yaml(source.read_text("utf-8"))
+    rules: Mapping[str, Any] = read_source("programmes-rules")
     return rules
 
 

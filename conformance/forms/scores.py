@@ -3,17 +3,15 @@
 Thresholds stand in `sources/scores.yaml` and may be overridden by the caller.
 """
 
-import functools
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from conformance.forms.enabling import answers_of
+from conformance.forms.options import read_source
 from conformance.forms.questionnaires import ORDINAL, questionnaires
 from conformance.problem import InvalidContent, Issue
 from conformance.terminology.concepts import value_of
-from conformance.yaml_text import read_yaml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +43,8 @@ def scales() -> Sequence[str]:
     return tuple(_rules())
 
 
-@functools.cache
 def _rules() -> Mapping[str, Any]:
-    source = importlib.resources.files("conformance.forms") / "sources" / "scores.yaml"
-    rules: Mapping[str, Any] = read_yaml(source.read_text("utf-8"))
+    rules: Mapping[str, Any] = read_source("scores")
     return rules
 
 
