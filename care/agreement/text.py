@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from care.contract import content
 from care.contract.surroundings import Surroundings
 from care.effects import Put, Resource, refuse
+from care.names import written
 from care.package.content import canonical_of, total_of
 
 NAMES = frozenset({"resident", "id", "team", "start", "end", "total"})
@@ -143,11 +144,8 @@ def text_in(document: Resource) -> str:
 def name_of(person: Resource) -> str:
     """Return a name to print."""
     for name in person.get("name", ()):
-        if name.get("text"):
-            return str(name["text"])
-        joined = str(name.get("family", "")) + "".join(name.get("given", ()))
-        if joined:
-            return joined
+        if text := written(name):
+            return text
     return str(person.get("id", ""))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from care.names import written
 from conformance.identity_numbers import ID_CARD_SYSTEM, id_card_from_15_digits
 from conformance.text_folding import fold
 
@@ -94,8 +95,7 @@ def names_of(patient: Resource) -> set[str]:
     """Return the names, folded, family name first and without spaces."""
     found = set()
     for name in patient.get("name", ()):
-        text = name.get("text") or str(name.get("family", "")) + "".join(name.get("given", ()))
-        found.add(fold(str(text)).replace(" ", ""))
+        found.add(fold(written(name)).replace(" ", ""))
     return found - {""}
 
 

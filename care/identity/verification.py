@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from care.effects import Put, Resource, refuse
+from care.names import written
 from conformance.cphc import BASE
 from conformance.identity_numbers import ID_CARD_SYSTEM
 
@@ -97,7 +98,7 @@ def facts_of(person: Resource) -> tuple[str, str]:
     """Return the official name and the ID card that are compared; refuse where one is absent."""
     names = [one for one in person.get("name", ()) if one.get("use") not in ("nickname", "old")]
     name: Resource = next(iter(names), {})
-    text = str(name.get("text") or str(name.get("family", "")) + "".join(name.get("given", ())))
+    text = written(name)
     number = next(
         (
             str(one["value"])

@@ -16,6 +16,7 @@ from care.contract import qr
 from care.contract.qr import Invitation
 from care.contract.surroundings import members_at
 from care.effects import Resource, refuse
+from care.names import written
 from conformance.cphc.operations import definition_of
 from conformance.problem import BusinessRule
 from fhir_store.operations import Create
@@ -154,7 +155,7 @@ async def _shown(
     person = reference_key(doctor)
     found = await transaction.read_current([*plans, person])
     name: Resource = next(iter(found.get(person, {}).get("name", ())), {})
-    text = str(name.get("text") or str(name.get("family", "")) + "".join(name.get("given", ())))
+    text = written(name)
     titles = [str(found[one].get("title", one[1])) for one in plans if one in found]
     return {"team": str(team.get("name", "")), "doctor": text, "packages": titles}
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from care.identity.matching import GRADE, Match, Resource, best_first, identifiers_of
+from care.names import written
 from conformance import resource_json
 from conformance.cphc.operations import definition_of
 from conformance.problem import InvalidContent, Issue
@@ -70,9 +71,9 @@ def _wanted(sought: Resource) -> Condition:
         )
     ]
     name: Resource = next(iter(sought.get("name", ())), {})
-    text = name.get("text") or str(name.get("family", "")) + "".join(name.get("given", ()))
+    text = written(name)
     if text:
-        named = ("name", _escaped(str(text)))
+        named = ("name", _escaped(text))
         born, sex = str(sought.get("birthDate", "")), str(sought.get("gender", ""))
         more = [("birthdate", born)] if born else [("gender", sex)] if sex else []
         if more:
