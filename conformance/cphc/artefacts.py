@@ -8,6 +8,7 @@ from conformance.cphc import BASE, VERSION
 from conformance.cphc.agreement_template import agreement_template
 from conformance.cphc.code_systems import code_systems, sources, value_sets
 from conformance.cphc.concept_maps import concept_maps
+from conformance.cphc.naming_systems import V2_0203, naming_systems
 from conformance.cphc.operations import operation_definitions
 from conformance.cphc.service_packages import service_packages
 from conformance.forms.option_lists import option_value_sets
@@ -25,6 +26,7 @@ def package() -> Iterator[dict[str, Any]]:
     yield from value_sets()
     yield from option_value_sets()
     yield from concept_maps()
+    yield from naming_systems()
     yield from extensions()
     yield from profiles()
     yield from search_parameters()
@@ -130,9 +132,8 @@ def _extension_slices(type_: str, names: list[str]) -> Iterator[dict[str, Any]]:
 def _elements(type_: str, path: str, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     full = f"{type_}.{path}"
     element: dict[str, Any] = {"id": full, "path": full}
-    if "slice" in wanted:
-        by = wanted["slice"]["by"]
-        discriminator = [{"type": "value", "path": by}]
+    if "slices" in wanted:
+        discriminator = [{"type": "pattern", "path": "$this"}]
         element["slicing"] = {"discriminator": discriminator, "rules": "open"}
     element |= {name: wanted[name] for name in ("min",) if name in wanted}
     if "max" in wanted:
@@ -155,18 +156,22 @@ def _elements(type_: str, path: str, wanted: Mapping[str, Any]) -> Iterator[dict
     if "measured" in wanted:
         yield {"id": f"{full}.system", "path": f"{full}.system", "min": 1, "fixedUri": UCUM}
         yield {"id": f"{full}.code", "path": f"{full}.code", "min": 1}
-    yield from _slices(full, wanted.get("slice", {}))
+    yield from _slices(full, wanted.get("slices", {}))
 
 
-def _slices(full: str, slicing: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for name, row in slicing.get("rows", {}).items():
+def _slices(full: str, rows: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the slices of identifiers, each known by its system or by its type."""
+    for name, row in rows.items():
         bounds = {"min": 0, **({"max": str(row["max"])} if "max" in row else {})}
         rules = [_rule(*rule) for rule in row.get("rules", ())]
+        pattern = (
+            {"system": row["system"]}
+            if "system" in row
+            else {"type": {"coding": [{"system": V2_0203, "code": row["type"]}]}}
+        )
         sliced = {"id": f"{full}:{name}", "path": full, "sliceName": name, **bounds}
+        sliced["patternIdentifier"] = pattern
         yield sliced | ({"constraint": rules} if rules else {})
-        by = slicing["by"]
-        inner = f"{full}:{name}.{by}"
-        yield {"id": inner, "path": f"{full}.{by}", "min": 1, "fixedUri": row["system"]}
 
 
 def _rule(key: str, chinese: str, english: str, expression: str) -> dict[str, Any]:

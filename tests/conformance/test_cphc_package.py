@@ -44,7 +44,7 @@ def test_every_artefact_holds_to_the_definitions_of_its_extensions() -> None:
 def test_addresses_and_ids_are_unique_and_ours() -> None:
     names = Counter(f"{r['resourceType']}/{r['id']}" for r in PACKAGE)
     assert [name for name, count in names.items() if count > 1] == []
-    addresses = Counter(r["url"] for r in PACKAGE)
+    addresses = Counter(r["url"] for r in PACKAGE if r["resourceType"] != "NamingSystem")
     assert [url for url, count in addresses.items() if count > 1] == []
     assert all(url.startswith(BASE) for url in addresses)
 
@@ -200,6 +200,32 @@ def test_the_rule_of_the_profile_gives_the_digit_that_the_hub_computes() -> None
         wrong = "0123456789X".replace(check_character_of_id_card(first17), "")[serial % 10]
         assert broken_rules(number_of(first17), birthDate=born, gender=gender) == []
         assert broken_rules(first17 + wrong, birthDate=born, gender=gender) == ["cphc-id-check"]
+
+
+SOCIAL_SECURITY = "urn:oid:2.16.840.1.113883.2.23.1.19.2"
+MR = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]}
+CLINIC = "urn:oid:2.16.156.10011.1.5.1"
+
+
+@pytest.mark.parametrize(
+    ("added", "broken"),
+    [
+        ([{"system": SOCIAL_SECURITY, "value": "A1"}] * 2, ""),
+        ([{"system": CLINIC, "type": MR, "value": "1"}, {"type": MR, "value": "2",
+           "assigner": {"display": "x"}}], ""),
+        ([{"type": MR, "value": "2"}], "cphc-mrn-of"),
+        ([{"value": "2"}], ""),  # of no slice
+        ([{"system": "urn:oid:2.16.156.10011.1.2", "value": "1"}] * 2, "identifier:record"),
+    ],
+)  # fmt: skip
+def test_numbers_of_a_resident_are_told_apart_by_system_and_type(
+    added: list[dict[str, Any]], broken: str
+) -> None:
+    resident = {**RESIDENT, "identifier": [*RESIDENT["identifier"], *added]}
+    found = VALIDATOR.check(resident, profiles=[f"{BASE}/StructureDefinition/cphc-patient"])
+    assert bool(broken) == bool(found)
+    assert broken in " ".join(issue.text_en for issue in found)
+    assert VALIDATOR.check(resident) == []
 
 
 def test_without_the_rules_of_the_slice_a_wrong_number_passes() -> None:
