@@ -15,6 +15,7 @@ from fhir_store.operations import Update, WriteContext
 from fhir_store.permits import conditions_of
 from fhir_store.search.query import SearchQuery
 from fhir_store.store import Store
+from ops.partner_maps import partner_maps
 from routes.operations.contract_writing import operation_of
 
 MARK = "cphc-package"
@@ -25,9 +26,11 @@ _PAGE = 1000
 async def load_package(store: Store) -> int:
     """Write the package's resources unless these very ones were written; returns how many changed.
 
+    The code tables of partners, which the maps read, stand beside it as ConceptMaps.
+
     What was loaded last is noted in `Basic/cphc-package`, so that a start costs one read.
     """
-    resources = list(package())
+    resources = [*package(), *partner_maps()]
     digest = hashlib.sha256(b"\n".join(dump(resource) for resource in resources)).hexdigest()
     if await _loaded(store) == digest:
         return 0

@@ -10,11 +10,15 @@ from adapters.port import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meaning:
-    """One row of errors.csv; `settles` says that as a query's answer it decides the message."""
+    """One row of errors.csv; `settles` says that as a query's answer it decides the message.
+
+    `error_class` is a code of the hub's list of partners' errors; empty where nothing went wrong.
+    """
 
     code: str
     verdict: Verdict
     settles: bool
+    error_class: str
     meaning_en: str
     meaning_zh: str
     action_en: str
@@ -38,6 +42,7 @@ def read_error_table() -> ErrorTable:
             code=row["code"],
             verdict=Verdict(row["verdict"]),
             settles=row["settles"] == "yes",
+            error_class=row["class"],
             meaning_en=row["meaning_en"],
             meaning_zh=row["meaning_zh"],
             action_en=row["action_en"],
