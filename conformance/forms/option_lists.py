@@ -48,6 +48,7 @@ def _own_lists(known: set[str]) -> Iterator[_List]:
     """Yield the lists that stand in one form; each question there has a system of its own."""
     for form in questionnaires().values():
         confidence = form["extension"][0]["valueCode"]
+        source = SOURCE if form["id"].startswith("phs3-") else _SCALES
         for item in _choices(form["item"]):
             codings = [option["valueCoding"] for option in item["answerOption"]]
             system = codings[0]["system"]
@@ -56,7 +57,7 @@ def _own_lists(known: set[str]) -> Iterator[_List]:
                     system.removeprefix(SYSTEMS),
                     f"{form['title']}：{item['text']}",
                     f"{translation_of(form['_title'])}: {translation_of(item['_text'])}",
-                    SOURCE,
+                    source,
                     confidence,
                     [(one["code"], one["display"], _score_of(one)) for one in codings],
                 )

@@ -41,6 +41,8 @@ def _form(form: Mapping[str, Any]) -> Iterator[str]:
     english = translation_of(form["_title"])
     yield f"\n## {form['title']} ({english})\n"
     yield f"`{form['id']}`, version {form['version']}\n"
+    if "copyright" in form:
+        yield f"{form['copyright']}\n"
     yield "| linkId | field | type | options, range, condition |"
     yield "|---|---|---|---|"
     yield from _rows(form["item"], 0)

@@ -78,6 +78,7 @@ class _Form:
         self._note(rows)
         title = self.source["title"]
         url = f"{BASE}/Questionnaire/{self.id}"
+        rights = {"copyright": self.source["copyright"]} if "copyright" in self.source else {}
         return {
             "resourceType": "Questionnaire",
             "id": self.id,
@@ -94,6 +95,7 @@ class _Form:
             "_title": _translated(title["en"]),
             "status": "active",
             "subjectType": [self.source.get("subject", "Patient")],
+            **rights,
             "item": [item for row in rows for item in self._items(row)],
         }
 

@@ -89,7 +89,7 @@ def test_the_address_of_an_operation_is_the_one_it_is_promised_under(operation: 
 
 def test_the_package_holds_what_the_list_asks_for() -> None:
     counts = Counter(r["resourceType"] for r in PACKAGE)
-    assert counts["Questionnaire"] == 35
+    assert counts["Questionnaire"] == 37
     assert counts["StructureDefinition"] >= 60
     assert counts["CodeSystem"] >= 245
 

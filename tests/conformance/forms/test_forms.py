@@ -121,6 +121,8 @@ REQUIRED_FORMS = [
     "psych-gad7",
     "psych-sds",
     "psych-sas",
+    "psych-gds15",
+    "psych-epds",
     *COUNTS,
 ]
 # The list leaves the names of the two open, and the text of the last is not in hand.
@@ -438,6 +440,55 @@ def test_self_ratings_are_turned_weighted_and_banded(
     answers = {k: 5 - v if k in turned else v for k, v in answers.items()}
     found = score(filled(form, answers))
     assert (found.raw, found.total, found.band.split()[0]) == (raw, standard, band)
+
+
+GDS_NO = ("1", "5", "7", "11", "13")  # items whose "no" tells of depression
+
+
+@pytest.mark.parametrize(
+    ("total", "band"), [(0, "阴性"), (4, "阴性"), (5, "阳性"), (8, "阳性"), (15, "阳性")]
+)
+def test_depression_of_the_elderly_is_banded_at_its_boundary(total: int, band: str) -> None:
+    telling = spread(15, total, 0, 1)
+    # Code 1 is yes, 2 is no; which of them tells of depression depends on the item.
+    answers = {n: 1 if bool(yes) != (n in GDS_NO) else 2 for n, yes in telling.items()}
+    response = filled("psych-gds15", answers)
+    assert (score(response).total, score(response).band.split()[0]) == (total, band)
+    assert calculated("psych-gds15", "score", response) == [total]
+
+
+def test_who_says_yes_to_everything_has_the_score_of_the_items_turned_round() -> None:
+    assert score(filled("psych-gds15", same_answer("psych-gds15", 15, 1))).total == 10
+    assert score(filled("psych-gds15", same_answer("psych-gds15", 15, 2))).total == 5
+
+
+@pytest.mark.parametrize(
+    ("total", "band"),
+    [
+        (0, "阴性"),
+        (9, "阴性"),
+        (10, "可能抑郁"),
+        (12, "可能抑郁"),
+        (13, "很可能抑郁"),
+        (30, "很可能抑郁"),
+    ],
+)
+def test_postnatal_depression_is_banded_at_its_boundaries(total: int, band: str) -> None:
+    response = filled("psych-epds", spread(10, total, 0, 3))
+    assert (score(response).total, score(response).band.split()[0]) == (total, band)
+    assert calculated("psych-epds", "score", response) == [total]
+
+
+def test_thoughts_of_self_harm_after_birth_are_flagged_whatever_the_total() -> None:
+    calm = same_answer("psych-epds", 10, 0)
+    assert score(filled("psych-epds", calm)).flags == {}
+    assert "self-harm-risk" in score(filled("psych-epds", calm | {"10": 1})).flags
+
+
+def test_a_scale_under_copyright_names_its_source() -> None:
+    assert "British Journal of Psychiatry 150" in FORMS["psych-epds"]["copyright"]
+    assert FORMS["psych-gds15"]["copyright"].startswith("Public domain.")
+    assert "copyright" not in FORMS["psych-phq9"]
 
 
 def test_a_gap_is_named_not_guessed() -> None:
