@@ -17,7 +17,8 @@ from mappings.engine.segment_memory import SegmentMemory
 from mappings.engine.targets import values_at
 from mappings.hl7.escape import Separators, unescape
 from mappings.hl7.message import Message, Segment, parse
-from mappings.translated import Merge, TranslatedMessage, Unmapped
+from mappings.record_effects import merges_of, notes_of_undone, relations_of
+from mappings.translated import TranslatedMessage, Unmapped
 
 _MOST_SENDERS = 64
 _MOST_GROUPS = 2000  # one for each set of segments that groups of messages hold
@@ -100,7 +101,10 @@ class Translator:
             self._remind(context)
         root = scopes_of(message.segments, message_map.groups)
         by_id = self._make_all(message_map, root, context)
-        merges = _merges(message_map, root, by_id)
+        merges = merges_of(message_map, root, by_id) if message_map.merges else ()
+        relations = relations_of(message_map, root, by_id) if message_map.relations else ()
+        if message_map.undone:
+            context.notes += notes_of_undone(message_map, event)
         root.part()
         return TranslatedMessage(
             event=event,
@@ -112,6 +116,7 @@ class Translator:
             notes=tuple(context.notes),
             map_name=message_map.name,
             map_hash=self.library.hash,
+            relations=relations,
         )
 
     def _remind(self, context: Context) -> None:
@@ -267,7 +272,7 @@ def _first(message: Message, raw: str) -> str:
 
 
 def order_keys(message: Message, fields: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the keys under which a message keeps its order, such as `PID-3=7^^^H`.
+    """Return the keys under which a message keeps its order, such as `7^H` of PID-3.
 
     The first repetition's id and authority count; a message with two (A40) waits for both.
     """
@@ -282,22 +287,3 @@ def order_keys(message: Message, fields: tuple[str, ...]) -> tuple[str, ...]:
             if parts[0] and key not in keys:
                 keys.append(key)
     return tuple(keys)
-
-
-def _merges(message_map: MessageMap, root: Scope, by_key: Mapping[str, Made]) -> tuple[Merge, ...]:
-    merges: list[Merge] = []
-    for rule in message_map.merges:
-        for scope in root.all():
-            if scope.group != rule.get("in", ""):
-                continue
-            surviving = by_key.get(scope.made.get(rule["surviving"], ""))
-            prior = by_key.get(scope.made.get(rule["prior"], ""))
-            if surviving is not None and prior is not None:
-                merges.append(
-                    Merge(
-                        type=str(surviving.resource["resourceType"]),
-                        surviving=tuple(surviving.identity),
-                        prior=tuple(prior.identity),
-                    )
-                )
-    return tuple(merges)

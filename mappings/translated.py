@@ -62,6 +62,18 @@ class Merge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """A24 and A37: two records of one person that stay two are linked, or no longer linked.
+
+    `ends` are the identities of both; `Patient.link` with type `seealso` says it in each.
+    """
+
+    type: str
+    ends: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
+    is_linked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeldCode:
     """A code without a row in its table, whose table says `unknown: hold`."""
 
@@ -85,6 +97,7 @@ class TranslatedMessage:
     notes: tuple[Issue, ...] = ()
     map_name: str = ""
     map_hash: str = ""
+    relations: tuple[Relation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

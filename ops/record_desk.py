@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from care.identity.matching import replaced_by
-from care.identity.merging import retired, surviving
+from care.identity.merging import related, retired, surviving
 from conformance.problem import DuplicateFound, InvalidContent, Issue
 from fhir_store.operations import Create, Operation, Origin, Update
 from fhir_store.transaction import Transaction
-from mappings.translated import Match, Merge, TranslatedMessage, TranslatedResource
+from mappings.translated import Match, Merge, Relation, TranslatedMessage, TranslatedResource
 from ops.resource_merge import joined_identifiers, merged, with_references
 
 Key = tuple[str, str]
@@ -70,7 +70,11 @@ class Desk:
             references["urn:uuid:" + one.key] = f"{key[0]}/{key[1]}"
             self.made[number, one.key] = key
         contents: dict[Key, Resource] = {}
+        survivors = {(merge.type, merge.prior): merge.surviving for merge in message.merges}
         for one, key in zip(message.resources, keys, strict=True):
+            pairs = survivors.get((one.type, one.identity)) if survivors else None
+            if pairs is not None and key == self._first(one.type, pairs):
+                continue  # stored as one record under both numbers: it stays as PID says
             told = self.told.get(key)
             if (told is one.resource or told == one.resource) and key not in contents:
                 continue  # wards and doctors come with every message, mostly as they were
@@ -81,6 +85,8 @@ class Desk:
             self._learn(key, one.identity)
         for merge in message.merges:
             self._merge(merge, contents)
+        for relation in message.relations:
+            self._relate(relation, contents)
         return [
             operation
             for key, content in contents.items()
@@ -184,6 +190,21 @@ class Desk:
         self.told.pop(stays, None)
         self._learn(stays, merge.prior)
 
+    def _relate(self, relation: Relation, contents: dict[Key, Resource]) -> None:
+        """Link two records of one person in both, or take the link out of both."""
+        self._met.clear()
+        keys = [self._first(relation.type, pairs) for pairs in relation.ends]
+        one, other = keys
+        if one is None or other is None:
+            raise InvalidContent(_nobody_to_relate())
+        if one == other:
+            return  # merged meanwhile: nothing is left to link
+        for here, there in ((one, other), (other, one)):
+            record = contents.get(here) or self.current[here]
+            reference = f"{there[0]}/{there[1]}"
+            contents[here] = related(record, reference, is_linked=relation.is_linked)
+            self.told.pop(here, None)
+
     def _first(self, type_: str, pairs: Sequence[Pair]) -> Key | None:
         for pair in pairs:
             id_ = self._id_of(type_, pair)
@@ -213,6 +234,8 @@ def _identities_of(messages: Sequence[TranslatedMessage]) -> list[list[tuple[str
         for merge in message.merges:
             groups[merge.type, merge.surviving] = None
             groups[merge.type, merge.prior] = None
+        for relation in message.relations:
+            groups |= dict.fromkeys((relation.type, end) for end in relation.ends)
     return [[(type_, pair) for pair in pairs] for type_, pairs in groups]
 
 
@@ -246,6 +269,18 @@ def _ambiguous(type_: str, system: str) -> Issue:
         fix_en="Merge the two records, then replay the entry.",
         fix_zh="请先合并这两个记录，再重放本条目。",
         expression="PID[1]-3",
+    )
+
+
+def _nobody_to_relate() -> Issue:
+    return Issue(
+        code="invalid",
+        key="link-without-record",
+        text_en="The message links two records and one of them has no number (PID-3 is empty)",
+        text_zh="关联报文中有一个记录没有标识（PID-3 为空）",
+        fix_en="Ask the sender to fill PID-3 of both patients and resend.",
+        fix_zh="请发送方填写两位患者的 PID-3 后重发。",
+        expression="PID-3",
     )
 
 

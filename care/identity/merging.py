@@ -72,6 +72,20 @@ def surviving(record: Resource, prior: str | None, identifiers: Any) -> dict[str
     return result
 
 
+def related(record: Resource, other: str, *, is_linked: bool) -> dict[str, Any]:
+    """Return the record with the other one as another of the same person, or without that link.
+
+    Both stay in use (`seealso`); a link of another kind between the two is left as it is.
+    """
+    link = {"other": {"reference": other}, "type": "seealso"}
+    links = [one for one in record.get("link", ()) if one != link]
+    if is_linked:
+        links.append(link)
+    result = _bare(record)
+    result.pop("link", None)
+    return {**result, "link": links} if links else result
+
+
 def restored(source: Resource, before: Resource | None) -> dict[str, Any]:
     """Return the record that had gone, as it was; without its earlier content, only active."""
     if before is not None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from mappings.engine.context import Call, Context, Made, Recalled, remember
 from mappings.engine.joins import add_identifiers, join, joined_again, made_again
+from mappings.engine.naming import type_of
 from mappings.engine.row_code import Fill
 from mappings.engine.rows import RowMap
 from mappings.engine.scopes import FieldsRead, Scope, SlotNames
@@ -38,6 +39,7 @@ class CompiledMap:
         "_maps",
         "_match",
         "_names_itself",
+        "_never_joins",
         "_read",
         "_slots",
         "row_map",
@@ -64,7 +66,8 @@ class CompiledMap:
         self._identity = [compile_values(parse_target(path)) for path in row_map.identity]
         # As nearly all maps do it: any of the resource's identifiers says which it is.
         self._names_itself = row_map.identity == ("identifier[*]",) and not row_map.identity_types
-        self._apart = [parse_target(path) for path in row_map.apart]
+        self._never_joins = row_map.apart == ("$this",)
+        self._apart = [parse_target(path) for path in row_map.apart if not self._never_joins]
         key = [path for path in row_map.key if path != "facility"]
         self._key = [compile_values(parse_target(path)) for path in key]
 
@@ -262,6 +265,12 @@ class CompiledMap:
     ) -> Made:
         row_map = self.row_map
         identity = self._business_identity(resource)
+        if self._never_joins and identity:
+            known_by = context.by_identity
+            own = [pair for pair in identity if (row_map.to, *pair) not in known_by]
+            if not own:
+                return known_by[row_map.to, *identity[0]]
+            identity = own
         if self._apart and self._is_another(resource, identity, context):
             identity = []
         if not identity and row_map.key:
@@ -278,8 +287,9 @@ class CompiledMap:
         )
         match = self._match if identity else Match.CREATE
         made = Made(
-            key, resource, row_map.name, trace, source, identity, keys, match, not self._apart
-        )
+            key, resource, row_map.name, trace, source, identity, keys, match,
+            not (self._apart or self._never_joins),
+        )  # fmt: skip
         context.made.append(made)
         for one in keys:
             context.by_identity[one] = made
@@ -344,7 +354,7 @@ class CompiledMap:
         ]
         types = self.row_map.identity_types
         if types:
-            by_type = {_type_of(identifier): identifier for identifier in reversed(identifiers)}
+            by_type = {type_of(identifier): identifier for identifier in reversed(identifiers)}
             identifiers = [by_type[name] for name in types if name in by_type][:1]
         return [(identifier["system"], identifier["value"]) for identifier in identifiers]
 
@@ -379,12 +389,6 @@ BY_KEY = "key"
 SINGLE_IDENTIFIER = frozenset(
     {"Provenance", "MessageHeader", "Bundle", "Composition", "QuestionnaireResponse", "Linkage"}
 )
-
-
-def _type_of(identifier: Mapping[str, Any]) -> str:
-    for coding in identifier.get("type", {}).get("coding", ()):
-        return str(coding.get("code", ""))
-    return ""
 
 
 def _findings(context: Context) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Names of authorities and coding systems between HL7 v2 and FHIR's URIs."""
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -172,3 +173,10 @@ def from_uri_of_oid(value: Any, _context: Context) -> str:
 def to_system_of_type(text: str, context: Context) -> str | None:
     """Return the system that an identifier type means by the channel."""
     return context.sender.identifier_types.get(text)
+
+
+def type_of(identifier: Mapping[str, Any]) -> str:
+    """Return the code of an identifier's type, "" where it has none."""
+    for coding in identifier.get("type", {}).get("coding", ()):
+        return str(coding.get("code", ""))
+    return ""

@@ -94,6 +94,38 @@ class Checker:
                         fix="Correct the name or add what it names.",
                     )
                 )
+        self._check_effects(message, names, ids)
+
+    def _check_effects(self, message: MessageMap, groups: set[str], ids: set[str]) -> None:
+        """Check what a message map says of records that belong together and of what is undone."""
+        wrong = [
+            f"names {rule.get(key, '')!r} as {key!r}, which does not exist"
+            for rules, keys in (
+                (message.merges, ("surviving", "prior")),
+                (message.relations, ("each",)),
+            )
+            for rule in rules
+            for key in ("in", *keys)
+            if rule.get(key, "") not in (groups if key == "in" else ids)
+        ]
+        wrong += [
+            f"says {rule.get('are')!r} of a relation"
+            for rule in message.relations
+            if rule.get("are") not in ("linked", "unlinked")
+        ]
+        wrong += ["says of something undone no `en` or no `zh`"] * any(
+            not (undone.text_en and undone.text_zh) for undone in message.undone
+        )
+        self._faults.extend(
+            Fault(
+                file=message.file,
+                line=1,
+                row=message.name,
+                text=text,
+                fix="Name a group and lines of `makes`; `are: linked` or `unlinked`; both texts.",
+            )
+            for text in wrong
+        )
 
     def _fault(self, row_map: RowMap, row: Row | None, text: str, fix: str) -> None:
         self._faults.append(

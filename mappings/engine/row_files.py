@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from mappings.engine.rows import Fault, Group, Into, Making, MessageMap, Row, RowMap
+from mappings.engine.rows import Fault, Group, Into, Making, MessageMap, Row, RowMap, Undone
 
 _LINE = "\0line"
 
@@ -199,7 +199,7 @@ def _refuse_unknown(
 def read_message_map(document: dict[str, Any], file: str, faults: list[Fault]) -> MessageMap:
     """Return the message map of one YAML document."""
     allowed = {"message", "events", "groups", "makes", "order", "merges", "ignore", "include"}
-    allowed.add(_LINE)
+    allowed |= {"relations", "undone", _LINE}
     _refuse_unknown(document, allowed, (file, str(document["message"])), faults)
     groups = tuple(
         Group(
@@ -233,6 +233,15 @@ def read_message_map(document: dict[str, Any], file: str, faults: list[Fault]) -
         merges=tuple(_plain(given) for given in document.get("merges") or ()),
         ignores=_plain(document.get("ignore")),
         includes=_texts(document.get("include")),
+        relations=tuple(_plain(given) for given in document.get("relations") or ()),
+        undone=tuple(
+            Undone(
+                events=_texts(given.get("events")),
+                text_en=str(given.get("en", "")),
+                text_zh=str(given.get("zh", "")),
+            )
+            for given in document.get("undone") or ()
+        ),
     )
 
 

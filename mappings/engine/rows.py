@@ -145,8 +145,21 @@ class Making:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undone:
+    """What some events of a message map ask for and the hub does not do: each message says it."""
+
+    events: tuple[str, ...]
+    text_en: str
+    text_zh: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageMap:
-    """Which resources the messages of some events become, and how those refer to each other."""
+    """Which resources the messages of some events become, and how those refer to each other.
+
+    `merges` and `relations` name lines of `makes`: which record takes another's place, and which
+    records of one message are linked (`Patient.link`) or no longer linked.
+    """
 
     name: str
     file: str
@@ -157,6 +170,8 @@ class MessageMap:
     merges: tuple[Mapping[str, str], ...]
     ignores: Mapping[str, str]
     includes: tuple[str, ...] = ()
+    relations: tuple[Mapping[str, str], ...] = ()
+    undone: tuple[Undone, ...] = ()
 
     def with_parts(self, parts: Mapping[str, "MessageMap"]) -> "MessageMap":
         """Return the message map with the lines of those it includes in front."""
@@ -173,5 +188,7 @@ class MessageMap:
                 order=whole.order or part.order,
                 merges=(*part.merges, *whole.merges),
                 ignores={**part.ignores, **whole.ignores},
+                relations=(*part.relations, *whole.relations),
+                undone=(*part.undone, *whole.undone),
             )
         return whole

@@ -27,11 +27,23 @@ ADT = [
 ]  # fmt: skip
 APPOINTMENT = [SCH, PID, PV1, "RGS|1", "AIS|1||S^x^L|20260101090000", "AIP|1||D1^李^四"]
 EVENTS: dict[str, list[str]] = {
-    **{f"ADT^A{number:02}": ADT for number in (*range(1, 17), *range(25, 30), 31, 38, 60)},
+    **{
+        f"ADT^A{number:02}": ADT
+        for number in (
+            *range(1, 17),
+            *range(21, 24),
+            *range(25, 30),
+            *range(31, 34),
+            38,
+            *range(52, 56),
+            *range(60, 63),
+        )
+    },
+    **{f"ADT^A{number}": ["EVN||20260101120000", PID, PV1, OTHER] for number in (24, 37)},
     "ADT^A17": ["EVN||20260101120000", PID, PV1, OTHER, BED],
     **{
         f"ADT^A{number}": ["EVN||20260101120000", PID, "MRG|P2^^^H1^MR||AC1||V9^^^H1", PV1]
-        for number in (40, 41, 45, 47)
+        for number in (18, 30, *range(34, 37), *range(39, 43), *range(44, 52))
     },
     "ORM^O01": [PID, PV1, ORC, OBR, "NTE|1||空腹", OBX],
     **{
@@ -51,7 +63,7 @@ EVENTS: dict[str, list[str]] = {
         ]
         for number in range(1, 12)
     },
-    **{f"SIU^S{number}": APPOINTMENT for number in (*range(12, 25), 26)},
+    **{f"SIU^S{number}": APPOINTMENT for number in (*range(12, 25), 26, 27)},
     "VXU^V04": [
         PID,
         PV1,
@@ -60,7 +72,16 @@ EVENTS: dict[str, list[str]] = {
         "RXR|IM^x",
     ],
     "DFT^P03": ["EVN||20260101120000", PID, PV1, "FT1|1|T1||20260101||CG|C^费^L|||1|10&CNY"],
-    **{f"BAR^P{number:02}": [*ADT, "ACC|20260101"] for number in (1, 2, 5, 12)},
+    **{f"BAR^P{number:02}": [*ADT, "ACC|20260101"] for number in (1, 2, 5, 6, 12)},
+    "BAR^P10": [
+        "EVN||20260101120000",
+        PID,
+        PV1,
+        DG1,
+        "GP1|131|0450~0360|0|1~2|12.5&CNY",
+        "PR1|1||P^手术^L||20260101",
+        "GP2|0450|2|30&CNY|1|0|1|5012^门诊^L|1|2|0|25&CNY|1|5&CNY|12.5",
+    ],
     **{
         f"RDE^O{number}": [PID, PV1, ORC, "RXE|1^^^20260101|D1^药^L|5||mg^mg^UCUM", "RXR|PO"]
         for number in (11, 25)
@@ -102,6 +123,82 @@ def test_a_cancelled_pre_admission_is_a_cancelled_encounter() -> None:
     left = ("V1^^^H1", "V1^^^H1" + "|" * 26 + "20260102")  # PV1-45, the day of discharge
     assert _only(_resources("ADT^A38", left), "Encounter")["status"] == "cancelled"
     assert _only(_resources("ADT^A01", left), "Encounter")["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [("A21", "onleave"), ("A22", "in-progress"), ("A23", "entered-in-error"),
+     ("A52", "in-progress"), ("A53", "onleave"), ("A54", "in-progress")],
+)  # fmt: skip
+def test_the_event_says_the_status_of_a_visit_beyond_the_guides_table(
+    event: str, status: str
+) -> None:
+    assert _only(_resources(f"ADT^{event}"), "Encounter")["status"] == status
+
+
+def test_an_ended_account_is_inactive_since_the_event() -> None:
+    account = ("|||M", "|||M||AC1")  # PID-16 and PID-18
+    ended = _only(_resources("BAR^P06", account), "Account")
+    assert (ended["status"], ended["servicePeriod"]) == (
+        "inactive",
+        {"end": "2026-01-01T12:00:00+08:00"},
+    )
+    open_one = _only(_resources("BAR^P01", account), "Account")
+    assert (open_one["status"], "servicePeriod" in open_one) == ("active", False)
+
+
+def test_a_payment_classification_stands_with_the_visit_and_the_procedure() -> None:
+    resources = _resources("BAR^P10")
+    for kind, part in (("Encounter", "outlier-cost"), ("Procedure", "charge")):
+        (grouping,) = (
+            one
+            for one in _only(resources, kind)["extension"]
+            if one["url"].endswith("/payment-grouping")
+        )
+        assert any(one["url"].endswith(part) for one in grouping["extension"]), kind
+
+
+def _translated(event: str, lines: list[str]) -> TranslatedMessage:
+    head = f"MSH|^~\\&|HIS|H1|Q|Q|20260101120000+0800||{event}|1|P|2.5.1"
+    result = TRANSLATOR.translate("\r".join([head, *lines]).encode(), ChannelProfile())
+    assert isinstance(result, TranslatedMessage)
+    return result
+
+
+@pytest.mark.parametrize("event", ["A18", "A30", "A34", "A36", "A39", "A40", "A46", "A47"])
+def test_a_merge_of_patients_names_both_records(event: str) -> None:
+    result = _translated(f"ADT^{event}", EVENTS[f"ADT^{event}"])
+    (merge,) = result.merges
+    assert [pairs[0][1] for pairs in (merge.surviving, merge.prior)] == ["P1", "P2"]
+    assert [note.key for note in result.notes] == ["map-undone"] * (event == "A36")
+
+
+@pytest.mark.parametrize("number", [35, 41, 42, 44, 45, 49, 50, 51])
+def test_what_is_not_done_to_an_account_or_a_visit_is_said(number: int) -> None:
+    result = _translated(f"ADT^A{number}", EVENTS[f"ADT^A{number}"])
+    assert result.merges == ()
+    (note,) = result.notes
+    assert note.key == "map-undone"
+    assert note.text_zh
+    (patient,) = (one.resource for one in result.resources if one.type == "Patient")
+    assert any(one["url"].endswith("/prior-record") for one in patient["extension"])
+
+
+@pytest.mark.parametrize(("event", "is_linked"), [("A24", True), ("A37", False)])
+def test_a_link_names_two_records_that_stay_two(event: str, is_linked: bool) -> None:
+    result = _translated(f"ADT^{event}", EVENTS[f"ADT^{event}"])
+    (relation,) = result.relations
+    assert relation.is_linked is is_linked
+    assert [end[0][1] for end in relation.ends] == ["P1", "P2"]
+    assert result.order_keys == ("P1^H1", "P2^H1")
+
+
+def test_a_moved_number_writes_no_patient() -> None:
+    lines = ["EVN||20260101120000", PID.replace("P1", "P2^^^H1^MR~P1"), "MRG|P2^^^H1^MR~P3^^^H1^MR"]
+    result = _translated("ADT^A43", lines)
+    assert "Patient" not in {one.type for one in result.resources}
+    assert [note.key for note in result.notes] == ["map-undone"]
+    assert result.order_keys == ("P2^H1",)
 
 
 def test_two_patients_who_swap_beds_are_each_in_their_own() -> None:

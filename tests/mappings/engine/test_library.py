@@ -99,3 +99,17 @@ def test_the_rows_that_come_with_the_hub_are_classified() -> None:
     assert library.classes["PID-Patient/PID-19"] == "forward"
     assert library.classes["PID-Patient/PID-1"] == "ignored"
     assert len(library.tables) >= 76
+
+
+def test_what_a_message_map_says_of_records_is_checked(tmp_path: pathlib.Path) -> None:
+    text = (
+        "map: M\nto: Patient\nrows:\n  - {id: A, v2: PID-3, fhir: gender, as: code}\n"
+        "---\nmessage: Q\nevents: [A^B]\ngroups:\n  - {group: g, starts: PID}\nmakes:\n"
+        "  - {id: p, map: M, in: g, each: PID}\n"
+        "merges:\n  - {in: g, surviving: p, prior: nobody}\n"
+        "relations:\n  - {in: nowhere, each: p, are: together}\n"
+        "undone:\n  - {en: left}\n"
+    )
+    faults = " ".join(_faults(tmp_path, text))
+    for said in ("names 'nobody'", "names 'nowhere'", "says 'together'", "no `zh`"):
+        assert said in faults
