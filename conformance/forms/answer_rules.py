@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from conformance.forms.enabling import same
+from conformance.forms.former_codes import former_code_issue
 from conformance.problem import Issue, NotFound
 from conformance.terminology.concepts import value_of
 from conformance.terminology.library import Library
@@ -180,7 +181,9 @@ def _check_choice(
     if question.get("type") == "open-choice" and name == "valueString":
         return
     options = [value_of(option) for option in question.get("answerOption", ())]
-    if options and not any(same(value, option) for option in options):
+    if former := former_code_issue(value, options, where):
+        yield former
+    elif options and not any(same(value, option) for option in options):
         yield issue(
             "option",
             where,

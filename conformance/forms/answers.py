@@ -61,8 +61,9 @@ def check_response(
             (),
         )
     )
-    # What is calculated from faulty answers would only repeat their fault.
-    return found or list(check_calculated(response, questionnaire))
+    if any(one.severity == "error" for one in found):
+        return found  # what is calculated from faulty answers would only repeat their fault
+    return [*found, *check_calculated(response, questionnaire)]
 
 
 def _check_items(
