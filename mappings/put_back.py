@@ -4,7 +4,7 @@ With the original at hand only what FHIR changed is written, so that unmapped fi
 and the sender's own spelling survive. Without it, the rows make what they can.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,21 +92,20 @@ class PutBack:
         if all(had_all[name] == has_all[name] for name in had_all):
             return []
         for one in before:
-            if self._library.maps[one.map_name].reads_parts:
-                continue  # written by the row that refers to it
             now = after.get(one.key, one.resource)
-            original = _segment_of(message, one.origin, one.origin[:3])
-            had, has = (
-                self.fields(
-                    one.map_name, resource, sender, message.separators, around, original=original
+            for map_name, origin, was, is_now in _written_of(one, now):
+                original = _segment_of(message, origin, origin[:3])
+                had, has = (
+                    self.fields(
+                        map_name, element, sender, message.separators, around, original=original
+                    )
+                    for element, around in ((was, had_all), (is_now, has_all))
                 )
-                for resource, around in ((one.resource, had_all), (now, has_all))
-            )
-            for place in {**had, **has}:
-                old, new = had.get(place, ""), has.get(place, "")
-                if old != new:
-                    patch = Patch(origin=one.origin, place=place, old=old, new=new)
-                    found.setdefault((one.origin, place), patch)
+                for place in {**had, **has}:
+                    old, new = had.get(place, ""), has.get(place, "")
+                    if old != new:
+                        patch = Patch(origin=origin, place=place, old=old, new=new)
+                        found.setdefault((origin, place), patch)
         return list(found.values())
 
     def patch(self, message: Message, patch: Patch) -> None:
@@ -148,6 +147,27 @@ class PutBack:
                         own = places[min(number, len(places) - 1)]
                     segments.setdefault((name, own), {}).setdefault((name, field), raw)
         return [(own, fields) for (_, own), fields in segments.items()]
+
+
+def _written_of(
+    one: TranslatedResource, now: Mapping[str, Any]
+) -> Iterator[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]:
+    """Yield each map that wrote a resource, the segment it read, and what it wrote, then and now.
+
+    An element of a list that is longer or shorter now is nobody's: which one went is not known.
+    """
+    yield one.map_name, one.origin, one.resource, now
+    for map_name, path, origin in one.parts:
+        steps = parse_target(path)
+        if steps and path != "$this" and _length(one.resource, path) != _length(now, path):
+            continue
+        for was, is_now in zip(values_at(one.resource, steps), values_at(now, steps), strict=False):
+            yield map_name, origin, was, is_now
+
+
+def _length(resource: Mapping[str, Any], path: str) -> int:
+    """Return how many elements the list that a path such as `note[1]` ends in has."""
+    return len(values_at(resource, parse_target(path.rpartition("[")[0] + "[*]")))
 
 
 def _beside(one: TranslatedResource) -> dict[str, list[str]]:

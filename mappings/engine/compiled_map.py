@@ -372,7 +372,7 @@ class CompiledMap:
         if "facility" in self.row_map.key:
             values.append(context.facility)
         system = f"{context.sender.namespace}/{DERIVED_KEY}"
-        value = key_of(self.row_map.name, *values)
+        value = key_of(self.row_map.key_of or self.row_map.name, *values)
         identifier = {"system": system, "value": value}
         if self.row_map.to not in SINGLE_IDENTIFIER:
             identifiers = resource.setdefault("identifier", [])

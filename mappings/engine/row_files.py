@@ -93,7 +93,16 @@ def read_row_map(document: dict[str, Any], file: str, faults: list[Fault]) -> Ro
         if key in given
     }
     allowed = {"type", "map", "to", "rows", "identity", "identity_types", "key", "match", "with"}
-    allowed |= {"include", "document", "once", "apart", "require", "require_any", "require_when"}
+    allowed |= {
+        "require_when",
+        "include",
+        "document",
+        "once",
+        "apart",
+        "key_of",
+        "require",
+        "require_any",
+    }
     allowed.add(_LINE)
     _refuse_unknown(document, allowed, (file, name), faults)
     return RowMap(
@@ -116,6 +125,7 @@ def read_row_map(document: dict[str, Any], file: str, faults: list[Fault]) -> Ro
         },
         once=bool(document.get("once")),
         apart=_texts(document.get("apart")),
+        key_of=str(document.get("key_of", "")),
         require=_texts(document.get("require")),
         require_any=_texts(document.get("require_any")),
         require_when={

@@ -67,6 +67,7 @@ class RowMap:
     condition.
     `key` are the paths that make an identity where no identifier does; two resources of a message
     that share an identifier and differ at a path of `apart` are two, the second known by its key.
+    `key_of` names a map whose resources have the same key: what both make of the same words is one.
     """
 
     name: str
@@ -84,6 +85,7 @@ class RowMap:
     source_kind: str = "v2"
     document: Mapping[str, Any] = field(default_factory=dict)
     apart: tuple[str, ...] = ()
+    key_of: str = ""
     once: bool = False
     require: tuple[str, ...] = ()
     require_any: tuple[str, ...] = ()
