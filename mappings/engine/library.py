@@ -1,8 +1,9 @@
 """A folder of maps and tables, loaded whole or refused with every fault listed."""
 
+import collections
 import importlib.resources
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mappings.engine.backward import Backward
@@ -46,14 +47,40 @@ def default_folder() -> pathlib.Path:
     return pathlib.Path(str(importlib.resources.files("mappings")))
 
 
+_KEPT_LIBRARIES = 4
+_kept: collections.OrderedDict[tuple[str, ...], Library] = collections.OrderedDict()
+
+
 def load(folder: pathlib.Path | None = None) -> Library:
     """Load `maps/**.yaml` and `tables/*.json` of a folder.
 
-    Raises `FaultyMaps` with all faults; a library never loads half.
+    Files that are as they were when last loaded are not read into rows again: it is the same
+    library. Raises `FaultyMaps` with all faults; a library never loads half.
     """
     root = folder or default_folder()
     files = sorted((root / "maps").rglob("*.yaml"))
     table_files = sorted((root / "tables").glob("*.json"))
+    key = _key(root, files, table_files)
+    if (known := _kept.get(key)) is not None:
+        return known
+    library = _read(root, files, table_files)
+    if _key(root, files, table_files) == key:  # nobody wrote while we read
+        _kept[key] = library
+        while len(_kept) > _KEPT_LIBRARIES:
+            _kept.popitem(last=False)
+    return library
+
+
+def _key(
+    root: pathlib.Path, files: Sequence[pathlib.Path], table_files: Sequence[pathlib.Path]
+) -> tuple[str, ...]:
+    paths = [*files, *table_files]
+    return (str(root), *map(str, paths), *(content_hash([path]) for path in paths))
+
+
+def _read(
+    root: pathlib.Path, files: Sequence[pathlib.Path], table_files: Sequence[pathlib.Path]
+) -> Library:
     faults: list[Fault] = []
     if not files:
         faults.append(

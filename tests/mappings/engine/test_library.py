@@ -2,11 +2,13 @@
 
 import json
 import pathlib
+from typing import Any
 
 import pytest
 
+from mappings.engine import library
 from mappings.engine.library import load
-from mappings.engine.rows import FaultyMaps
+from mappings.engine.rows import Fault, FaultyMaps
 
 TYPES = """
 type: X
@@ -93,12 +95,12 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path: pathlib.Path) -> None:
 
 
 def test_the_rows_that_come_with_the_hub_are_classified() -> None:
-    library = load()
-    assert library.classes["PID-Patient/PID-24"] == "exact"
-    assert library.classes["PID-Patient/PID-7"] == "lossy"
-    assert library.classes["PID-Patient/PID-19"] == "forward"
-    assert library.classes["PID-Patient/PID-1"] == "ignored"
-    assert len(library.tables) >= 76
+    shipped = load()
+    assert shipped.classes["PID-Patient/PID-24"] == "exact"
+    assert shipped.classes["PID-Patient/PID-7"] == "lossy"
+    assert shipped.classes["PID-Patient/PID-19"] == "forward"
+    assert shipped.classes["PID-Patient/PID-1"] == "ignored"
+    assert len(shipped.tables) >= 76
 
 
 def test_what_a_message_map_says_of_records_is_checked(tmp_path: pathlib.Path) -> None:
@@ -113,3 +115,62 @@ def test_what_a_message_map_says_of_records_is_checked(tmp_path: pathlib.Path) -
     faults = " ".join(_faults(tmp_path, text))
     for said in ("names 'nobody'", "names 'nowhere'", "says 'together'", "no `zh`"):
         assert said in faults
+
+
+def _folder_of_one_map(folder: pathlib.Path, code: str) -> pathlib.Path:
+    (folder / "maps").mkdir(parents=True, exist_ok=True)
+    row = f"{{id: A, fhir: gender, value: {code}, only: forward}}"
+    text = f"map: M\nto: Patient\nrows:\n  - {row}\n"
+    (folder / "maps" / "a.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_files_as_they_were_are_the_same_library(tmp_path: pathlib.Path) -> None:
+    one = load(_folder_of_one_map(tmp_path / "one", "male"))
+    assert load(_folder_of_one_map(tmp_path / "one", "male")) is one
+    other = load(_folder_of_one_map(tmp_path / "other", "male"))
+    assert other is not one
+    assert (other.hash, other.maps) == (one.hash, one.maps)
+    for number in range(8):
+        load(_folder_of_one_map(tmp_path / str(number), "male"))
+    assert load(tmp_path / "one") is not one  # only the latest are kept
+
+
+def test_a_changed_a_renamed_and_a_faulty_file_are_seen(tmp_path: pathlib.Path) -> None:
+    folder = _folder_of_one_map(tmp_path, "male")
+    assert load(folder).maps["M"].rows[0].value == "male"
+    _folder_of_one_map(tmp_path, "female")
+    assert load(folder).maps["M"].rows[0].value == "female"
+    (folder / "maps" / "a.yaml").rename(folder / "maps" / "b.yaml")
+    assert load(folder).maps["M"].file == "maps/b.yaml"
+    (folder / "maps" / "b.yaml").write_text("map: M\nrows: [\n", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(FaultyMaps):
+            load(folder)
+
+
+def test_twin_that_knows_files_by_their_names_a_change_is_not_seen(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "content_hash", lambda _: "")
+    folder = _folder_of_one_map(tmp_path, "male")
+    load(folder)
+    _folder_of_one_map(tmp_path, "female")
+    assert load(folder).maps["M"].rows[0].value == "male"
+
+
+def test_files_that_change_while_they_are_read_are_read_again(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _folder_of_one_map(tmp_path, "male")
+    read = library.read_documents
+
+    def overtaken(path: pathlib.Path, faults: list[Fault]) -> list[dict[str, Any]]:
+        _folder_of_one_map(tmp_path, "female")
+        return read(path, faults)
+
+    monkeypatch.setattr(library, "read_documents", overtaken)
+    assert load(folder).maps["M"].rows[0].value == "female"
+    _folder_of_one_map(tmp_path, "male")
+    monkeypatch.undo()
+    assert load(folder).maps["M"].rows[0].value == "male"
