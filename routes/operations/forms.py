@@ -12,14 +12,15 @@ from conformance.forms.programmes import age_at, assess
 from conformance.forms.scores import score
 from conformance.problem import Gone, InvalidContent, Issue, NotAllowed, NotFound
 from routes.answer import Answer, outcome
-from routes.bodies import require_same_type, resource_of
+from routes.bodies import require_same_type
 from routes.definitions import Definitions
 from routes.hub import Hub
 from routes.interactions.read import version_asked_for, visible_version
 from routes.operations.parameters import (
+    Part,
     bad_parameter,
     parameters_answer,
-    require_form,
+    sent_with_parameters,
     sound_parameters_in,
     value_of,
 )
@@ -29,6 +30,7 @@ from routes.request import Request
 _SDC = "http://hl7.org/fhir/uv/sdc/OperationDefinition"
 _OWN = "https://fhir.qiao.example/cphc/OperationDefinition"
 _RESPONSE = "QuestionnaireResponse"
+_ANSWERS = ("response", "resource", "questionnaire-response")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class _Desk:
 
     async def extract(self, hub: Hub, request: Request) -> Answer:
         """Read the answers out as resources."""
-        response = await _response_of(hub, request)
+        response, _ = await _given(hub, request)
         canonical = response.get("questionnaire", "")
         form = await self.definitions.questionnaire(canonical)
         if form is None:
@@ -59,7 +61,8 @@ class _Desk:
 
     async def score(self, hub: Hub, request: Request) -> Answer:
         """Score a scale."""
-        found = score(await _response_of(hub, request))
+        response, _ = await _given(hub, request)
+        found = score(response)
         parameters: list[dict[str, Any]] = [
             {"name": "form", "valueString": found.form},
             {"name": "raw", "valueInteger": found.raw},
@@ -79,8 +82,7 @@ class _Desk:
 
     async def assess(self, hub: Hub, request: Request) -> Answer:
         """Say what a follow-up visit asks for next, by the visit before and the resident's age."""
-        response = await _response_of(hub, request)
-        given = _beside_the_response(hub, request)
+        response, given = await _given(hub, request)
         found = assess(
             response,
             previous=await _referenced(hub, request, given, "previous", _RESPONSE),
@@ -100,7 +102,7 @@ class _Desk:
 
     async def check(self, hub: Hub, request: Request) -> Answer:
         """Check the answers against their questionnaire."""
-        response = await _response_of(hub, request)
+        response, _ = await _given(hub, request)
         form = await self.definitions.questionnaire(response.get("questionnaire", ""))
         issues = check_response(response, form, await self.definitions.library())
         return outcome(200, issues or [_FINE])
@@ -132,31 +134,25 @@ def _resource(resource: Mapping[str, Any]) -> Answer:
     return Answer(status=200, body=resource_json.dump(resource))
 
 
-async def _response_of(hub: Hub, request: Request) -> dict[str, Any]:
-    """Return the response of the address, or the one sent, alone or as a parameter."""
+async def _given(hub: Hub, request: Request) -> tuple[dict[str, Any], dict[str, Part]]:
+    """Return the response and the parameters beside it by name.
+
+    The response is the one of the address, or the one sent, alone or as a parameter.
+    """
+    sent, parts = sent_with_parameters(hub, request, _RESPONSE)
+    named = {part["name"]: part for part in parts}
+    given = [named.pop(name) for name in _ANSWERS if name in named]
     if request.address.id:
-        return resource_json.parse((await version_asked_for(hub, request)).body)
-    sent = resource_of(request, hub)
-    require_form(sent)
-    if sent.get("resourceType") == "Parameters":
-        inside = [one for one in sent.get("parameter", []) if "resource" in one]
-        named = [one for one in inside if one["name"] != "previous"]
-        sent = next((one["resource"] for one in named), sent)
-    require_same_type(sent, _RESPONSE)
-    return sent
-
-
-def _beside_the_response(hub: Hub, request: Request) -> dict[str, Any]:
-    """Return the other parameters by name, of the URL and of Parameters in the body."""
-    given: dict[str, Any] = {
-        name: {"name": name, "valueString": value} for name, value in request.query
-    }
-    if request.method == "POST" and request.body:
-        sent = resource_of(request, hub)
-        require_form(sent)
-        if sent.get("resourceType") == "Parameters":
-            given |= {part["name"]: part for part in sent.get("parameter", [])}
-    return given
+        sent = resource_json.parse((await version_asked_for(hub, request)).body)
+    elif (sent is not None) + len(given) != 1 or not all("resource" in one for one in given):
+        raise bad_parameter(
+            _ANSWERS[0],
+            "Send one QuestionnaireResponse, as the body or as `response`.",
+            "请发送一份答卷：作为请求体，或作为参数 response。",
+        )
+    response: dict[str, Any] = given[0]["resource"] if sent is None else sent
+    require_same_type(response, _RESPONSE)
+    return response, named
 
 
 async def _age(

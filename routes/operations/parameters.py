@@ -101,6 +101,23 @@ def sound_parameters_in(hub: Hub, request: Request) -> list[Part]:
     return parameters
 
 
+def sent_with_parameters(
+    hub: Hub, request: Request, type_: str
+) -> tuple[dict[str, Any] | None, list[Part]]:
+    """Return the resource that the body is, if it is no Parameters, and the parameters.
+
+    At a resource's address the body can only be Parameters: the resource is the one there.
+    """
+    if request.method != "POST" or not request.body:
+        return None, parameters_of_url(request)
+    sent: dict[str, Any] = resource_of(request, hub)
+    if sent.get("resourceType") == "Parameters" or request.address.id:
+        return None, sound_parameters_in(hub, request)
+    require_form(sent)
+    require_same_type(sent, type_)
+    return sent, parameters_of_url(request)
+
+
 def require_form(resource: Mapping[str, Any]) -> None:
     """Raise InvalidContent with what breaks the form of R4; constraints are not asked."""
     if found := structure.check(resource, constraints=False, narratives=False):

@@ -203,6 +203,9 @@ async def test_a_visit_is_assessed_by_the_age_and_the_visit_before(database_url:
         assert told(await client.get(stored))["refer"] is False
         by_address = {"previous": "QuestionnaireResponse/visit-mine-2026-02-01", "age": "40"}
         assert told(await client.get(stored, params=by_address))["refer"] is True
-        for wrong in ({"age": "old"}, {"age": "-1"}, {"previous": "Patient/mine"}):
+        for wrong in (
+            {"age": "old"}, {"age": "-1"}, {"previous": "Patient/mine"}, {"ages": "40"},
+            {"response": "QuestionnaireResponse/visit-mine-2026-02-01"},
+        ):  # fmt: skip
             refused = await client.get(stored, params=wrong)
             assert refused.status_code == 400, refused.text

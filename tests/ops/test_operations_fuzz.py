@@ -148,7 +148,7 @@ class Attacker:
             "item": [self.answer(item) for item in form["item"] if self.chance.random() < 0.7],
         }
         answered = copy.deepcopy(answered)  # the forms themselves stay whole
-        for _ in range(self.chance.randrange(4)):
+        for _ in range(self.chance.choice([0, 0, 1, 2])):
             spoil(answered, self.chance, self.value())
         return answered
 
@@ -176,14 +176,17 @@ class Attacker:
             response = self.response()
             return response if choice < 0.4 else {
                 "resourceType": "Parameters",
-                "parameter": [{"name": "resource", "resource": response}, self.part()],
+                "parameter": [
+                    {"name": "resource", "resource": response},
+                    *([self.part()] if choice < 0.5 else []),
+                ],
             }  # fmt: skip
         return self.parameters()
 
     async def send(self, client: httpx.AsyncClient) -> httpx.Response:
         path = self.chance.choice([*TERMINOLOGY, *FORMS])
         headers = {"accept-language": self.chance.choice(["zh", "en;q=x", ",;", "*", "a" * 2_000])}
-        if self.chance.random() < 0.2:
+        if self.chance.random() < 0.5:
             headers["prefer"] = self.chance.choice(["handling=strict", "handling=lenient", "x=,"])
         if path in TERMINOLOGY and self.chance.random() < 0.4:
             pairs = [(self.chance.choice(NAMES), str(self.value())) for _ in range(3)]

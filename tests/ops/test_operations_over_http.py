@@ -302,6 +302,13 @@ async def test_a_form_is_begun_for_whom_and_from_what_is_given(database_url: str
         for operation in ("$score", "$extract", "$assess", "$check-answers"):
             answer = await client.post(f"/QuestionnaireResponse/{operation}", json=wrong_response)
             assert answer.status_code == 400, operation
+            sound = {"resourceType": "QuestionnaireResponse", "status": "completed"}
+            once = {"name": "response", "resource": sound}
+            for parts in ([once, once], [once, {**once, "name": "resource"}], [subject]):
+                asked = {"resourceType": "Parameters", "parameter": parts}
+                answer = await client.post(f"/QuestionnaireResponse/{operation}", json=asked)
+                assert answer.status_code == 400, (operation, parts)
+                assert "parameter" in answer.json()["issue"][0]["details"]["coding"][0]["code"]
 
 
 async def test_a_response_is_judged_by_its_questionnaire(database_url: str) -> None:
