@@ -95,7 +95,7 @@ class AuditRow(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reindexed:
-    """The index rows that one resource loses and gains."""
+    """The index rows that one resource loses and gains; grams change as a whole."""
 
     rid: int
     lost: IndexRows
@@ -288,13 +288,14 @@ def _difference(rid: int, old: IndexRows, new: IndexRows) -> Reindexed:
 
 
 def _without(rows: IndexRows, others: IndexRows) -> IndexRows:
-    """Return the rows that the others do not have; `present` stays whole."""
+    """Return the rows that the others do not have; `present` stays whole, `grams` too if others."""
     return IndexRows(
         tokens=rows.tokens - others.tokens,
         references=rows.references - others.references,
         dates=rows.dates - others.dates,
         numbers=rows.numbers - others.numbers,
         strings=rows.strings - others.strings,
+        grams=_NONE if rows.grams == others.grams else rows.grams,
         present=rows.present,
         codes=rows.codes - others.codes,
         systems=_NONE,

@@ -6,6 +6,7 @@ know it, the builder walks the older resources and adds their rows. Until it is 
 parameter is `building` and searches on it say how far it is.
 """
 
+from array import array
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -84,8 +85,9 @@ _ADD = {
     "ix_ref": ("tgt", "pid"),
     "ix_date": ("h", "lo", "hi"),
     "ix_num": ("h", "lo", "hi"),
-    "ix_str": ("h", "v", "x", "g"),
+    "ix_str": ("h", "v", "x"),
 }
+_ADD_GRAMS = b"INSERT INTO ix_gram (rid, g) VALUES (%(rid)s, %(grams)s)"
 _DICTIONARY = b"""
 INSERT INTO code_dict (pid, sid, code, display) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"""
 
@@ -303,6 +305,9 @@ async def _add_rows(
             await connection.execute(
                 _insertion(table, columns), {**_named(columns, row), "rid": rid}
             )
+    if grams := b"".join(with_it.grams - without.grams):
+        values = {"rid": rid, "grams": array("i", grams).tolist()}
+        await connection.execute(_ADD_GRAMS, values)
     await connection.execute(_PRESENT, {"ordinal": parameter.ordinal, "rid": rid})
     async with connection.cursor() as cursor:
         new = sorted(with_it.codes - without.codes)
@@ -310,8 +315,8 @@ async def _add_rows(
 
 
 def _insertion(table: str, columns: tuple[str, ...]) -> bytes:
-    values = ", ".join(f"%({c})s{'::int4[]' if c == 'g' else ''}" for c in columns)
-    same = " AND ".join(f"{c} = %({c})s" for c in columns if c != "g")
+    values = ", ".join(f"%({c})s" for c in columns)
+    same = " AND ".join(f"{c} = %({c})s" for c in columns)
     return (
         f"INSERT INTO {table} ({', '.join(columns)}, rid) SELECT {values}, %(rid)s"
         f" WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE {same} AND rid = %(rid)s)"

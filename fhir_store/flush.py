@@ -4,8 +4,10 @@ The statement is put together from the parts that have rows. Each part is a data
 all of them see the rows as they were before (which the caller has locked).
 """
 
+from array import array
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import accumulate
 from typing import Any, LiteralString
 
 from psycopg import AsyncConnection
@@ -147,12 +149,28 @@ def _gain(statement: _Statement, gains: Sequence[tuple[int, IndexRows]]) -> None
             statements.GAINED_NUMBERS,
             gn_h=Int8s(h), gn_lo=Float8s(low), gn_hi=Float8s(high), gn_rid=Int8s(rid),
         )  # fmt: skip
-    if strings := sorted((h, v, rid, x, g) for rid, rows in gains for h, v, x, g in rows.strings):
-        h, v, rid, x, g = zip(*strings, strict=True)
+    # By resource: its texts share a page, and ix_str_w grows at its end.
+    if strings := sorted((rid, h, v, x) for rid, rows in gains for h, v, x in rows.strings):
+        rid, h, v, x = zip(*strings, strict=True)
         statement.add(
             statements.GAINED_STRINGS,
-            gs_h=Int8s(h), gs_v=Texts(v), gs_rid=Int8s(rid), gs_x=Int4s(x), gs_g=Texts(g),
+            gs_h=Int8s(h), gs_v=Texts(v), gs_rid=Int8s(rid), gs_x=Int4s(x),
         )  # fmt: skip
+    _gain_grams(statement, [(rid, rows.grams) for rid, rows in gains if rows.grams])
+
+
+def _gain_grams(statement: _Statement, gains: Sequence[tuple[int, AbstractSet[bytes]]]) -> None:
+    if not gains:
+        return
+    pieces = [b"".join(grams) for _, grams in gains]
+    ends = list(accumulate(len(piece) // 4 for piece in pieces))
+    statement.add(
+        statements.GAINED_GRAMS,
+        gg_rid=Int8s(rid for rid, _ in gains),
+        gg_low=Int4s(1 + end for end in [0, *ends[:-1]]),
+        gg_high=Int4s(ends),
+        gg_g=Int4s(array("i", b"".join(pieces))),
+    )
 
 
 def _lose(statement: _Statement, losses: Sequence[tuple[int, IndexRows]]) -> None:
@@ -176,12 +194,14 @@ def _lose(statement: _Statement, losses: Sequence[tuple[int, IndexRows]]) -> Non
             statements.LOST_NUMBERS,
             ln_h=Int8s(h), ln_lo=Float8s(low), ln_hi=Float8s(high), ln_rid=Int8s(rid),
         )  # fmt: skip
-    if strings := [(h, v, rid, x) for rid, rows in losses for h, v, x, _ in rows.strings]:
+    if strings := [(h, v, rid, x) for rid, rows in losses for h, v, x in rows.strings]:
         h, v, rid, x = zip(*strings, strict=True)
         statement.add(
             statements.LOST_STRINGS,
             ls_h=Int8s(h), ls_v=Texts(v), ls_rid=Int8s(rid), ls_x=Int4s(x),
         )  # fmt: skip
+    if rids := [rid for rid, rows in losses if rows.grams]:
+        statement.add(statements.LOST_GRAMS, lg_rid=Int8s(rids))
 
 
 def _add_dictionaries(

@@ -16,18 +16,19 @@ _ONCE = frozenset({"id", "identifier", "meta"})
 
 
 class Sink(NamedTuple):
-    """Rows as `IndexRows` has them, without order; six sets and the codes with their displays."""
+    """Rows as `IndexRows` has them, without order; seven sets and the codes with their displays."""
 
     tokens: set[tuple[int, int]]
     references: set[tuple[int, int]]
     dates: set[tuple[int, int, int]]
     numbers: set[tuple[int, float, float]]
-    strings: set[tuple[int, str, int, str]]
+    strings: set[tuple[int, str, int]]
+    grams: set[bytes]
     systems: set[str]
     codes: dict[tuple[int, int, str], str]
 
 
-_SETS = range(6)
+_SETS = range(7)
 
 
 Part = tuple[list[int], tuple[tuple[int, frozenset[Any]], ...], Mapping[tuple[int, int, str], str]]
@@ -40,7 +41,7 @@ _parts: dict[Place, Part] = {}
 
 def empty_sink() -> Sink:
     """Return a sink without rows."""
-    return Sink(set(), set(), set(), set(), set(), set(), {})
+    return Sink(set(), set(), set(), set(), set(), set(), set(), {})
 
 
 def place_of(type_: str, name: str, value: Any) -> Place | None:

@@ -1,7 +1,7 @@
 """The rows a resource has in the search index, computed without the database.
 
-`rows_of` gives the rows of the tables ix_token, ix_ref, ix_date, ix_num and ix_str without their
-`rid`, which the writer adds, and what the dictionaries have to know beforehand.
+`rows_of` gives the rows of the tables ix_token, ix_ref, ix_date, ix_num, ix_str and ix_gram without
+their `rid`, which the writer adds, and what the dictionaries have to know beforehand.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -47,23 +47,24 @@ class IndexRows(NamedTuple):
     """The index rows of one version, without order: the write door puts all it writes in one.
 
     tokens (h, sid); references (tgt, pid); dates (h, lo, hi) in µs UTC; numbers (h, lo, hi);
-    strings (h, v, x, g) where x is a check of the unfolded text and g the text of an int4[] with
-    the pairs of characters; present: ordinals for `pset`; codes (pid, sid, code, display) for
-    code_dict; systems (sid, uri) for sysuri.
+    strings (h, v, x) where x is a check of the unfolded text; grams: of each text its pairs of
+    characters as the machine's 32-bit integers; present: ordinals for `pset`; codes (pid, sid,
+    code, display) for code_dict; systems (sid, uri) for sysuri.
     """
 
     tokens: AbstractSet[tuple[int, int]]
     references: AbstractSet[tuple[int, int]]
     dates: AbstractSet[tuple[int, int, int]]
     numbers: AbstractSet[tuple[int, float, float]]
-    strings: AbstractSet[tuple[int, str, int, str]]
+    strings: AbstractSet[tuple[int, str, int]]
+    grams: AbstractSet[bytes]
     present: AbstractSet[int]
     codes: AbstractSet[tuple[int, int, str, str]]
     systems: AbstractSet[tuple[int, str]]
 
 
 Emit = Callable[[list[Any], Sink], None]
-StringRow = tuple[int, str, int, str]
+StringRow = tuple[tuple[int, str, int], bytes]
 UnitKeys = tuple[tuple[int, ...], tuple[int, Decimal] | None]
 DictionaryRow = tuple[tuple[int, int], tuple[int, int, str]]
 
@@ -109,6 +110,7 @@ def rows_of(
         dates=sink.dates,
         numbers=sink.numbers,
         strings=sink.strings,
+        grams=sink.grams,
         present=set(present),
         codes={(*place, display) for place, display in sink.codes.items()},
         systems={(system_number(uri), uri) for uri in sink.systems},
@@ -208,7 +210,7 @@ def _unit_keys(
 
 
 def string_row(number: int, text: str, prefix: tuple[str, ...] = ()) -> StringRow:
-    """Return the (h, v, x, g) row of a string."""
+    """Return the (h, v, x) of a string, and its grams."""
     if len(text) + sum(map(len, prefix)) > LONGEST_REMEMBERED:
         return _string_row(number, text, prefix)
     return _remembered_string_row(number, text, prefix)
@@ -221,8 +223,8 @@ def _remembered_string_row(number: int, text: str, prefix: tuple[str, ...]) -> S
 
 def _string_row(number: int, text: str, prefix: tuple[str, ...]) -> StringRow:
     folded = fold(text)[:STRING_LENGTH]
-    grams = ",".join(map(str, grams_of(number, folded)))
-    return cached_key_of(number, "v", *prefix), folded, text_check(text), f"{{{grams}}}"
+    row = cached_key_of(number, "v", *prefix), folded, text_check(text)
+    return row, grams_of(number, folded).tobytes()
 
 
 # --- rows by parameter type ----------------------------------------------------------------------
@@ -281,7 +283,7 @@ def _identifiers(parameter: SearchParameter, found: list[Any], sink: Sink) -> No
             sink.systems.add(system)
         if isinstance(value, str):
             sink.tokens.add((identifier_key(number, value), sid))
-            sink.strings.add((cached_key_of(number, "k"), value[:STRING_LENGTH], 0, "{}"))
+            sink.strings.add((cached_key_of(number, "k"), value[:STRING_LENGTH], 0))
             for type_system, type_code in types:
                 key = key_of(number, "o", type_code, value)
                 sink.tokens.add((key, system_number(type_system)))
@@ -292,8 +294,15 @@ def _identifiers(parameter: SearchParameter, found: list[Any], sink: Sink) -> No
 
 
 def _strings(parameter: SearchParameter, found: list[Any], sink: Sink) -> None:
-    number = parameter.number
-    sink.strings.update(string_row(number, text) for text in found)
+    _add_strings(parameter.number, found, (), sink)
+
+
+def _add_strings(number: int, texts: list[str], prefix: tuple[str, ...], sink: Sink) -> None:
+    for text in texts:
+        row, grams = string_row(number, text, prefix)
+        sink.strings.add(row)
+        if grams:
+            sink.grams.add(grams)
 
 
 def _dates(parameter: SearchParameter, found: list[Any], sink: Sink) -> None:
@@ -377,7 +386,7 @@ def _payload(
         key = cached_key_of(number, "xd", *prefix)
         sink.dates.update((key, low, high) for low, high in values[0])
     elif kinds == ["string"]:
-        sink.strings.update(string_row(number, text, prefix) for text in values[0])
+        _add_strings(number, values[0], prefix, sink)
     elif kinds == ["number", "number"]:  # a start and an end: one row holds both
         key = cached_key_of(number, "xn", *prefix)
         for (low, _), (_, high) in product(*values):

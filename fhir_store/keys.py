@@ -4,6 +4,7 @@ A key is BLAKE2b over the parameter's number, the kind of key and the value; ref
 of their own, without a parameter. Signed, to fit PostgreSQL's int8.
 """
 
+from array import array
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
@@ -91,7 +92,7 @@ def text_check(text: str) -> int:
     return crc32(text.encode("utf-8", "surrogatepass")) - 0x80000000
 
 
-def grams_of(number: int, text: str) -> list[int]:
+def grams_of(number: int, text: str) -> "array[int]":
     """Return the hashed pairs of characters of a folded text, and each non-ASCII one alone.
 
     Signed 32-bit, mixed with the parameter's number, in ascending order.
@@ -103,4 +104,4 @@ def grams_of(number: int, text: str) -> list[int]:
         for first, second in pairwise(codes)
     }
     grams.update((seed + code * 0x9E3779B1) & 0xFFFFFFFF for code in codes if code > 127)
-    return sorted(gram - 0x80000000 for gram in grams)
+    return array("i", sorted(gram - 0x80000000 for gram in grams))

@@ -22,7 +22,7 @@ def newest_revision() -> str:
     return max(path.stem[1:5] for path in (_FOLDER / "versions").glob("r[0-9]*.py"))
 
 
-def _run_revisions(database_url: str) -> None:
+def _run_revisions(database_url: str, target: str = "head") -> None:
     # Imported here: they cost a start half a second, and most starts have nothing to migrate.
     import sqlalchemy
     from alembic import command
@@ -38,7 +38,7 @@ def _run_revisions(database_url: str) -> None:
         config.set_main_option("script_location", str(_FOLDER))
         config.set_main_option("path_separator", "os")
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, target)
         connection.commit()
 
 

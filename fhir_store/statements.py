@@ -73,6 +73,10 @@ lost_strings AS (
    USING unnest(%(ls_h)b::int8[], %(ls_v)b::text[], %(ls_rid)b::int8[], %(ls_x)b::int4[])
          AS g (h, v, rid, x)
    WHERE x.rid = g.rid AND x.h = g.h AND x.v = g.v AND x.x = g.x)"""
+# All of a resource's, also those that a custom parameter brought later.
+LOST_GRAMS = """
+lost_grams AS (
+  DELETE FROM ix_gram WHERE rid = ANY(%(lg_rid)b::int8[]))"""
 
 # gained_*: index rows that are new
 GAINED_TOKENS = """
@@ -95,9 +99,16 @@ gained_numbers AS (
          unnest(%(gn_rid)b::int8[]))"""
 GAINED_STRINGS = """
 gained_strings AS (
-  INSERT INTO ix_str (h, v, rid, x, g)
+  INSERT INTO ix_str (h, v, rid, x)
   SELECT unnest(%(gs_h)b::int8[]), unnest(%(gs_v)b::text[]), unnest(%(gs_rid)b::int8[]),
-         unnest(%(gs_x)b::int4[]), unnest(%(gs_g)b::text[])::int4[])"""
+         unnest(%(gs_x)b::int4[]))"""
+# One row a resource; all grams come in one array, of which each has its slice.
+GAINED_GRAMS = """
+gained_grams AS (
+  INSERT INTO ix_gram (rid, g)
+  SELECT rid, (%(gg_g)b::int4[])[low:high]
+    FROM unnest(%(gg_rid)b::int8[], %(gg_low)b::int4[], %(gg_high)b::int4[])
+         AS g (rid, low, high))"""
 
 # new_codes, new_systems: what this process has not yet seen in the dictionaries
 CODES = """

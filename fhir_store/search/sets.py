@@ -78,11 +78,13 @@ def _gather_texts(node: n.Texts, sql: Sql) -> str:
     parts = []
     for text in node.texts:
         t = sql.alias("s")
-        table = f"ix_str {t}"
         if text.grams:  # by the grams first, whatever the planner thinks of the key
-            grams = sql.int4s(text.grams)
-            table = f"(SELECT * FROM ix_str WHERE g @> {grams} OFFSET 0) {t}"
-        parts.append(f"SELECT {t}.rid FROM {table} WHERE {text_test(text, t, sql)}")
+            g, grams = sql.alias("g"), sql.int4s(text.grams)
+            within = f"SELECT rid FROM ix_gram WHERE g @> {grams} OFFSET 0"
+            found = probe(n.Texts((text,)), f"{g}.rid", sql)
+            parts.append(f"SELECT {g}.rid FROM ({within}) {g} WHERE {found}")
+            continue
+        parts.append(f"SELECT {t}.rid FROM ix_str {t} WHERE {text_test(text, t, sql)}")
     return " UNION ALL ".join(parts)
 
 

@@ -8,6 +8,7 @@ import multiprocessing
 import pathlib
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from fhir_store.store import Pool, make_pool
@@ -25,7 +26,8 @@ _TABLES = {
     "ix_ref (tgt, pid, rid)": ("gr_tgt", "gr_pid", "gr_rid"),
     "ix_date (h, lo, hi, rid)": ("gd_h", "gd_lo", "gd_hi", "gd_rid"),
     "ix_num (h, lo, hi, rid)": ("gn_h", "gn_lo", "gn_hi", "gn_rid"),
-    "ix_str (h, v, rid, x, g)": ("gs_h", "gs_v", "gs_rid", "gs_x", "gs_g"),
+    "ix_str (h, v, rid, x)": ("gs_h", "gs_v", "gs_rid", "gs_x"),
+    "ix_gram (rid, g)": ("gg_rid", "grams"),
     "audit (actor, trace_id, action, tid, fid, ver, at)": (
         *("a_actor", "a_trace", "a_action", "a_tid", "a_fid", "a_ver"),
         "now",
@@ -35,10 +37,17 @@ _TABLES = {
 
 def _text_of(values: dict[str, Any], columns: tuple[str, ...]) -> bytes:
     """Return rows in COPY's text format."""
+    if "grams" in columns:
+        values = {**values, "grams": list(_gram_arrays(values))}
     length = len(values[columns[0]])
     taken = [values.get(name) or itertools.repeat("now", length) for name in columns]
     lines = ("\t".join(map(_escaped, row)) for row in zip(*taken, strict=True))
     return ("\n".join(lines) + "\n").encode()
+
+
+def _gram_arrays(values: dict[str, Any]) -> Iterator[str]:
+    for low, high in zip(values["gg_low"], values["gg_high"], strict=True):
+        yield "{" + ",".join(map(str, values["gg_g"][low - 1 : high])) + "}"
 
 
 def _escaped(value: object) -> str:

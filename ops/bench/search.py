@@ -1,7 +1,8 @@
 """Search at two sizes: the time of each query shape, how it grows, writes beside it, mixed loads.
 
 QIAO_BENCH_DATABASE_URL names a server to make databases on (an embedded one otherwise),
-QIAO_BENCH_PATIENTS the sizes ("1000,30000" patients of ten resources each).
+QIAO_BENCH_PATIENTS the sizes ("1000,30000" patients of ten resources each), QIAO_BENCH_SHAPES some
+shapes by name, with a semicolon between them: then nothing else is measured.
 """
 
 import asyncio
@@ -54,7 +55,12 @@ async def run() -> dict[str, Any]:
             figures[f"resources per second loaded at {patients}"] = round(rate)
             urls.append(url)
             stores.append(Store(await stack.enter_async_context(make_pool(url, size=8))))
-        figures["shapes"] = await _compare(_searches(sizes, stores))
+        chosen = os.environ.get("QIAO_BENCH_SHAPES")
+        searches = _searches(sizes, stores)
+        if chosen:
+            wanted = {name: searches[name] for name in chosen.split(";")}
+            return {**figures, "shapes": await _compare(wanted)}
+        figures["shapes"] = await _compare(searches)
         for patients, store, url in zip(sizes, stores, urls, strict=True):
             figures[f"mixed at {patients}"] = await _mixed(store, patients)
             figures[f"raw at {patients}"] = await _raw(store.pool, patients)

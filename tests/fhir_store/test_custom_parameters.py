@@ -103,6 +103,36 @@ def test_a_custom_parameter_is_built_in_the_background_and_says_how_far_it_is(sc
     scenario(body)
 
 
+def test_parts_of_texts_are_found_by_a_custom_parameter_in_older_resources_too(scenario):
+    parameter = {**PARAMETER, "type": "string"}
+
+    def named(id_, family):
+        one = patient(id_, "")
+        return {
+            **one,
+            "extension": [{"url": URL, "valueString": "Rosenthal"}],
+            "name": [{"family": family}],
+        }
+
+    async def body(store, pool):
+        await write(store, Update(resource=named("old", "Test")))
+        await write(store, Update(resource=parameter))
+        async with pool.connection() as connection:
+            await register(connection)
+            await store.parameters.refresh(connection)
+            while await build_step(connection, settle=0):
+                pass
+            await store.parameters.refresh(connection)
+        await write(store, Update(resource=named("new", "Test")))
+        wanted = ("blood-group:contains", "senth")
+        assert (await find(store, wanted))[0] == ["new", "old"]
+        await write(store, *(Update(resource=named(id_, "Other")) for id_ in ("new", "old")))
+        assert (await find(store, wanted))[0] == ["new", "old"]
+        assert (await find(store, ("family:contains", "the")))[0] == ["new", "old"]
+
+    scenario(body)
+
+
 def test_building_while_others_write_loses_and_doubles_nothing(scenario):
     async def body(store, pool):
         await write(store, *(Update(resource=patient(f"p{n}", "A")) for n in range(40)))

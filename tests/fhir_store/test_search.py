@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from conformance.problem import InvalidContent, NotSupported, TooCostly, UnknownParameter
+from fhir_store import flush
 from fhir_store.authorization import Authorization, Criterion
 from fhir_store.operations import Create, Delete, Update, WriteContext
 from fhir_store.page_token import PageTokens
@@ -236,6 +237,47 @@ def test_deleted_and_changed_resources_leave_the_index(library):
         assert await lib.ids("Patient", ("_id", "p1")) == []
         assert await lib.ids("Patient", ("deceased:missing", "false")) == []
         assert await lib.ids("Observation", ("patient.family", "new")) == []
+
+    library(scenario)
+
+
+def test_a_part_of_a_text_finds_what_has_it_at_the_moment(library):
+    grams = "SELECT g.xmin::text, r.fid FROM ix_gram g JOIN resource r USING (rid) ORDER BY 2"
+
+    async def scenario(lib):
+        async def rows():
+            async with lib.pool.connection() as connection:
+                return await (await connection.execute(grams)).fetchall()
+
+        await lib.put(patient("p1", "Rosenthal"), patient("p2", "李丰华"), observation("o1"))
+        assert await lib.ids("Patient", ("family:contains", "senth")) == ["p1"]
+        assert await lib.ids("Patient", ("name:contains", "丰")) == ["p2"]
+        before = await rows()
+        assert [fid for _, fid in before] == ["p1", "p2"]  # an observation has no texts
+        await lib.put(patient("p1", "Rosenthal", gender="male"))
+        assert await rows() == before  # other content leaves them alone
+        await lib.put(patient("p1", "Rosental"))
+        assert await lib.ids("Patient", ("family:contains", "senth")) == []
+        assert await lib.ids("Patient", ("family:contains", "sent")) == ["p1"]
+        assert [fid for _, fid in await rows()] == ["p1", "p2"]
+        await lib.delete("Patient", "p1")
+        assert await lib.ids("Patient", ("family:contains", "sent")) == []
+        assert [fid for _, fid in await rows()] == ["p2"]
+        await lib.put(patient("p1", "Rosenthal"))
+        assert await lib.ids("Patient", ("family:contains", "senth")) == ["p1"]
+
+    library(scenario)
+
+
+def test_twin_unless_a_change_writes_the_grams_anew_a_part_of_a_text_is_not_found(
+    library, monkeypatch
+):
+    async def scenario(lib):
+        await lib.put(patient("p1", "Other"))
+        monkeypatch.setattr(flush, "_gain_grams", lambda *_: None)
+        await lib.put(patient("p1", "Rosenthal"))
+        assert await lib.ids("Patient", ("family", "rosenthal")) == ["p1"]
+        assert await lib.ids("Patient", ("family:contains", "senth")) == []
 
     library(scenario)
 

@@ -25,7 +25,7 @@ SHAPES = {
     "day": ("Observation", [("date", "2020-01-01")], "Only Scan Backward using ix_date_lo"),
     "quantity": ("Observation", [("value-quantity", "gt5")], "Only Scan Backward using ix_num_hi"),
     "text begins": ("Patient", [("family", "te")], "Scan using ix_str_v"),
-    "text contains": ("Patient", [("family:contains", "st77")], "Bitmap Index Scan on ix_str_g"),
+    "text contains": ("Patient", [("family:contains", "st77")], "Bitmap Index Scan on ix_gram_g"),
     "text asked of candidates": (
         "Patient",
         [("_id", "p1,p2"), ("family:contains", "st")],

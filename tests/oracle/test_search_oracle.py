@@ -32,7 +32,7 @@ def _load(name):
 naive_search = _load("naive_search")
 strategies = _load("strategies")
 QUESTIONS = 40  # asked of each world
-TABLES = "resource, resource_history, ix_token, ix_ref, ix_date, ix_num, ix_str, audit"
+TABLES = "resource, resource_history, ix_token, ix_ref, ix_date, ix_num, ix_str, ix_gram, audit"
 
 
 class Bench:

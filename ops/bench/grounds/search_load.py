@@ -3,6 +3,7 @@
 import asyncio
 import time
 import uuid
+from array import array
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -39,7 +40,8 @@ _COPIES = {
     "ix_ref": "tgt, pid, rid",
     "ix_date": "h, lo, hi, rid",
     "ix_num": "h, lo, hi, rid",
-    "ix_str": "h, v, x, g, rid",
+    "ix_str": "h, v, x, rid",
+    "ix_gram": "rid, g",
 }
 
 
@@ -85,6 +87,7 @@ _READ_INDEXES = (
     b"SELECT count(*) FROM (SELECT h, rid FROM ix_num ORDER BY h, rid OFFSET 0) x",
     b"SELECT count(*) FROM (SELECT h, v FROM ix_str ORDER BY h, v OFFSET 0) x",
     b"SELECT count(*) FROM (SELECT rid FROM ix_str ORDER BY rid OFFSET 0) x",
+    b"SELECT count(*) FROM (SELECT rid FROM ix_gram ORDER BY rid OFFSET 0) x",
     b"SELECT count(*) FROM (SELECT rid FROM resource ORDER BY rid OFFSET 0) x",
     b"SELECT count(*) FROM (SELECT rkey FROM resource ORDER BY rkey OFFSET 0) x",
     b"SELECT count(*) FROM (SELECT tid, fid FROM resource ORDER BY tid, fid OFFSET 0) x",
@@ -111,6 +114,8 @@ async def _copy(
         tables["ix_date"].extend((*row, rid) for row in rows.dates)
         tables["ix_num"].extend((*row, rid) for row in rows.numbers)
         tables["ix_str"].extend((*row, rid) for row in rows.strings)
+        if rows.grams:
+            tables["ix_gram"].append((rid, array("i", b"".join(rows.grams)).tolist()))
         codes.update(((pid, sid, code), display) for pid, sid, code, display in rows.codes)
     for name, columns in _COPIES.items():
         await _copy_rows(connection, name, columns, tables[name])

@@ -6,6 +6,7 @@ from typing import Any
 
 from ops.bench.grounds.search_world import (
     BUSY_MONTH,
+    CITIES,
     COMMON_CONDITIONS,
     COMMON_GIVEN,
     FAMILIES,
@@ -70,6 +71,9 @@ def shapes(patients: int) -> dict[str, Shape]:
         ),
         "family begins": shape("Patient", ("family", lambda c: c.choice(FAMILIES))),
         "family exact": shape("Patient", ("family:exact", lambda c: c.choice(FAMILIES))),
+        "name begins": shape("Patient", ("name", lambda c: c.choice(FAMILIES))),
+        "address begins": shape("Patient", ("address", lambda c: c.choice(CITIES))),
+        "city begins": shape("Patient", ("address-city", lambda c: c.choice(CITIES))),
         "name contains": shape(
             "Patient", ("family:contains", lambda c: c.choice(["mit", "kafo", "üll"]))
         ),
