@@ -9,6 +9,7 @@ import queue
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -56,9 +57,37 @@ def template_database(postgres_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def database_url(postgres_url: str, template_database: str) -> Iterator[str]:
+def fresh_database_url(postgres_url: str, template_database: str) -> Iterator[str]:
     """A fresh migrated database for one test."""
     with _database(postgres_url, "test", template=template_database) as (_, url):
+        yield url
+
+
+@pytest.fixture
+def database_url(fresh_database_url: str) -> str:
+    """The database of one test; folders of tests that start whole hubs give one used before."""
+    return fresh_database_url
+
+
+@pytest.fixture(scope="session")
+def used_template(postgres_url: str, template_database: str) -> Iterator[str]:
+    """The name of a database that holds the package, as after the first start of a hub."""
+    with _database(postgres_url, "used", template=template_database) as (name, url):
+        with ThreadPoolExecutor(1) as apart:  # a test may have a loop in this thread
+            apart.submit(lambda: asyncio.run(_load_package(url))).result()
+        yield name
+
+
+async def _load_package(url: str) -> None:
+    lawful_store = importlib.import_module("ops.laws").lawful_store
+    async with make_pool(url, size=2) as pool:
+        assert await importlib.import_module("ops.package").load_package(lawful_store(pool)) > 0
+
+
+@pytest.fixture
+def used_database_url(postgres_url: str, used_template: str) -> Iterator[str]:
+    """A database for one test on which a hub starts without having to load the package."""
+    with _database(postgres_url, "test", template=used_template) as (_, url):
         yield url
 
 

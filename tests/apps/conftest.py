@@ -84,6 +84,12 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
+def database_url(used_database_url: str) -> str:
+    """With the package, as each start of a hub but the first finds it."""
+    return used_database_url
+
+
+@pytest.fixture
 def home(tmp_path: pathlib.Path, built_pages: pathlib.Path) -> pathlib.Path:
     """A hub's folder that has the built pages."""
     home = tmp_path / "home"

@@ -189,6 +189,12 @@ class Site:
         return [one.step for one in read_ledger(self.ledger) if one.business_type == "contract"]
 
 
+@pytest.fixture
+def database_url(used_database_url: str) -> str:
+    """With the package, as each start of a hub but the first finds it."""
+    return used_database_url
+
+
 @contextlib.asynccontextmanager
 async def site(database_url, folder):
     province = simulator_at(folder, key=b"key")

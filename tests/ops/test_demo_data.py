@@ -91,6 +91,12 @@ def references(value: Any) -> list[str]:
 
 
 @pytest.fixture
+def database_url(fresh_database_url: str) -> str:
+    """Without the package: what is written here is counted."""
+    return fresh_database_url
+
+
+@pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
 

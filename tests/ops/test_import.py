@@ -20,6 +20,12 @@ QIAO = pathlib.Path(sys.executable).with_name("qiao")
 
 
 @pytest.fixture
+def database_url(fresh_database_url: str) -> str:
+    """Without the package: what is written here is counted."""
+    return fresh_database_url
+
+
+@pytest.fixture
 def start_import(database_url, tmp_path):
     """A function that starts the command and returns the process."""
 

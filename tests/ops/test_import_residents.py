@@ -396,21 +396,21 @@ def test_a_sheet_that_begins_with_a_person_is_not_a_sheet_without_persons() -> N
     assert len(read_rows(named, today=datetime.date(2026, 1, 1))) == 1
 
 
-def test_the_command_line_does_the_same(database_url: str, tmp_path: Path) -> None:
+def test_the_command_line_does_the_same(fresh_database_url: str, tmp_path: Path) -> None:
     path = tmp_path / "r.xlsx"
-    assert run(database_url, "--template", path)[0] == 0
+    assert run(fresh_database_url, "--template", path)[0] == 0
     assert read_sheet(path.read_bytes(), XLSX).rows == ()
     path.write_bytes(sheet_of(resident(2), {"姓名": "无号"}))
-    code, output, _ = run(database_url, "--dry-run", "--json", path)
+    code, output, _ = run(fresh_database_url, "--dry-run", "--json", path)
     assert (code, json.loads(output)["created"]) == (5, 1)
-    code, output, errors = run(database_url, "--json", path)
+    code, output, errors = run(fresh_database_url, "--json", path)
     assert (code, json.loads(output)["refused"]) == (5, 1)
     assert "r-checked.xlsx" in errors
     assert list(marked((tmp_path / "r-checked.xlsx").read_bytes())) == [3]
-    code, _, errors = run(database_url, tmp_path / "none.xlsx")
+    code, _, errors = run(fresh_database_url, tmp_path / "none.xlsx")
     assert code == 2
     assert "--template" in errors
-    with psycopg.connect(database_url) as connection:
+    with psycopg.connect(fresh_database_url) as connection:
         rows = connection.execute("SELECT count(*) FROM resource WHERE fid IS NOT NULL").fetchone()
         assert connection.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
     assert rows == (1,)

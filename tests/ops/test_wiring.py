@@ -86,11 +86,11 @@ async def test_a_code_system_counts_as_soon_as_it_is_written(database_url: str) 
 
 
 @pytest.mark.anyio
-async def test_the_package_is_there_as_ordinary_resources(database_url: str) -> None:
-    async with client_of(database_url) as client:
+async def test_the_package_is_there_as_ordinary_resources(fresh_database_url: str) -> None:
+    async with client_of(fresh_database_url) as client:
         form = await client.get("/fhir/Questionnaire/phs3-htn-followup")
         assert form.json()["title"] == "高血压患者随访服务记录表"
-    async with client_of(database_url) as client:
+    async with client_of(fresh_database_url) as client:
         again = await client.get("/fhir/Questionnaire/phs3-htn-followup")
         assert again.json()["meta"]["versionId"] == "1"
 
@@ -258,4 +258,4 @@ def test_the_dictionary_of_names_is_loaded_before_the_http_port_opens(
 ) -> None:
     command = [sys.executable, "-c", LOADED, database_url, role]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == is_loaded  # log lines may stand before it
+    assert is_loaded in done.stdout.splitlines()  # among lines of the log

@@ -36,6 +36,12 @@ PRICE = 60.00
 
 
 @pytest.fixture
+def database_url(used_database_url: str) -> str:
+    """With the package, as each start of a hub but the first finds it."""
+    return used_database_url
+
+
+@pytest.fixture
 def anyio_backend():
     return "asyncio"
 
