@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from conformance.problem import Issue
 from mappings.bare_events import is_bare, lines_of_events
 from mappings.channels.profile import ChannelProfile
 from mappings.engine.condition_code import line_condition
@@ -15,6 +16,7 @@ from mappings.engine.rows import Into, Making, MessageMap
 from mappings.engine.scopes import Scope, SlotNames, Slots, scopes_of
 from mappings.engine.segment_memory import SegmentMemory
 from mappings.engine.targets import values_at
+from mappings.hl7.charset_doubt import doubts_of
 from mappings.hl7.escape import Separators, unescape
 from mappings.hl7.message import Message, Segment, parse
 from mappings.record_effects import merges_of, notes_of_undone, relations_of
@@ -72,10 +74,14 @@ class Translator:
     ) -> TranslatedMessage | Unmapped:
         """Return the message's resources with identity, order keys, merges, trace and notes.
 
-        Bytes that are no message raise `InvalidStructure`; an event without a map is `Unmapped`.
+        Bytes that are no message, or of another charset than they say, raise `InvalidStructure`;
+        an event without a map is `Unmapped`.
         """
+        doubt: list[Issue] = []
         if not isinstance(message, Message):
-            message = parse(message, channel.charset)
+            data = message
+            message = parse(data, channel.charset)
+            doubt = doubts_of(data, message.codec, channel.charset_doubt)
         msh = message.segments[0]
         event = _event(message, msh)
         control_id = msh.field(10)
@@ -103,6 +109,7 @@ class Translator:
         by_id = self._make_all(message_map, root, context)
         merges = merges_of(message_map, root, by_id) if message_map.merges else ()
         relations = relations_of(message_map, root, by_id) if message_map.relations else ()
+        context.notes += doubt
         if message_map.undone:
             context.notes += notes_of_undone(message_map, event)
         root.part()

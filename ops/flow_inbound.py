@@ -21,6 +21,7 @@ from fhir_store.inbox import Kept, NewEntry
 from fhir_store.inbox_writer import InboxWriter
 from mappings.hl7.acknowledgement import Answer, Code, acknowledge
 from mappings.hl7.charset import decode
+from mappings.hl7.charset_doubt import doubt_of
 from mappings.hl7.header import Header, read_header
 from mappings.hl7.message import separators_of
 from ops.application_answers import EffectWatch, is_asked, is_enhanced, not_applied_yet
@@ -196,8 +197,8 @@ def file_message(payload: bytes, channel: Channel) -> Filed:
     if not header.is_readable:
         return Filed(header=header, refused=_no_header())
     try:
-        text, _ = decode(payload, charset)
-        held = None
+        text, codec = decode(payload, charset)
+        held = doubt_of(payload, codec) if channel.profile.charset_doubt == "hold" else None
     except InvalidStructure as unreadable:
         held = unreadable.issues[0]
         text = payload.decode(header.codec, "replace")

@@ -36,7 +36,17 @@ from mappings.engine.rows import Fault, FaultyMaps
 
 _ANSWERS = frozenset({"AA", "AE", "AR", "CA", "CE", "CR"})
 _KEYS = frozenset(
-    {"channel", "transport", "charset", "zone", "order", "acknowledge", "answers", "reused_id"}
+    {
+        "channel",
+        "transport",
+        "charset",
+        "charset_doubt",
+        "zone",
+        "order",
+        "acknowledge",
+        "answers",
+        "reused_id",
+    }
     | {"authorities", "code_systems", "identifier_types", "codes", "events", "destinations"}
     | {"limits", "namespace", "reply", "maps", "applied_seconds", "application_acks"}
 )
@@ -117,6 +127,7 @@ class _Reader:
             port=self._number(transport, "port", 1, 65535, None),
             senders=tuple(map(str, transport.get("senders", ()))),
             charset=self._checked("charset", "utf-8", _is_codec, "Use utf-8, gb18030 or another."),
+            charset_doubt=self._one_of("charset_doubt", "hold", ("hold", "note", "trust")),
             order=self._order(),
             acknowledge=self._one_of("acknowledge", "stored", ("stored", "applied")),
             reused_id=self._one_of("reused_id", "process", ("process", "hold")),

@@ -20,7 +20,8 @@ class ChannelProfile:
 
     `order` names the fields of the order key; empty takes the message map's own.
     `acknowledge` is `stored` (AA says the message is kept) or `applied` (AA says it took effect).
-    `reused_id` is `process` or `hold`, for a control id that comes with another body. `reply` is
+    `charset_doubt` is what becomes of a message whose bytes are probably not of its declared charset:
+    `hold`, `note` or `trust`. `reused_id` is `process` or `hold`, for a control id that comes with another body. `reply` is
     `always`, or `as-asked` where MSH-15 = NE is obeyed. `maps` is a folder with maps/ and tables/
     that this channel is read by; empty takes the hub's own. `senders` (MSH-3^MSH-4) are the only
     ones let in, `destinations` the only partners that get what came; empty lets all. An answer of
@@ -33,6 +34,7 @@ class ChannelProfile:
     transport: str = "mllp"
     port: int | None = None
     charset: str = "utf-8"
+    charset_doubt: str = "hold"
     order: tuple[str, ...] = ()
     acknowledge: str = "stored"
     reused_id: str = "process"

@@ -45,6 +45,7 @@ _ERROR_CODES = {
     "hl7-separators": "102^Data type error",
     "hl7-charset": "102^Data type error",
     "hl7-undecodable": "102^Data type error",
+    "hl7-charset-doubt": "102^Data type error",
     "required": "101^Required field missing",
     "structure": "100^Segment sequence error",
     "value": "102^Data type error",

@@ -210,7 +210,13 @@ def test_what_cannot_be_filed_is_refused_with_place_and_advice(open_spine, paylo
 
 @pytest.mark.parametrize(
     ("charset", "name"),
-    [("UNICODE UTF-8", "张".encode("gb18030")), ("ASCII", "张".encode()), ("KLINGON", b"x")],
+    [
+        ("UNICODE UTF-8", "张".encode("gb18030")),
+        ("ASCII", "张".encode()),
+        ("KLINGON", b"x"),
+        ("GB18030", "张".encode()),  # read as GB18030 it would be other letters
+        ("UNICODE UTF-8", "血压".encode("gb18030")),  # so would this, as Cyrillic
+    ],
 )
 def test_undecodable_bytes_are_held_not_dropped(open_spine, adt, charset, name):
     async def run():
@@ -222,6 +228,16 @@ def test_undecodable_bytes_are_held_not_dropped(open_spine, adt, charset, name):
                 ("held", "P1^H1", payload)
             ]
             assert await spine.send(payload) == ack
+
+    asyncio.run(run())
+
+
+def test_a_doubt_of_the_charset_keeps_nothing_back_where_the_channel_trusts(open_spine, adt):
+    async def run():
+        async with open_spine(charset_doubt="trust") as spine:
+            payload = adt("M1", f18="GB18030").replace(b"Zhang", "张".encode())
+            assert msa(await spine.send(payload)) == ("AA", "M1")
+            assert await spine.states() == {"M1": "received"}
 
     asyncio.run(run())
 
