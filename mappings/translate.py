@@ -20,6 +20,7 @@ from mappings.hl7.charset_doubt import doubts_of
 from mappings.hl7.escape import Separators, unescape
 from mappings.hl7.message import Message, Segment, parse
 from mappings.record_effects import merges_of, notes_of_undone, relations_of
+from mappings.segment_names import notes_of_names
 from mappings.translated import TranslatedMessage, Unmapped
 
 _MOST_SENDERS = 64
@@ -110,6 +111,7 @@ class Translator:
         merges = merges_of(message_map, root, by_id) if message_map.merges else ()
         relations = relations_of(message_map, root, by_id) if message_map.relations else ()
         context.notes += doubt
+        context.notes += notes_of_names(message)
         if message_map.undone:
             context.notes += notes_of_undone(message_map, event)
         root.part()

@@ -20,8 +20,9 @@ class ChannelProfile:
 
     `order` names the fields of the order key; empty takes the message map's own.
     `acknowledge` is `stored` (AA says the message is kept) or `applied` (AA says it took effect).
-    `charset_doubt` is what becomes of a message whose bytes are probably not of its declared charset:
-    `hold`, `note` or `trust`. `reused_id` is `process` or `hold`, for a control id that comes with another body. `reply` is
+    `charset_doubt` is what becomes of a message whose bytes are probably of another charset than it
+    declares: `hold`, `note` or `trust`. `reused_id` is `process` or `hold`, for a control id that
+    comes with another body. `reply` is
     `always`, or `as-asked` where MSH-15 = NE is obeyed. `maps` is a folder with maps/ and tables/
     that this channel is read by; empty takes the hub's own. `senders` (MSH-3^MSH-4) are the only
     ones let in, `destinations` the only partners that get what came; empty lets all. An answer of

@@ -274,9 +274,15 @@ def _lines(text: str, field: str) -> tuple[list[str], list[str] | str]:
     return lines, ends
 
 
+# Segments whose name in small letters begins a line of its own, too, where text of a field may
+# hold line feeds: nobody's text is likely to have one of these words in front of a separator.
+_COMMON = "evn|pid|pd1|nk1|pv1|pv2|mrg|obr|obx|orc|nte|dg1|al1|pr1|gt1|in1|in2|spm|txa|ft1|rxe|rxa"
+
+
 @lru_cache(maxsize=64)
 def _name_before(field: str) -> re.Pattern[str]:
-    return re.compile(rf"[A-Z][A-Za-z0-9]{{2}}(?:{re.escape(field)}|\Z)")
+    mark = re.escape(field)
+    return re.compile(rf"[A-Z][A-Za-z0-9]{{2}}(?:{mark}|\Z)|(?i:{_COMMON}){mark}")
 
 
 def _is_named(line: str, field: str) -> bool:

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from conformance.problem import InvalidStructure
+from mappings.hl7.charset_doubt import doubt_of
 from mappings.hl7.message import Message, parse
+from mappings.segment_names import notes_of_names
 from ops.cli import CHECK_FAILED
 from ops.workbench.messages import messages_of
 
@@ -63,9 +65,12 @@ def findings(
         message = parse(data, charset)
     except InvalidStructure as refused:
         return [("error", issue.text_en) for issue in refused.issues]
+    doubt = doubt_of(data, message.codec)
+    seen = [("error", doubt.text_en)] if doubt is not None else []
+    seen += [("warning", note.text_en) for note in notes_of_names(message)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _judge(message, profile)
+        return [*seen, *_judge(message, profile)]
 
 
 def _judge(message: Message, profile: pathlib.Path | None) -> list[tuple[str, str]]:
