@@ -73,17 +73,19 @@ class Definitions:
 
     async def check_answers(self, response: Mapping[str, Any]) -> list[Issue]:
         """Return what is wrong with a response by its form; an unknown form is a warning."""
-        canonical = response.get("questionnaire")
-        if not isinstance(canonical, str):
+        if not isinstance(response.get("questionnaire"), str):
             return []
-        if canonical.startswith("#"):
-            inside = response.get("contained", ())
-            found = [one for one in inside if one.get("id") == canonical[1:]]
-            form = found[0] if found else None
-        else:
-            form = await self.questionnaire(canonical)
+        form = await self.form_of(response)
         issues = check_response(response, form, await self.library())
         return issues if form is not None else [replace(one, severity="warning") for one in issues]
+
+    async def form_of(self, response: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the form that a response names: one inside it, or one by its address."""
+        canonical = str(response.get("questionnaire", ""))
+        if not canonical.startswith("#"):
+            return await self.questionnaire(canonical)
+        inside = response.get("contained", ())
+        return next((one for one in inside if one.get("id") == canonical[1:]), None)
 
     def _validator_of(self, resources: list[dict[str, Any]]) -> Validator:
         ports = Ports(terminology=terminology_of(self._library))

@@ -52,10 +52,9 @@ class _Desk:
     async def extract(self, hub: Hub, request: Request) -> Answer:
         """Read the answers out as resources."""
         response, _ = await _given(hub, request)
-        canonical = response.get("questionnaire", "")
-        form = await self.definitions.questionnaire(canonical)
+        form = await self.definitions.form_of(response)
         if form is None:
-            raise InvalidContent(_no_form(canonical))
+            raise InvalidContent(_no_form(response.get("questionnaire", "")))
         entries = [{"resource": resource} for resource in extract(response, form)]
         return _resource({"resourceType": "Bundle", "type": "collection", "entry": entries})
 
@@ -103,7 +102,7 @@ class _Desk:
     async def check(self, hub: Hub, request: Request) -> Answer:
         """Check the answers against their questionnaire."""
         response, _ = await _given(hub, request)
-        form = await self.definitions.questionnaire(response.get("questionnaire", ""))
+        form = await self.definitions.form_of(response)
         issues = check_response(response, form, await self.definitions.library())
         return outcome(200, issues or [_FINE])
 

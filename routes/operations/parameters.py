@@ -58,7 +58,7 @@ def _declared(
     counted = Counter(str(part["name"]) for part in parts)
     for name, times in counted.items():
         if name not in known and not is_lenient:
-            raise UnknownParameter(_unknown(name, known, shown))
+            raise UnknownParameter(_unknown(name, tuple(known), shown))
         if times > 1 and name in known and known[name].is_single:
             raise bad_parameter(name, "Give it once.", "该参数只能给出一次。")
     found: list[Part] = []
@@ -76,7 +76,17 @@ def _declared(
     return found
 
 
-def _unknown(name: str, known: Declared, shown: str) -> Issue:
+def require_known(request: Request, parts: Sequence[Part], known: Sequence[str]) -> None:
+    """Raise UnknownParameter for a part of another name, unless the request asks to be lenient."""
+    if request.prefer.is_lenient:
+        return
+    for part in parts:
+        if part["name"] not in known:
+            shown = f"{request.address.type}/${request.address.operation}"
+            raise UnknownParameter(_unknown(str(part["name"]), known, shown))
+
+
+def _unknown(name: str, known: Sequence[str], shown: str) -> Issue:
     near = nearest(name, known)
     all_en = f"It is given {', '.join(known)}." if known else "It is given none."
     all_zh = f"可用参数：{'、'.join(known)}。" if known else "该操作没有参数。"

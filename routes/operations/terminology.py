@@ -1,6 +1,7 @@
 """The terminology operations over HTTP, from `$expand` to `$translate`."""
 
 import datetime
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,10 @@ _BOOLEANS = frozenset(
      "abstract", "inferSystem"}
 )  # fmt: skip
 _INTEGERS = frozenset({"offset", "count"})
+_REPEATING = frozenset(
+    {"designation", "exclude-system", "property", "useSupplement", "tx-resource", "dependency",
+     "system-version", "check-system-version", "force-system-version", "default-valueset-version"}
+)  # fmt: skip
 _LONGEST = 64  # characters of a parameter's name that a message shows
 _LONGEST_WISH = 1_000  # characters of Accept-Language that are read
 
@@ -46,6 +51,7 @@ def _handler(type_: str, name: str, definitions: Definitions) -> Handler:
 
     async def handle(hub: Hub, request: Request) -> Answer:
         parameters = [_typed(part) for part in sound_parameters_in(hub, request)]
+        _require_single(parameters)
         unread = _unread(parameters, type_, name, request)
         if not any(part["name"] == "displayLanguage" for part in parameters):
             parameters += _language_of(request)
@@ -66,6 +72,14 @@ def _handler(type_: str, name: str, definitions: Definitions) -> Handler:
         return Answer(status=200, body=resource_json.dump(answer))
 
     return handle
+
+
+def _require_single(parameters: list[Mapping[str, Any]]) -> None:
+    """Refuse a parameter that comes twice and of which R4 takes one."""
+    counts = Counter(part["name"] for part in parameters)
+    for name, times in counts.items():
+        if times > 1 and name not in _REPEATING:
+            raise bad_parameter(name, "Give it once.", "该参数只能给出一次。")
 
 
 def _unread(

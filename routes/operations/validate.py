@@ -11,9 +11,17 @@ from routes.answer import Answer, outcome
 from routes.bodies import resource_of
 from routes.hub import Hub
 from routes.interactions.read import version_asked_for
-from routes.operations.parameters import Part, bad_parameter, parts_of, single, text_of
+from routes.operations.parameters import (
+    Part,
+    bad_parameter,
+    parts_of,
+    require_known,
+    single,
+    text_of,
+)
 from routes.request import Request
 
+_PARAMETERS = ("resource", "mode", "profile")
 _MODES = frozenset({"create", "update", "delete", "profile"})
 _AT_A_RESOURCE = frozenset({"update", "delete"})
 _UNKNOWN = frozenset({"profile-missing", "profile-unchecked"})
@@ -26,11 +34,12 @@ async def validate(hub: Hub, request: Request) -> Answer:
     https://hl7.org/fhir/R4/resource-operation-validate.html
     """
     resource, parameters, inside = _read(hub, request)
+    require_known(request, parameters, _PARAMETERS)
     mode = text_of(parameters, "mode")
     profile = text_of(parameters, "profile")
     if mode is not None and mode not in _MODES:
         raise bad_parameter("mode", "Use create, update, delete or profile.", "请使用规定的 mode。")
-    if mode == "profile" and profile is None:
+    if profile == "" or (mode == "profile" and profile is None):
         raise bad_parameter(
             "profile",
             "Name the profile to judge by, as its canonical address.",

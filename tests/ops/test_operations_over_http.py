@@ -335,6 +335,29 @@ async def test_a_response_is_judged_by_its_questionnaire(database_url: str) -> N
     async with client_of(database_url) as client:
         assert await worst(client, answered("1")) == {"information"}
         assert "error" in await worst(client, answered("77"))
+        inside = {
+            **answered("1"), "questionnaire": "#own",
+            "contained": [{**scale, "id": "own", "name": "Own"}],
+        }  # fmt: skip
+        for operation in ("$validate", "$check-answers"):
+            answer = await client.post(f"/QuestionnaireResponse/{operation}", json=inside)
+            assert answer.json()["issue"][0]["severity"] == "information", answer.text
+        lenient = {"prefer": "handling=lenient"}
+        for wrong, at_ease in (({"profiles": "urn:x"}, 200), ({"profile": ""}, 400)):
+            asked = {"params": wrong, "json": answered("1")}
+            answer = await client.post("/QuestionnaireResponse/$validate", **asked)
+            assert answer.status_code == 400, answer.text
+            answer = await client.post("/QuestionnaireResponse/$validate", headers=lenient, **asked)
+            assert answer.status_code == at_ease, answer.text
+        twice = [("url", "urn:a"), ("url", "urn:b")]
+        answer = await client.get("/ValueSet/$expand", params=twice)
+        assert answer.status_code == 400
+        assert answer.json()["issue"][0]["expression"] == [
+            "Parameters.parameter.where(name = 'url')"
+        ]
+        several = [("url", "http://hl7.org/fhir/ValueSet/administrative-gender"),
+                   ("designation", "zh"), ("designation", "en")]  # fmt: skip
+        assert (await client.get("/ValueSet/$expand", params=several)).status_code == 200
         unknown = {**answered("1"), "questionnaire": "urn:no:form"}
         assert await worst(client, unknown) == {"warning"}
         scored = parts(await client.post("/QuestionnaireResponse/$score", json=answered("1")))
