@@ -5,6 +5,7 @@ all:    forward(back(forward(x))) is forward(x)
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,44 @@ def lawful_rows(library: Library) -> list[Lawful]:
                 Lawful(map_name=row_map.name, row=row, companions=companions, own_parts=own_parts)
             )
     return found
+
+
+def census(library: Library) -> Mapping[str, int]:
+    """Return how many rows are held to which law, and how many to none and why.
+
+    The sum is that of all rows. A data type's rows keep the laws inside the rows that use the type.
+    """
+    lawful = {one.id for one in lawful_rows(library)}
+    reached = _types_reached(library)
+    counts: Counter[str] = Counter()
+    for row_map in library.maps.values():
+        for row in row_map.rows:
+            name = f"{row_map.name}/{row.id}"
+            if name in lawful:
+                counts[f"{library.classes[name]}, by itself"] += 1
+            elif row.ignore or row.only:
+                counts["ignored" if row.ignore else "one-way"] += 1
+            elif row.py:
+                counts["by Python"] += 1
+            elif row_map.source_kind != "v2":
+                counts["of documents"] += 1
+            else:
+                is_used = row_map.name in reached
+                counts["of a type in use" if is_used else "of a type in one-way use"] += 1
+    return counts
+
+
+def _types_reached(library: Library) -> set[str]:
+    """Return the data types that rows under a law use, directly or inside another type."""
+    reached: set[str] = set()
+    wanted = [name for one in lawful_rows(library) for name in (one.row.use, one.row.refer)]
+    while wanted:
+        name = wanted.pop()
+        if name and name not in reached:
+            reached.add(name)
+            wanted += library.maps[name].includes
+            wanted += [inner for row in library.maps[name].rows for inner in (row.use, row.refer)]
+    return reached
 
 
 def _needed(row: Row) -> tuple[dict[tuple[str, int], str], dict[tuple[int, int], str]]:

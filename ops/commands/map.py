@@ -18,6 +18,7 @@ from mappings.engine.library import Library, load
 from mappings.engine.rows import FaultyMaps
 from mappings.explain import KINDS_ZH
 from mappings.explain import explain as explain_rows
+from mappings.laws import census
 from mappings.translate import Translator
 from mappings.translated import TranslatedMessage, Unmapped
 from ops.cli import CHECK_FAILED, USAGE
@@ -248,6 +249,8 @@ def lint(maps: Maps = None) -> None:
         kinds[kind] += 1
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     typer.echo(f"{len(library.maps)} maps, {len(library.tables)} tables; rows: {counts}")
+    laws = "; ".join(f"{count} {kind}" for kind, count in sorted(census(library).items()))
+    typer.echo(f"laws: {laws}")
 
 
 @app.command()
