@@ -21,7 +21,7 @@ run: $(VENV)/.runtime ## Start the hub with an embedded PostgreSQL, send one rea
 	@exec $(BIN)/qiao up --demo
 
 test: $(VENV)/.developer ## Run the tests (a real PostgreSQL is started for them).
-	@$(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(VENV)/.developer ## Run the long tests: fuzzing, search oracle, crash tests at full size.
 	@$(BIN)/python -m pytest -m slow --timeout 3600 $(ARGS)
