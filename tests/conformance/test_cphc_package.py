@@ -236,6 +236,40 @@ def test_numbers_of_a_resident_are_told_apart_by_system_and_type(
     assert VALIDATOR.check(resident) == []
 
 
+DOCTOR = {
+    "resourceType": "Practitioner",
+    "identifier": RESIDENT["identifier"],
+    "name": [{"text": "测试"}],
+    "gender": "female",
+    "birthDate": "1949-12-31",
+}
+INSTITUTION = {
+    "resourceType": "Organization",
+    "identifier": [{"system": f"{BASE}/NamingSystem/cphc-ns-uscc", "value": "91350100M000100Y43"}],
+    "name": "测试",
+    "type": [{"text": "x"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("resource", "profile", "changed", "broken"),
+    [
+        (DOCTOR, "cphc-practitioner", {}, ""),
+        (DOCTOR, "cphc-practitioner", {"gender": "male"}, "cphc-id-sex"),
+        (INSTITUTION, "cphc-organization", {}, ""),
+        (INSTITUTION, "cphc-organization", {"identifier": [
+            {**INSTITUTION["identifier"][0], "value": "91350100M000100Y4O"}]}, "cphc-uscc-form"),
+    ],
+)  # fmt: skip
+def test_numbers_of_doctors_and_institutions_have_their_form(
+    resource: dict[str, Any], profile: str, changed: dict[str, Any], broken: str
+) -> None:
+    claimed = [f"{BASE}/StructureDefinition/{profile}"]
+    found = VALIDATOR.check({**resource, **changed}, profiles=claimed)
+    assert [broken in one.text_en for one in found] == ([True] if broken else [])
+    assert VALIDATOR.check({**resource, **changed}) == []
+
+
 def test_without_the_rules_of_the_slice_a_wrong_number_passes() -> None:
     def without_rules(resource: dict[str, Any]) -> dict[str, Any]:
         if resource.get("id") != "cphc-patient":
