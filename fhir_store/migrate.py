@@ -9,7 +9,10 @@ _FOLDER = pathlib.Path(__file__).parent / "migrations"
 
 
 def upgrade(database_url: str) -> None:
-    """Run the missing revisions under an advisory lock; blocking, so call it in a thread."""
+    """Run the missing revisions under an advisory lock; blocking, so call it in a thread.
+
+    psycopg.OperationalError where the server goes away meanwhile.
+    """
     with psycopg.connect(database_url, autocommit=True) as guard:
         guard.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
         if current_revision(database_url) != newest_revision():
@@ -33,13 +36,17 @@ def _run_revisions(database_url: str, target: str = "head") -> None:
         creator=lambda: psycopg.connect(database_url),
         poolclass=sqlalchemy.pool.NullPool,
     )
-    with engine.connect() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(_FOLDER))
-        config.set_main_option("path_separator", "os")
-        config.attributes["connection"] = connection
-        command.upgrade(config, target)
-        connection.commit()
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER))
+    config.set_main_option("path_separator", "os")
+    try:
+        with engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, target)
+            connection.commit()
+    except sqlalchemy.exc.OperationalError as away:
+        # The callers know the driver's errors alone.
+        raise psycopg.OperationalError(str(away.orig)) from None
 
 
 def current_revision(database_url: str) -> str | None:

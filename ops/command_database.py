@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -18,16 +20,36 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def reached_database(
-    settings: Settings, *, failures: tuple[type[Exception], ...] = (psycopg.OperationalError,)
+    settings: Settings,
+    *,
+    failures: tuple[type[Exception], ...] = (psycopg.OperationalError,),
+    makes: bool = True,
 ) -> Iterator[str]:
-    """Give the database's URL; one of `failures` ends the command with its advice and code 3."""
+    """Give the database's URL; one of `failures` ends the command with its advice and code 3.
+
+    A command that only looks (`makes` false) makes no database where there is none: in the wrong
+    folder it would find an empty one of its own.
+    """
     expected: tuple[type[Exception], ...] = (PostgresUnavailable, *failures)
+    if not makes and settings.database_url is None and not _is_there(settings):
+        home = settings.home.absolute()
+        typer.echo(f"No hub has worked in the data folder {home} yet.", err=True)
+        typer.echo("Next: qiao up, or set QIAO_HOME to the data folder of your hub", err=True)
+        raise typer.Exit(CANNOT_REACH)
     try:
         with database(settings) as url:
             yield url
     except expected as failure:
-        typer.echo(f"{failure}\nNext: qiao doctor", err=True)
+        said = str(failure)
+        if isinstance(failure, OSError) and failure.errno == errno.ENOSPC:
+            said = f"The disk of the data folder {settings.home.absolute()} is full"
+        typer.echo(f"{said}\nNext: qiao doctor", err=True)
         raise typer.Exit(CANNOT_REACH) from None
+
+
+def _is_there(settings: Settings) -> bool:
+    # A link where the server runs as another user, whose folder may be closed to us.
+    return os.path.lexists(settings.home / "postgres")
 
 
 def with_database(
@@ -40,5 +62,5 @@ def with_database(
         async with connection:
             return await work(connection)
 
-    with reached_database(read_settings()) as url:
+    with reached_database(read_settings(), makes=False) as url:
         return asyncio.run(run(url))

@@ -14,7 +14,7 @@ def read_ports(home: pathlib.Path) -> dict[str, str]:
     """Return the addresses by name; empty where none are written."""
     try:
         found = json.loads((home / NAME).read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
     return {str(name): str(address) for name, address in found.items()}
 

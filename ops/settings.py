@@ -307,10 +307,19 @@ def read_settings(**fixed: object) -> Settings:
 
 
 def _issue_of(error: ErrorDetails) -> Issue:
-    name = f"QIAO_{str(error['loc'][0]).upper()}" if error["loc"] else "the settings"
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:  # of settings that do not go together: the message says what to do
+        return Issue(
+            key="setting",
+            text_en=message,
+            text_zh="设置互相矛盾",
+            fix_en="see docs/reference/settings.md",
+            fix_zh="见 docs/reference/settings.md",
+        )
+    name = f"QIAO_{str(error['loc'][0]).upper()}"
     return Issue(
         key="setting",
-        text_en=f"{name}: {error['msg'].removeprefix('Value error, ')}",
+        text_en=f"{name}: {message}",
         text_zh=f"设置 {name} 无效",
         fix_en=f"correct or unset {name}; see docs/reference/settings.md",
         fix_zh=f"更正或取消设置 {name}，见 docs/reference/settings.md",

@@ -18,6 +18,7 @@ _COLUMNS = (
     "trace_id",
 )  # fmt: skip
 _ALL = "qiao inbox list, which lists all channels and states"
+_FIRST = "qiao demo, or qiao send FILE: nothing has come in yet"
 
 
 @app.command("list")
@@ -39,7 +40,8 @@ def list_(
             connection, state=state, channel=channel, before=before, limit=limit
         )
     )
-    print_rows(rows, _COLUMNS, as_json=as_json, to=_ALL)
+    is_narrowed = (state, channel, before) != (None, None, None)
+    print_rows(rows, _COLUMNS, as_json=as_json, to=_ALL if is_narrowed else _FIRST)
 
 
 @app.command()

@@ -88,5 +88,5 @@ def _with_codes(work: Callable[[HeldCodes], Awaitable[Any]]) -> Any:
             )
             return await work(held)
 
-    with reached_database(settings) as url:
+    with reached_database(settings, makes=False) as url:
         return asyncio.run(run(url))

@@ -5,22 +5,27 @@ One process listens, others work: a hub with one process on two cores leaves hal
 
 import asyncio
 import contextlib
+import fcntl
 import pathlib
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from typing import Annotated
 
+import psycopg
 import typer
 import uvloop
+from psycopg_pool import PoolTimeout
 
 from adapters.province.simulator import running as running_simulator
 from adapters.province.simulator import simulator_at
 from conformance.identity_numbers import TEST_REGION
+from conformance.problem import Unavailable
 from mappings.engine.rows import FaultyMaps
 from ops.certificates import demo_tls
 from ops.channel_reload import reload_soon
-from ops.cli import CHECK_FAILED
+from ops.cli import CANNOT_REACH, CHECK_FAILED
 from ops.command_database import reached_database
 from ops.data_folder import require_data_folder
 from ops.demo.first_message import DemoFailed, send_one
@@ -28,7 +33,7 @@ from ops.demo.seed import seed_district
 from ops.embedded_postgres import revive
 from ops.garbage import collect_less_often
 from ops.logs import configure_logs, log
-from ops.ports_file import province_key, show_ports, write_port
+from ops.ports_file import province_key, read_ports, show_ports, write_port
 from ops.repeating import alongside, repeat
 from ops.settings import Settings, read_settings
 from ops.wiring import Running, running_hub
@@ -37,6 +42,12 @@ from ops.worker_beside import LISTENING, WorkerBeside, workers_beside
 app = typer.Typer(rich_markup_mode=None)
 RESIDENTS = 1000
 _LOOK_SECONDS = 2.0  # between two looks whether the embedded server lives
+_SEED_TRIES = 5
+_AWAY = (psycopg.OperationalError, PoolTimeout, Unavailable)
+_WENT_AWAY = (
+    "PostgreSQL went away while the hub was starting; what was written is kept.\n"
+    "Next: start again with the same command; if it stays away, qiao doctor says why"
+)
 _WORKERS_ENDED = "a process of the workers ended by itself (log: {}). Next: make run"
 
 
@@ -53,7 +64,7 @@ def up(
     settings = read_settings(auth="off", test_regions=TEST_REGION)
     require_data_folder(settings.home)
     try:
-        with (settings.home / "hub.log").open("ab", buffering=0) as log:
+        with _alone(settings.home), (settings.home / "hub.log").open("ab", buffering=0) as log:
             configure_logs(log)
             with reached_database(settings, failures=(OSError,)) as url:
                 _say(
@@ -69,6 +80,25 @@ def up(
     except (DemoFailed, WorkersEnded) as failure:
         typer.echo(str(failure), err=True)
         raise typer.Exit(CHECK_FAILED) from None
+    except _AWAY:
+        typer.echo(_WENT_AWAY, err=True)
+        raise typer.Exit(CANNOT_REACH) from None
+
+
+@contextlib.contextmanager
+def _alone(home: pathlib.Path) -> Iterator[None]:
+    """Let one `qiao up` have the data folder; two would share its ports file and its province."""
+    with (home / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            at = read_ports(home).get("http")
+            where = f" at http://{at}/console" if at else ""
+            typer.echo(f"A hub runs in the data folder {home.absolute()} already{where}.", err=True)
+            typer.echo("Next: use that one, or stop it; a second one needs a QIAO_HOME,", err=True)
+            typer.echo("      a QIAO_HTTP_PORT and a QIAO_MLLP_PORT of its own", err=True)
+            raise typer.Exit(CHECK_FAILED) from None
+        yield
 
 
 class WorkersEnded(Exception):
@@ -88,6 +118,8 @@ async def _run(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with contextlib.AsyncExitStack() as stack:
+        if settings.database_url is None:
+            await stack.enter_async_context(alongside(_kept_alive(settings.home)))
         endpoint = settings.province_url or await _simulated_province(stack, settings)
         province = "" if settings.province_url else endpoint
         await stack.enter_async_context(first.working(province))
@@ -98,12 +130,10 @@ async def _run(
         if not await first.is_ready():
             raise WorkersEnded(_WORKERS_ENDED.format(settings.home / "hub.log"))
         await stack.enter_async_context(alongside(_heard(first, hub, stopped)))
-        if settings.database_url is None:
-            await stack.enter_async_context(alongside(_kept_alive(settings.home)))
         _say(began, "HTTP, MLLP and workers are up")
         building = asyncio.create_task(hub.pages.build())
         stack.callback(building.cancel)
-        written = await seed_district(hub.store, residents)
+        written = await _seeded(hub, residents)
         if written:
             _say(began, f"a synthetic district was written: {written} resources")
         if demo:
@@ -117,6 +147,16 @@ async def _run(
         typer.echo("stopping …", err=True)
         if any(worker.has_ended for worker in workers):
             raise WorkersEnded(_WORKERS_ENDED.format(settings.home / "hub.log"))
+
+
+async def _seeded(hub: Running, residents: int) -> int:
+    """Write the district; a server that was killed meanwhile is soon back, and it goes on."""
+    for _ in range(_SEED_TRIES):
+        try:
+            return await seed_district(hub.store, residents)
+        except Unavailable:
+            await asyncio.sleep(_LOOK_SECONDS)
+    return await seed_district(hub.store, residents)
 
 
 async def _kept_alive(home: pathlib.Path) -> None:

@@ -38,8 +38,13 @@ def environment(home: pathlib.Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def up(home: pathlib.Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`qiao up` in a session of its own, once it says that it is ready; gives what it printed."""
+def up(
+    home: pathlib.Path, *options: str, killed_at: str = ""
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`qiao up` in a session of its own, once it says that it is ready; gives what it printed.
+
+    Where it has printed `killed_at`, its PostgreSQL is killed.
+    """
     printed = home / "printed"
     with printed.open("w") as output:
         process = subprocess.Popen(
@@ -52,12 +57,22 @@ def up(home: pathlib.Path, *options: str) -> Iterator[tuple[subprocess.Popen[str
         while "ready; Ctrl-C" not in (text := printed.read_text()):
             assert process.poll() is None, text
             assert time.monotonic() < deadline, text
+            if killed_at and killed_at in text:
+                kill_postgresql(home)
+                killed_at = ""
             time.sleep(0.05)
         yield process, text
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE) == 0
+
+
+def kill_postgresql(home: pathlib.Path) -> int:
+    pid_file = home / "postgres" / "data" / "postmaster.pid"
+    postmaster = int(pid_file.read_text().split("\n", 1)[0])
+    os.kill(postmaster, signal.SIGKILL)
+    return postmaster
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
@@ -73,6 +88,16 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     ]
     assert len(workers) == 2
     return workers
+
+
+def refused_up(home: pathlib.Path, **settings: str) -> str:
+    done = subprocess.run(
+        [str(QIAO), "up"], env=environment(home) | settings, capture_output=True, text=True,
+        check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode in {1, 3}
+    assert "Traceback" not in done.stderr
+    return done.stderr
 
 
 def is_over(pid: int) -> bool:
@@ -101,6 +126,9 @@ def test_a_message_travels_from_the_socket_to_the_provinces_receipt(home: pathli
         (entry,) = read_ledger(home / "province-ledger.jsonl")
         assert entry.registration_no == number[1]
         assert resource["name"][0]["family"] in printed
+        refusal = refused_up(home)
+        assert "runs in the data folder" in refusal
+        assert "Next: use that one" in refusal
     assert json.loads((home / "ports.json").read_text()) == {}
 
 
@@ -114,7 +142,8 @@ def test_it_comes_back_after_kill_9_with_everything_it_had(home: pathlib.Path) -
         while not all(map(is_over, workers)):  # they end by themselves when nobody is beside them
             assert time.monotonic() < deadline
             time.sleep(0.05)
-    with up(home, "--demo") as (_, printed):
+    # The start, too, survives the end of its server.
+    with up(home, "--demo", killed_at="PostgreSQL is up") as (_, printed):
         assert get(home, "/fhir/Patient/resident-1") == before
         assert "synthetic district was written" not in printed
         assert "registration P" in printed
@@ -123,9 +152,8 @@ def test_it_comes_back_after_kill_9_with_everything_it_had(home: pathlib.Path) -
 def test_a_killed_postgresql_is_started_again_under_the_hub(home: pathlib.Path) -> None:
     with up(home) as (process, _):
         before = get(home, "/fhir/Patient/resident-1")
+        postmaster = kill_postgresql(home)
         pid_file = home / "postgres" / "data" / "postmaster.pid"
-        postmaster = int(pid_file.read_text().split("\n", 1)[0])
-        os.kill(postmaster, signal.SIGKILL)
         deadline = time.monotonic() + PATIENCE
         after = None
         while after is None:

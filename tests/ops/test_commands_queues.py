@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import pathlib
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -18,6 +19,8 @@ from fhir_store.operations import Update, WriteContext
 from fhir_store.outbox import Delivery
 from fhir_store.store import Store, make_pool
 from ops.cli import main
+
+QIAO = pathlib.Path(sys.executable).with_name("qiao")
 
 
 @pytest.fixture
@@ -182,3 +185,21 @@ def test_deliveries_are_listed_requeued_and_settled(qiao, database_url):
     states = json.loads(qiao("outbox", "list", "--json").stdout)
     assert [row["state"] for row in states] == ["settled", "waiting"]
     assert "order_key: Patient/1" in qiao("outbox", "show", 1).stdout
+
+
+def test_a_folder_without_a_hub_is_named_and_gets_no_database(tmp_path):
+    home = tmp_path / "elsewhere"
+    for command in (["inbox", "list"], ["outbox", "list"], ["map-held", "list"]):
+        done = subprocess.run(
+            [QIAO, *command], env={"QIAO_HOME": str(home), "PATH": "/usr/bin"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 3
+        assert f"data folder {home} yet" in done.stderr
+        assert "set QIAO_HOME" in done.stderr
+        assert not home.exists()
+
+
+def test_an_empty_inbox_names_what_brings_a_message(qiao):
+    assert "qiao demo" in qiao("inbox", "list").stderr
+    assert "lists all channels" in qiao("inbox", "list", "--state", "parked").stderr

@@ -35,6 +35,19 @@ def test_a_port_of_a_hub_that_runs_here_is_fine(tmp_path: pathlib.Path) -> None:
         assert not doctor.look_at_http_port(Settings(http_port=port, home=tmp_path)).ok
 
 
+def test_a_data_folder_that_is_a_file_is_a_finding(tmp_path: pathlib.Path) -> None:
+    home = tmp_path / "file"
+    home.write_text("")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = Settings(http_port=taken.getsockname()[1], home=home)
+        found = {one.name: one for one in doctor.examine(settings)}
+    assert not found["Data folder"].ok
+    assert not found["HTTP port"].ok
+    assert "set QIAO_HOME" in found["Data folder"].fix
+
+
 def test_one_port_for_both_is_named() -> None:
     finding = doctor.look_at_mllp_port(Settings(http_port=18980, mllp_port=18980))
     assert not finding.ok

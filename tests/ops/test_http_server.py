@@ -32,3 +32,14 @@ def test_a_connection_rests_as_long_as_the_limit_says(idle: int, is_closed: bool
             return ended
 
     assert asyncio.run(look()) is is_closed
+
+
+def test_a_taken_port_is_named_with_its_setting() -> None:
+    async def bind_twice() -> None:
+        app, limits = PlainTextResponse("ok"), Limits()
+        async with serving(app, host="127.0.0.1", port=0, limits=limits) as port:
+            with pytest.raises(OSError, match=rf"127.0.0.1:{port} \(QIAO_HTTP_PORT\): Address"):
+                async with serving(app, host="127.0.0.1", port=port, limits=limits):
+                    pass
+
+    asyncio.run(bind_twice())
