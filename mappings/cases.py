@@ -4,8 +4,10 @@ A case of a partner's document has `in.xml` and `back.xml` instead, one of table
 `mappings.flat_cases` says.
 """
 
+import itertools
 import json
 import pathlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +25,7 @@ from mappings.put_back import PutBack
 from mappings.translate import Translator
 from mappings.translated import TranslatedMessage, Unmapped
 
+_NAME_END = re.compile(r"[.\[:]")
 _BEGINNINGS = frozenset({"in.hl7", "in.xml", "in.csv", "in.xlsx"})
 
 
@@ -47,6 +50,7 @@ class Cases:
     """Runs cases with one library; `tables` reads those of a case about tables."""
 
     def __init__(self, library: Library, tables: ReadTables | None = None) -> None:
+        self._maps = library.maps
         self._translator = Translator(library)
         self._put_back = PutBack(library)
         self._documents = DocumentCases(library)
@@ -69,16 +73,31 @@ class Cases:
         found, rows = self.out(folder)
         expected = _expected(folder / "out.fhir.json")
         differing = [
-            Difference(path=path, expected=was, found=now, row=rows.get(path, "-"))
+            Difference(
+                path=path, expected=was, found=now, row=rows.get(path) or self._silent(path, rows)
+            )
             for path, was, now in differences(expected, found)
         ]
         for name, text in self.back(folder).items():
             back = folder / name
-            if back.exists() and text != back.read_bytes().decode():
+            if back.exists() and text != (wanted := back.read_bytes().decode()):
+                line, was, now = _first_difference(wanted, text)
                 differing.append(
-                    Difference(path=name, expected="the file", found="another text", row="-")
+                    Difference(path=f"{name}:{line}", expected=was, found=now, row="-")
                 )
         return differing
+
+    def _silent(self, path: str, rows: dict[str, str]) -> str:
+        """Name the rows that write an element which nothing wrote; `-` where there is none."""
+        entry, _, element = path.partition(".resource.")
+        names = {row.partition("/")[0] for at, row in rows.items() if at.startswith(f"{entry}.")}
+        found = [
+            f"{name}/{row.id}"
+            for name in sorted(names & self._maps.keys())
+            for row in self._maps[name].rows
+            if element and _NAME_END.split(row.target)[0] == _NAME_END.split(element)[0]
+        ]
+        return f"{' or '.join(found)}, which wrote nothing" if found else "-"
 
     def back(self, folder: pathlib.Path) -> dict[str, str]:
         """Return what the case's resources alone make, by file name.
@@ -114,6 +133,15 @@ class Cases:
         (folder / "out.fhir.json").write_text(text + "\n", encoding="utf-8")
         for name, text in self.back(folder).items():
             (folder / name).write_text(text, encoding="utf-8", newline="")
+
+
+def _first_difference(wanted: str, found: str) -> tuple[int, str, str]:
+    """Return the first line that differs, from 1, as it shall be and as it is; "" beyond an end."""
+    pairs = itertools.zip_longest(wanted.split("\n"), found.split("\n"), fillvalue="")
+    for number, (was, now) in enumerate(pairs, 1):
+        if was != now:
+            return number, was.rstrip("\r"), now.rstrip("\r")
+    return 1, wanted, found
 
 
 def _expected(file: pathlib.Path) -> Any:

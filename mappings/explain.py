@@ -1,5 +1,6 @@
 """Rows in words, English and Chinese, for people who talk about them with a sender."""
 
+import difflib
 import functools
 import re
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,30 @@ def explain(library: Library, row: str) -> Iterator[Explained]:
         for one in row_map.rows:
             if one.id == wanted:
                 yield explained(library, row_map, one)
+
+
+def rows_like(library: Library, row: str, most: int = 8) -> list[str]:
+    """Return names of rows that somebody may mean: another case, a segment, what reads a field.
+
+    `PID` gives rows of the segment, `PID-3.1` those that read PID-3, `birthDate` those that
+    write it, `PDI-8` what is spelt like it.
+    """
+    asked = row.rpartition("/")[2].casefold()
+    field = asked.partition(".")[0]
+    rows = [(row_map, one) for row_map in library.maps.values() for one in row_map.rows]
+    found = [
+        f"{row_map.name}/{one.id}"
+        for row_map, one in rows
+        if asked
+        and (
+            field in (one.id.casefold(), re.split(r"[.\[]", one.source.casefold())[0])
+            or one.id.casefold().startswith(f"{field}-")
+            or re.split(r"[.\[:]", one.target.casefold())[0] == asked
+        )
+    ]
+    if not found:
+        return difflib.get_close_matches(row.upper(), {one.id for _, one in rows}, most)
+    return found[:most]
 
 
 def explained(library: Library, row_map: RowMap, row: Row) -> Explained:

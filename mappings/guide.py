@@ -21,12 +21,13 @@ _NAME = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One line of the lint report."""
+    """One line of the lint report; `fix` says what to write by hand."""
 
     file: str
     line: int
     cell: str
     text: str
+    fix: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,9 @@ class GuideRow:
     value: str
 
 
+_CONDITION_FIX = (
+    "The draft keeps the words; write them in the words of docs/reference/mapping-format.md."
+)
 TABLE, ROWS = "table", "rows"
 
 
@@ -81,23 +85,47 @@ def read_concept_map(text: str, stem: str) -> tuple[dict[str, Any], list[Finding
             continue
         if cells[3]:
             findings.append(
-                Finding(file=stem, line=line, cell=cells[3], text="conditional code row; not read")
+                Finding(
+                    file=stem,
+                    line=line,
+                    cell=cells[3],
+                    text="conditional code row; not read",
+                    fix="Write the code into a channel's `codes:`, or a row with `when:`.",
+                )
             )
             continue
         if target and ("(" in target or len(target.split()) > 2):
             findings.append(
-                Finding(file=stem, line=line, cell=target, text="target is a remark, not a code")
+                Finding(
+                    file=stem,
+                    line=line,
+                    cell=target,
+                    text="target is a remark, not a code",
+                    fix="Give the code a target in the table; it is unmatched until then.",
+                )
             )
             target = ""
         if target and not target_system.startswith(("http", "urn:")):
             findings.append(
-                Finding(file=stem, line=line, cell=target_system, text="target system is no URI")
+                Finding(
+                    file=stem,
+                    line=line,
+                    cell=target_system,
+                    text="target system is no URI",
+                    fix="Write the target's code system (http… or urn:…) into the table's group.",
+                )
             )
             target_system = ""
         source_system = _table_uri(system)
         if not source_system:
             findings.append(
-                Finding(file=stem, line=line, cell=system, text="source system is no HL7 table")
+                Finding(
+                    file=stem,
+                    line=line,
+                    cell=system,
+                    text="source system is no HL7 table",
+                    fix="Write the HL7 table's URI as the group's source.",
+                )
             )
         group = groups.setdefault(
             (source_system, target_system), {"source": source_system, "target": target_system}
@@ -132,7 +160,15 @@ def read_rows(text: str, stem: str) -> tuple[list[GuideRow], list[Finding]]:
     rows: list[GuideRow] = []
     head = list(csv.reader(io.StringIO(text)))[:2]
     if len(head) < 2 or len(head[1]) < 17 or head[1][1].strip() != "Identifier":
-        return [], [Finding(file=stem, line=2, cell="", text="the header is not the guide's")]
+        return [], [
+            Finding(
+                file=stem,
+                line=2,
+                cell="",
+                text="the header is not the guide's",
+                fix="Take the sheet as the guide publishes it.",
+            )
+        ]
     for line, cells in _cells(text):
         source, target = cells[1], cells[9] or cells[10]
         condition = cells[6]
@@ -140,12 +176,22 @@ def read_rows(text: str, stem: str) -> tuple[list[GuideRow], list[Finding]]:
             try:
                 compile_condition(_repaired(condition), _any_field)
             except UnreadableCondition as error:
-                findings.append(Finding(file=stem, line=line, cell=condition, text=str(error)))
+                findings.append(
+                    Finding(
+                        file=stem, line=line, cell=condition, text=str(error), fix=_CONDITION_FIX
+                    )
+                )
         if not source or not target:
             continue
         if "??" in target or " " in target:
             findings.append(
-                Finding(file=stem, line=line, cell=target, text="target is a remark, not a path")
+                Finding(
+                    file=stem,
+                    line=line,
+                    cell=target,
+                    text="target is a remark, not a path",
+                    fix="Write a row with the FHIR path that is meant, or an `ignore:`.",
+                )
             )
             continue
         rows.append(

@@ -76,3 +76,12 @@ def main() -> None:
             if issue.fix_en:
                 typer.echo(f"Next: {issue.fix_en} / {issue.fix_zh}", err=True)
         sys.exit(CHECK_FAILED)
+    except OSError as refusal:
+        if refusal.filename is None:
+            typer.echo(f"{refusal}\nNext: qiao doctor", err=True)
+            sys.exit(CANNOT_REACH)
+        typer.echo(f"{refusal.filename}: {refusal.strerror}", err=True)
+        typer.echo(
+            "Next: name a file or folder that you may read, or write where it goes", err=True
+        )
+        sys.exit(USAGE)

@@ -16,7 +16,7 @@ from mappings.channels.profile import ChannelProfile
 from mappings.coverage import Coverage, conditions_one_sided, cover, rows_never_fired
 from mappings.engine.library import Library, load
 from mappings.engine.rows import FaultyMaps
-from mappings.explain import KINDS_ZH
+from mappings.explain import KINDS_ZH, rows_like
 from mappings.explain import explain as explain_rows
 from mappings.laws import census
 from mappings.translate import Translator
@@ -147,6 +147,10 @@ def run_cases(
         for one in differing:
             typer.echo(f"{case.name}: {one.path}: {one.expected} -> {one.found} (row {one.row})")
     typer.echo(f"{count} cases, {failed} differ", err=True)
+    if not count:
+        typer.echo(
+            "Next: put an in.hl7 into a folder of its own there, then qiao map accept", err=True
+        )
     if failed or not count:
         raise typer.Exit(CHECK_FAILED)
 
@@ -158,7 +162,8 @@ def accept(
 ) -> None:
     """Write what a case's message becomes now as what it shall become."""
     if not any(case.glob("in.*")):
-        typer.echo(f"{case} holds no in.hl7, in.xml, in.csv or in.xlsx", err=True)
+        typer.echo(f"{case} is no folder with an in.hl7, in.xml, in.csv or in.xlsx", err=True)
+        typer.echo("Next: make the folder, copy the message into it as in.hl7, accept it", err=True)
         raise typer.Exit(USAGE)
     try:
         Cases(_library(maps), tables_of).accept(case)
@@ -260,13 +265,17 @@ def explain(
 ) -> None:
     """Say in English and Chinese what a row does, where it stands and what it loses."""
     found = 0
-    for one in explain_rows(_library(maps), row):
+    library = _library(maps)
+    for one in explain_rows(library, row):
         found += 1
         typer.echo(f"{one.map}/{one.row} ({one.file}:{one.line})")
         typer.echo(f"  {one.kind}: {one.text}")
         typer.echo(f"  {KINDS_ZH[one.kind]}：{one.text_zh}")
     if not found:
-        typer.echo(f"no row {row}; ids look like PID-8", err=True)
+        near = ", ".join(rows_like(library, row)) or "PID-8"
+        typer.echo(
+            f"no row is named {row!r}. Next: qiao map explain with one like {near}", err=True
+        )
         raise typer.Exit(USAGE)
 
 
@@ -377,6 +386,7 @@ def _channel(folder: pathlib.Path | None) -> ChannelProfile:
         typer.echo(str(faulty))
         raise typer.Exit(CHECK_FAILED) from None
     if not channels:
-        typer.echo(f"{folder} holds no channel", err=True)
+        what = "holds no channel (*.yaml)" if folder.is_dir() else "is no folder that exists"
+        typer.echo(f"{folder} {what}. Next: --channel FOLDER; docs/reference/channels.md", err=True)
         raise typer.Exit(USAGE)
     return next(iter(channels.values()))

@@ -30,8 +30,12 @@ def import_guide(path: pathlib.Path, out: pathlib.Path | None) -> None:
     files = [path] if path.is_file() else [
         file for file in sorted(path.rglob("*.csv")) if guide.is_named(file.stem)
     ]  # fmt: skip
-    if not files:
+    if not files or (path.is_file() and guide.kind_of(_text(path)) is None):
         typer.echo(f"{path} is no sheet of the guide and holds none", err=True)
+        typer.echo(
+            "Next: name the guide's folder `mappings`, one CSV of it, or a .csv or", err=True
+        )
+        typer.echo("      .xlsx that `qiao map export` wrote", err=True)
         raise typer.Exit(USAGE)
     findings: list[guide.Finding] = []
     counts = Counter[str]()
@@ -54,7 +58,7 @@ def import_guide(path: pathlib.Path, out: pathlib.Path | None) -> None:
             (out / target).parent.mkdir(parents=True, exist_ok=True)
             (out / target).write_text(made, encoding="utf-8")
     for one in findings:
-        typer.echo(f"{one.file}:{one.line}: {one.text}: {one.cell[:120]}")
+        typer.echo(f"{one.file}:{one.line}: {one.text}: {one.cell[:120]!r}. {one.fix}")
     typer.echo(
         f"{counts['tables']} tables, {counts['drafts']} drafts, {len(findings)} findings", err=True
     )
@@ -70,8 +74,8 @@ def _text(file: pathlib.Path) -> str:
 
 def import_sheet(library: Library, sheet: pathlib.Path, folder: pathlib.Path | None) -> None:
     """Write the rows of a sheet into the maps of a folder and say which files hold them."""
-    if not sheet.exists():
-        typer.echo(f"{sheet} does not exist", err=True)
+    if not sheet.is_file():
+        typer.echo(f"{sheet} is no file that exists", err=True)
         raise typer.Exit(USAGE)
     try:
         written = write_sheet(library, sheet, folder)
@@ -89,8 +93,8 @@ def import_sheet(library: Library, sheet: pathlib.Path, folder: pathlib.Path | N
 
 def compare_sheet(library: Library, sheet: pathlib.Path) -> None:
     """Say how a sheet differs from the maps; ends with 1 where it does."""
-    if not sheet.exists():
-        typer.echo(f"{sheet} does not exist", err=True)
+    if not sheet.is_file():
+        typer.echo(f"{sheet} is no file that exists", err=True)
         raise typer.Exit(USAGE)
     try:
         found = list(sheet_differences(library, sheet))

@@ -22,6 +22,10 @@ def files_of(paths: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
             typer.echo(f"{path} does not exist", err=True)
             raise typer.Exit(USAGE)
         if not path.is_dir():
+            if path.suffix in (".xml", ".csv", ".xlsx"):
+                text = "is a document or a table; this command reads HL7 v2 messages"
+                typer.echo(f"{path} {text}. Next: qiao map run {path}", err=True)
+                raise typer.Exit(USAGE)
             yield path
             continue
         files = [one for one in sorted(path.rglob("*.hl7")) if not _is_way_back_of_case(one)]

@@ -70,8 +70,8 @@ def back_tables(
 
 def tables_of(file: pathlib.Path) -> tuple[Sequence[str], Tables]:
     """Return the headings of the main table, and all tables; "" names the main one."""
-    if not file.exists():
-        typer.echo(f"{file} does not exist", err=True)
+    if not file.is_file():
+        typer.echo(f"{file} is no file that exists", err=True)
         raise typer.Exit(USAGE)
     if file.suffix == ".xlsx":
         sheets = read_sheets(file.read_bytes())

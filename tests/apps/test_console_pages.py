@@ -175,6 +175,24 @@ def test_every_page_speaks_both_languages(page: Page, site) -> None:
         shown = page.locator("main").inner_text()
         assert not any("\u4e00" <= letter <= "\u9fff" for letter in shown if path != "playground")
     shot(page, "english")
+    page.goto(f"{site.base}/console#/messages")
+    expect(page.get_by_text("qiao demo sends one")).to_be_visible()
+    page.goto(f"{site.base}/console#/messages?control_id=none")
+    expect(page.get_by_text("clear or widen the filter")).to_be_visible()
+    _every_page_says_that_the_hub_is_away(page, site.base)
+
+
+def _every_page_says_that_the_hub_is_away(page: Page, base: str) -> None:
+    page.goto(f"{base}/console#/playground")
+    page.route("**/console/api/**", lambda route: route.abort("connectionrefused"))
+    for path in ("messages", "messages/1", "work"):
+        page.goto(f"{base}/console#/{path}")
+        expect(page.get_by_role("alert")).to_contain_text("The hub does not answer")
+        expect(page.get_by_role("alert")).to_contain_text("qiao doctor")
+    shot(page, "away")
+    page.unroute("**/console/api/**")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text("Nothing to do")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [390, 1280, 1920])

@@ -45,10 +45,13 @@ def test_a_changed_map_fails_its_case_and_names_the_row(tmp_path: pathlib.Path) 
     case = tmp_path / "a.cases" / "1"
     shutil.copytree(CASES / "003-merge", case)
     out = case / "out.fhir.json"
-    out.write_text(out.read_text(encoding="utf-8").replace('"male"', '"female"'), encoding="utf-8")
+    text = out.read_text(encoding="utf-8").replace('"male"', '"female"')
+    text = text.replace('"gender"', '"maritalStatus": {"text": "M"}, "gender"', 1)
+    out.write_text(text, encoding="utf-8")
     code, text = _run("test", tmp_path)
     assert code == 1
     assert "gender: female -> male (row PID-Patient/PID-8)" in text
+    assert "M -> None (row PID-Patient/PID-16, which wrote nothing)" in text
     assert _run("accept", case)[0] == 0
     assert _run("test", tmp_path)[0] == 0
 
@@ -149,6 +152,7 @@ def test_the_guides_sheets_are_imported_with_a_lint_report(
     assert len(list((tmp_path / "drafts").glob("*.yaml"))) > 100
     assert "the header is not the guide's" in out
     assert '"U", X")' in out
+    assert "Write a row with the FHIR path" in out  # the fix
 
 
 LIST = "机构代码,机构名称,机构类别\nA1,演示中心,1\n"
@@ -196,7 +200,8 @@ def test_a_case_of_tables_is_accepted_and_names_the_row_that_differs(
     code, text = _run("test", tmp_path)
     assert code == 1
     wanted = "1: [1].entry[0].resource.name: 别的站 -> 演示卫生服务站 (row institution-list/name)"
-    assert text.splitlines() == [wanted, "1: back.医生.csv: the file -> another text (row -)"]
+    was = "A1,D1,演示丙,2,全科医师,,09 -> A1,D1,演示丙,2,全科医师,D999001000001,09"
+    assert text.splitlines() == [wanted, f"1: back.医生.csv:2: {was} (row -)"]
     assert _run("accept", case)[0] == 0
     assert _run("test", tmp_path)[0] == 0
     assert back.read_text("utf-8") == (REGISTRY / "back.医生.csv").read_text("utf-8")

@@ -9,6 +9,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from mappings.engine.library import default_folder
+from ops.cli import main
 from ops.commands.hl7 import app as hl7
 from ops.commands.map import app
 
@@ -190,3 +191,48 @@ def test_a_row_of_a_function_is_explained_by_what_it_reads() -> None:
     result = _run("explain", "OBX-5un")
     assert "OBX-2, OBX-5 becomes valueString, by mappings.maps.python.result_text" in result.output
     assert "use 'home'" in _run("explain", "PID-13").output
+
+
+@pytest.mark.parametrize(
+    ("row", "near"),
+    [
+        ("pid-8", "PID-Patient/PID-8"), ("PID-3.1", "PID-Patient/PID-3"),
+        ("birthDate", "PID-Patient/PID-7"), ("PID", "PID-Patient/PID-3"), ("PDI-8", "PID-8"),
+        ("", "PID-8"),
+    ],
+)  # fmt: skip
+def test_a_row_nobody_knows_is_answered_with_rows_like_it(row: str, near: str) -> None:
+    result = _run("explain", row)
+    assert result.exit_code == 2
+    assert near in result.stderr.partition("one like ")[2]
+
+
+def test_what_a_command_does_not_read_is_told_what_does(tmp_path: pathlib.Path) -> None:
+    table = tmp_path / "list.csv"
+    table.mkdir()
+    for command in (("run", table), ("import", table), ("back", table, "--out", "x.csv")):
+        result = _run(*command)
+        assert (result.exit_code, "is no file that exists" in result.stderr) == (2, True)
+    document = tmp_path / "in.xml"
+    document.write_text("<a/>")
+    for command in (("cover", document), ("shadow", default_folder(), document)):
+        result = _run(*command)
+        assert result.exit_code == 2
+        assert f"Next: qiao map run {document}" in result.stderr
+    (tmp_path / "in.hl7").write_bytes(MESSAGE)
+    result = _run("import", tmp_path / "in.hl7")
+    assert (result.exit_code, "Next: name the guide's folder" in result.stderr) == (2, True)
+    result = _run("run", tmp_path / "in.hl7", "--channel", tmp_path / "nowhere")
+    assert (result.exit_code, "is no folder that exists" in result.stderr) == (2, True)
+    assert "Next: put an in.hl7" in _run("test", table).stderr
+
+
+def test_a_path_that_cannot_be_written_ends_in_advice(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.csv").mkdir()
+    monkeypatch.setattr("sys.argv", ["qiao", "map", "export", str(tmp_path / "rows.csv")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(f"{tmp_path / 'rows.csv'}: Is a directory\nNext:")

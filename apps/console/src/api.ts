@@ -149,6 +149,9 @@ export class Refused extends Error {
   }
 }
 
+/** Nothing answered: the hub is stopped, or the network between is. */
+export class Away extends Error {}
+
 const KEPT = 'qiao.token'
 
 export function keepToken(token: string): void {
@@ -163,17 +166,25 @@ export function forgetToken(): void {
   sessionStorage.removeItem(KEPT)
 }
 
+async function sent(path: string, request: RequestInit): Promise<{ answer: Response; text: string }> {
+  try {
+    const answer = await fetch(path, request)
+    return { answer, text: await answer.text() }
+  } catch (failure) {
+    throw new Away(String(failure))
+  }
+}
+
 async function ask<T>(path: string, body?: unknown): Promise<T> {
   const headers: Record<string, string> = {}
   const token = sessionStorage.getItem(KEPT)
   if (token) headers.authorization = `Bearer ${token}`
   if (body !== undefined) headers['content-type'] = 'application/json'
-  const answer = await fetch(`/console/api${path}`, {
+  const { answer, text } = await sent(`/console/api${path}`, {
     method: body === undefined ? 'GET' : 'POST',
     headers,
     body: body === undefined ? undefined : JSON.stringify(body),
   })
-  const text = await answer.text()
   if (!answer.ok) {
     let issues: Issue[] = []
     try {

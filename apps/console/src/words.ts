@@ -100,6 +100,16 @@ const WORDS = {
   receipt: ['回执', 'Receipt'],
   notCurrent: ['由较早版本的映射写入', 'Written by an earlier version of the maps'],
   kind: ['性质', 'Class'],
+  loading: ['正在读取…', 'Loading…'],
+  again: ['重试', 'Try again'],
+  away: ['集成平台没有应答', 'The hub does not answer'],
+  awayAdvice: [
+    '请确认平台正在运行（qiao doctor），然后重试；平台停止期间收到应答的报文不会丢失。',
+    'See that it runs (qiao doctor), then try again; messages that were acknowledged are kept meanwhile.',
+  ],
+  noMessage: ['还没有收到报文：qiao demo 会发送一条。', 'No message has come in yet: qiao demo sends one.'],
+  noMatch: ['没有符合条件的报文，请清空或放宽条件。', 'No message is like that: clear or widen the filter.'],
+  dryRunFirst: ['先试运行，看清变化，再确认或重放', 'Dry-run first and look at the changes; then resolve or replay'],
 } as const
 
 export type Word = keyof typeof WORDS
