@@ -20,6 +20,7 @@ from ops.channel_lines import ChannelLines
 from ops.channels import ChannelBook
 from ops.logs import log
 from ops.repeating import alongside
+from ops.worker_loop import kind_of, place_of
 
 TOPIC, CODES = "channels", "codes"
 _HEARD_SECONDS = 0.2
@@ -91,6 +92,9 @@ class Reloading:
                 for fault in faulty.faults:
                     log.error("channels stay as they were", fault=str(fault))
                 return faulty.faults
+            except Exception:
+                self.book.take(before)
+                raise
         log.info("channels read", channels=sorted(reading.profiles))
         return ()
 
@@ -115,6 +119,11 @@ async def _hear(bell: Bell, work: Callable[[], Awaitable[object]]) -> None:
         while True:
             await rung.wait()
             rung.clear()
-            with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):
+            try:
                 await work()
+            except (psycopg.Error, PoolTimeout):
+                log.warning("what changed is read when it is next announced")
+            except Exception as failure:  # noqa: BLE001 - whoever stops hearing misses what follows
+                reason = kind_of(failure)
+                log.error("channels stay as they were", fault=reason, at=place_of(failure))
             end_if_cancelled()

@@ -125,7 +125,7 @@ class _Reader:
             name=name,
             transport=self._kind(transport),
             port=self._number(transport, "port", 1, 65535, None),
-            senders=tuple(map(str, transport.get("senders", ()))),
+            senders=self._list(transport, "senders"),
             charset=self._checked("charset", "utf-8", _is_codec, "Use utf-8, gb18030 or another."),
             charset_doubt=self._one_of("charset_doubt", "hold", ("hold", "note", "trust")),
             order=self._order(),
@@ -134,7 +134,7 @@ class _Reader:
             retry_on=retry_on,
             give_up_on=give_up_on,
             events=self._texts("events"),
-            destinations=tuple(map(str, self._given.get("destinations", ()))),
+            destinations=self._list(self._given, "destinations"),
             max_bytes=self._number(limits, "max_bytes", 1024, 256 << 20, None),
             frame_seconds=self._number(limits, "frame_seconds", 1, 3600, None),
             idle_seconds=self._number(limits, "idle_seconds", 1, 86400, None),
@@ -169,6 +169,10 @@ class _Reader:
         if not _is_zone(zone):
             zone = "Asia/Shanghai"
         codes = self._mapping("codes")
+        for table, rows in codes.items():
+            if not isinstance(rows, dict):
+                fix = 'Write `codes: {AdministrativeSex: {"1": male}}`.'
+                self.fault("codes", f"has no mapping for {table!r}", fix)
         return Sender(
             zone=zoneinfo.ZoneInfo(zone),
             namespace=str(self._given.get("namespace", Sender().namespace)),
@@ -190,6 +194,13 @@ class _Reader:
             self.fault(key, "is no mapping", f"Write `{key}: {{name: value}}`.")
             return {}
         return {str(name): item for name, item in value.items() if str(name).isprintable()}
+
+    def _list(self, given: Mapping[str, Any], key: str) -> tuple[str, ...]:
+        value = given.get(key)
+        if isinstance(value, list) or value is None:
+            return tuple(map(str, value or ()))
+        self.fault(key, "is no list", f"Write `{key}: [...]`, also where it is one.")
+        return ()
 
     def _texts(self, key: str) -> dict[str, str]:
         return {name: str(value) for name, value in self._mapping(key).items()}
@@ -217,14 +228,14 @@ class _Reader:
         return retry_on, give_up_on
 
     def _codes(self, given: Mapping[str, Any], key: str) -> tuple[str, ...]:
-        codes = tuple(map(str, given.get(key, ())))
+        codes = self._list(given, key)
         for code in codes:
             if code not in _ANSWERS:
                 self.fault(key, f"names {code!r}", f"Use {', '.join(sorted(_ANSWERS))}.")
         return codes
 
     def _order(self) -> tuple[str, ...]:
-        fields = tuple(map(str, self._given.get("order", ())))
+        fields = self._list(self._given, "order")
         for name in fields:
             segment, _, number = name.partition("-")
             if len(segment) != 3 or not number.isdigit():
@@ -235,7 +246,9 @@ class _Reader:
         self, given: Mapping[str, Any], key: str, low: int, high: int, default: int | None
     ) -> int | None:
         value = given.get(key, default)
-        if value is None or (isinstance(value, int) and low <= value <= high):
+        if value is None:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value
         self.fault(key, f"is not a number from {low} to {high}", "Correct the number.")
         return default
@@ -274,6 +287,6 @@ def _is_address(text: str) -> bool:
 def _is_zone(name: str) -> bool:
     try:
         zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder of zones
         return False
     return True

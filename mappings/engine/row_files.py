@@ -18,6 +18,13 @@ class _Loader(yaml.CSafeLoader):
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     pairs: dict[Any, Any] = loader.construct_mapping(node, deep=True)
+    if len(pairs) < len(node.value):
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                problem = f"the key {key.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
     pairs[_LINE] = node.start_mark.line + 1
     return pairs
 
@@ -60,9 +67,12 @@ def content_hash(paths: list[pathlib.Path]) -> str:
 
 
 def read_documents(path: pathlib.Path, faults: list[Fault]) -> list[dict[str, Any]]:
-    """Return the YAML documents of one file; a file that is no YAML becomes a fault."""
+    """Return the YAML documents of one file; one that is no YAML or not to be read is a fault."""
+    text = _text(path, faults)
+    if text is None:
+        return []
     try:
-        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_Loader))
+        documents = list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
@@ -77,7 +87,26 @@ def read_documents(path: pathlib.Path, faults: list[Fault]) -> list[dict[str, An
             )
         )
         return []
+    if any(not isinstance(document, dict | None) for document in documents):
+        fix = "Begin each document with `key: value` lines."
+        faults.append(Fault(file=path.name, line=1, row="-", text="holds no mapping", fix=fix))
     return [document for document in documents if isinstance(document, dict)]
+
+
+def _text(path: pathlib.Path, faults: list[Fault]) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        text, fix = (
+            "is not UTF-8",
+            "Save the file as UTF-8; GBK or ANSI is what an editor made of it.",
+        )
+    except OSError as refusal:
+        line, text = 1, f"cannot be read: {refusal.strerror}"
+        fix = "Let the hub's user read it, or take it out of the folder."
+    faults.append(Fault(file=path.name, line=line, row="-", text=text, fix=fix))
+    return None
 
 
 def read_row_map(document: dict[str, Any], file: str, faults: list[Fault]) -> RowMap:

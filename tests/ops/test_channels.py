@@ -216,6 +216,9 @@ async def test_a_wrong_file_leaves_all_channels_as_they_were(
             "c.yaml:4",
         ]
         assert dict(hub.channel_ports()) == {"a": port}
+        (tmp_path / "c.yaml").write_bytes("channel: 内科".encode("gb18030"))
+        (fault,) = map(str, await hub.reload())
+        assert fault.startswith("c.yaml:1: row -: is not UTF-8")
         (tmp_path / "c.yaml").unlink()
         with socket.create_server(("127.0.0.1", 0)) as taken:
             declare(tmp_path, "b", taken.getsockname()[1])

@@ -64,6 +64,15 @@ def test_a_channel_is_read_and_used(tmp_path: pathlib.Path) -> None:
         ("2601", "0", "port"),
         ("1048576", "1", "max_bytes"),
         ("{H1:", "H1 #{", "authorities"),
+        ("[PID-3]", "PID-3", "row order: is no list"),
+        ("port: 2601", "port: true", "port: is not a number"),
+        ("Asia/Urumqi", "Asia", "zone"),
+        ("channel:", "zone: UTC\nchannel:", "stands twice"),
+        (
+            "{AdministrativeSex: {",
+            "{AdministrativeSex: x, B: {",
+            "no mapping for 'AdministrativeSex'",
+        ),
     ],
 )
 def test_a_wrong_channel_is_refused_with_its_key(
@@ -83,3 +92,23 @@ def test_two_channels_share_neither_name_nor_port(tmp_path: pathlib.Path) -> Non
         load_channels(tmp_path)
     assert "declared twice" in str(refused.value)
     assert "takes port 2601" in str(refused.value)
+
+
+def test_a_file_that_cannot_be_read_is_a_fault_with_its_line(tmp_path: pathlib.Path) -> None:
+    """An editor in a Chinese Windows saves GBK."""
+    (tmp_path / "a.yaml").write_bytes(f"# ok\n# 内科\n{CHANNEL}".encode("gb18030"))
+    (tmp_path / "b.yaml").mkdir()
+    (tmp_path / "c.yaml").write_text("- channel: c\n", encoding="utf-8")
+    with pytest.raises(FaultyMaps) as refused:
+        load_channels(tmp_path)
+    found = [str(fault) for fault in refused.value.faults]
+    assert "a.yaml:2" in found[0]
+    assert "Save the file as UTF-8" in found[0]
+    assert "b.yaml:1: row -: cannot be read" in found[1]
+    assert "c.yaml:1: row -: holds no mapping" in found[2]
+
+
+def test_a_key_left_blank_is_its_default(tmp_path: pathlib.Path) -> None:
+    text = "channel: a\ntransport: {port: 2601, senders: }\norder:\ndestinations:\nlimits:\n"
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+    assert load_channels(tmp_path)["a"].order == ()
