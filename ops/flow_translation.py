@@ -163,12 +163,11 @@ def _is_bare(one: TranslatedResource) -> bool:
 def _finished(entry: Entry, reading: Reading, written: Sequence[Written], desk: Desk) -> Finished:
     if isinstance(reading, Unmapped):
         return Finished(entry=entry, state="unmapped", issues=(_unmapped(reading.event),))
+    references = desk.made[id(reading)]
     trace = {
         "map": reading.map_name,
         "hash": reading.map_hash,
-        "resources": {
-            "/".join(desk.made[id(reading), one.key]): one.trace for one in reading.resources
-        },
+        "resources": {references["urn:uuid:" + one.key]: one.trace for one in reading.resources},
     }
     return Finished(
         entry=entry,

@@ -20,18 +20,22 @@ from ops.resource_merge import joined_identifiers, merged, with_references
 Key = tuple[str, str]
 Pair = tuple[str, str]
 Resource = Mapping[str, Any]
+Met = tuple[Resource, Key, str]  # what was translated, the record it is about, the reference to it
 
 
 @dataclass(slots=True, kw_only=True)
 class Desk:
-    """The records a batch is about: as stored, and as the messages so far have made them."""
+    """The records a batch is about: as stored, and as the messages so far have made them.
+
+    `made` says of each message, by its `id`, what its `urn:uuid:` references became.
+    """
 
     known: dict[tuple[str, Pair], list[str]]
     current: dict[Key, Resource]
-    made: dict[tuple[int, str], Key] = field(default_factory=dict)
+    made: dict[int, Mapping[str, str]] = field(default_factory=dict)
     told: dict[Key, Resource] = field(default_factory=dict)
     # Wards and doctors come as the very same object as long as their words are the same.
-    _met: dict[int, tuple[Resource, Key]] = field(default_factory=dict)
+    _met: dict[int, Met] = field(default_factory=dict)
 
     @classmethod
     async def prepare(
@@ -63,12 +67,12 @@ class Desk:
 
     def operations_of(self, message: TranslatedMessage, origin: Origin) -> list[Operation]:
         """Return what one message does to the records, and remember it for the next."""
-        keys = [self._met_or_found(one) for one in message.resources]
-        references: dict[str, str] = {}
-        number = id(message)
-        for one, key in zip(message.resources, keys, strict=True):
-            references["urn:uuid:" + one.key] = f"{key[0]}/{key[1]}"
-            self.made[number, one.key] = key
+        keys: list[Key] = []
+        references = self.made[id(message)] = {}
+        for one in message.resources:
+            met = self._met.get(id(one.resource)) or self._found(one)
+            keys.append(met[1])
+            references["urn:uuid:" + one.key] = met[2]
         contents: dict[Key, Resource] = {}
         survivors = {(merge.type, merge.prior): merge.surviving for merge in message.merges}
         for one, key in zip(message.resources, keys, strict=True):
@@ -105,15 +109,13 @@ class Desk:
         read = stored.get("meta", {}).get("versionId")
         return Update(resource=content, if_match=int(read) if read else None, origin=origin)
 
-    def _met_or_found(self, one: TranslatedResource) -> Key:
-        """Return the key of a resource; of one that this batch has met without looking again."""
-        met = self._met.get(id(one.resource))
-        if met is not None:
-            return met[1]
+    def _found(self, one: TranslatedResource) -> Met:
+        """Return what a resource is stored as; this batch need not look again for the same."""
         key = self._key_of(one)
+        met = one.resource, key, f"{key[0]}/{key[1]}"
         if one.identity and one.match is not Match.CREATE:
-            self._met[id(one.resource)] = one.resource, key
-        return key
+            self._met[id(one.resource)] = met
+        return met
 
     def _key_of(self, one: TranslatedResource) -> Key:
         if one.match is not Match.CREATE:

@@ -84,33 +84,32 @@ class CompiledMap:
         The trace names `line`, which is the message map's, as the row of the links.
         """
         slots = self._slots.fill(scope, segment)
+        words, kept = self._read.look(slots, segment, context, (line, *links.items()))
+        if words is None:
+            return self._make(slots, 0, context, segment.place, links, line)
 
         def read() -> Made | None:
             return self._make(slots, 0, context, segment.place, links, line)
-
-        words = self._read.words(slots, segment, context)
-        if words is None:
-            return read()
 
         def add(known: Made, own: Made) -> Made:
             return self._joined(known, own.resource, own.trace, context, segment.place)
 
         part = self._part_again(context)
-        return resource_of((*words, line, *links.items()), context, read, part, add)
+        return resource_of((words, kept), context, read, part, add)
 
     def element(
         self, scope: Scope, segment: Segment, context: Context, target: str
     ) -> tuple[Element, list[tuple[str, str, str]]]:
         """Return the element that a segment fills (empty where no row found a value), its trace."""
         slots = self._slots.fill(scope, segment)
+        words, kept = self._read.look(slots, segment, context, (target,))
+        if words is None:
+            return self._filled(slots, 0, context, segment.place, target)
 
         def read() -> tuple[Element, list[TraceEntry]]:
             return self._filled(slots, 0, context, segment.place, target)
 
-        words = self._read.words(slots, segment, context)
-        if words is None:
-            return read()
-        return element_of((*words, target), context, read, self._part_again(context))
+        return element_of((words, kept), context, read, self._part_again(context))
 
     def _part_again(self, context: Context) -> Callable[[Call], Made | None]:
         def part_again(call: Call) -> Made | None:
@@ -214,8 +213,7 @@ class CompiledMap:
         return made
 
     def _part(self, raw: str, level: int, context: Context, source: str) -> Made | None:
-        separators = context.separators
-        mark = (separators.component, separators.subcomponent, "")[level]
+        mark = context.marks[level] if level < 2 else ""
         parts = raw.split(mark) if mark and mark in raw else [raw]
         return self._make(parts, level, context, source, {}, "")
 

@@ -63,6 +63,8 @@ class KeptSegment(NamedTuple):
     held: tuple[HeldCode, ...] = ()
 
 
+# The words of a segment met before, and what is kept of it: None where it was met once.
+Met = tuple[Hashable, KeptSegment | None]
 # A segment that is read each time: what it becomes depends on the rest of the message.
 NEVER = KeptSegment()
 
@@ -118,10 +120,16 @@ class WordsRead:
         self._reads = reads
         self._others: dict[str, list[OtherFields]] = {}
 
-    def words(self, slots: Slots, segment: Segment, context: Context) -> list[Hashable] | None:
-        """Return the words of a run for one segment, None where it is not to be kept."""
-        if context.segments is None or not segment.words or self._reads is None:
-            return None
+    def look(
+        self, slots: Slots, segment: Segment, context: Context, more: tuple[Hashable, ...]
+    ) -> tuple[Hashable, KeptSegment | None]:
+        """Return the words of a run for one segment with `more`, and what is kept of it.
+
+        The words are None where the segment is to be read: met for the first time, or never kept.
+        """
+        memory = context.segments
+        if memory is None or not segment.words or self._reads is None:
+            return None, None
         name = segment.name
         others = self._others.get(name)
         if others is None:
@@ -130,11 +138,13 @@ class WordsRead:
         for slot, count, fields_of in others:
             words.append(slots[1][slot])
             words.append(fields_of(full(slots[0][slot], count)))
-        return words
+        whole = (*words, *more)
+        kept = memory.get(whole)
+        return (None if kept is None and memory.is_new(whole) else whole), kept
 
 
 def resource_of(
-    words: Hashable,
+    met: Met,
     context: Context,
     read: Callable[[], Made | None],
     part: Callable[[Call], object],
@@ -145,7 +155,7 @@ def resource_of(
     `part` makes what a part of the segment names, `add` adds the resource to that which the message
     has made already.
     """
-    kept = _kept(words, context, lambda known: _alone(context, read, known))
+    kept = _kept(met, context, lambda known: _alone(context, read, known))
     if kept is None:
         return read()
     own, by_identity = kept.own, context.by_identity
@@ -164,13 +174,13 @@ def resource_of(
 
 
 def element_of(
-    words: Hashable,
+    met: Met,
     context: Context,
     read: Callable[[], tuple[Element, list[TraceEntry]]],
     part: Callable[[Call], object],
 ) -> tuple[Element, list[TraceEntry]]:
     """Return the element that a segment fills and its trace, both free to be changed."""
-    kept = _kept(words, context, lambda known: _element_alone(context, read, known))
+    kept = _kept(met, context, lambda known: _element_alone(context, read, known))
     if kept is None:
         return read()
     _name_again(kept, context, part)
@@ -178,15 +188,17 @@ def element_of(
     return element, list(kept.trace)
 
 
-def _kept(
-    words: Hashable, context: Context, alone: Callable[[Known], KeptSegment]
-) -> KeptSegment | None:
+def _kept(met: Met, context: Context, alone: Callable[[Known], KeptSegment]) -> KeptSegment | None:
     """Return what a segment became, None where it is to be read.
 
     Where the message knows what the segment names by other keys, that is kept apart.
     """
-    kept = _kept_of(words, context, alone, NOTHING_KNOWN)
+    words, kept = met
     if kept is None:
+        assert context.segments is not None
+        kept = alone(NOTHING_KNOWN)
+        context.segments.keep(words, kept)
+    if kept is NEVER:
         return None
     by_identity = context.by_identity
     if by_identity.keys().isdisjoint(kept.others):

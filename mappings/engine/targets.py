@@ -252,6 +252,10 @@ def compile_values(steps: tuple[Step, ...]) -> Callable[[Element], Sequence[Any]
     if any(step.index == -1 for step in steps):
         return lambda element: values_at(element, steps)
     path = [(step.name, step.index) for step in steps]
+    if len(path) == 1 and path[0][1] is None:
+        return _compile_value(path[0][0])
+    if len(path) == 2 and path[1][1] is None:
+        return _compile_inner_value(path[0], path[1][0])
 
     def value(element: Element) -> Sequence[Any]:
         node: Any = element
@@ -264,6 +268,35 @@ def compile_values(steps: tuple[Step, ...]) -> Callable[[Element], Sequence[Any]
             if index is not None:
                 node = node[index]
         return (node,)
+
+    return value
+
+
+def _compile_value(name: str) -> Callable[[Element], Sequence[Any]]:
+    def value(element: Element) -> Sequence[Any]:
+        found = element.get(name)
+        return () if found is None else (found,)
+
+    return value
+
+
+def _compile_inner_value(
+    outer: tuple[str, int | None], name: str
+) -> Callable[[Element], Sequence[Any]]:
+    first, index = outer
+
+    def value(element: Element) -> Sequence[Any]:
+        node = element.get(first)
+        if node is None:
+            return ()
+        if index is not None:
+            if index >= len(node):
+                return ()
+            node = node[index]
+        if type(node) is not dict and not isinstance(node, Mapping):
+            return ()
+        found = node.get(name)
+        return () if found is None else (found,)
 
     return value
 

@@ -315,12 +315,12 @@ def test_twin_without_the_fields_of_other_segments_messages_differ(
 def test_twin_without_the_resources_it_is_linked_to_messages_differ(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = segment_memory.resource_of
+    whole = segment_memory.WordsRead.look
 
-    def without_links(words: Any, *given: Any) -> Made | None:
-        return whole(tuple(one for one in words if not isinstance(one, tuple)), *given)
+    def without_links(read: Any, slots: Any, segment: Any, context: Any, more: Any) -> Any:
+        return whole(read, slots, segment, context, more[:1])
 
-    monkeypatch.setattr(compiled_map, "resource_of", without_links)
+    monkeypatch.setattr(segment_memory.WordsRead, "look", without_links)
     assert _changed(Translator(LIBRARY)) != []
 
 
