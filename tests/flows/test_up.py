@@ -18,6 +18,7 @@ from collections.abc import Iterator
 import pytest
 
 from adapters.province.ledger import read_ledger
+from ops.console_build import ConsolePages
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 QIAO = pathlib.Path(sys.executable).with_name("qiao")
@@ -30,6 +31,18 @@ def home() -> Iterator[pathlib.Path]:
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def home_with_pages(home: pathlib.Path) -> pathlib.Path:
+    """A folder whose console was built: building it beside a start costs what the start costs.
+
+    The first test below starts and stops without pages, while they are being built.
+    """
+    folder = ConsolePages(home=home).folder
+    folder.mkdir(parents=True)
+    (folder / "index.html").touch()
+    return home
 
 
 def environment(home: pathlib.Path) -> dict[str, str]:
@@ -132,7 +145,8 @@ def test_a_message_travels_from_the_socket_to_the_provinces_receipt(home: pathli
     assert json.loads((home / "ports.json").read_text()) == {}
 
 
-def test_it_comes_back_after_kill_9_with_everything_it_had(home: pathlib.Path) -> None:
+def test_it_comes_back_after_kill_9_with_everything_it_had(home_with_pages: pathlib.Path) -> None:
+    home = home_with_pages
     with up(home) as (process, _):
         before = get(home, "/fhir/Patient/resident-1")
         workers = workers_of(process)
@@ -149,7 +163,8 @@ def test_it_comes_back_after_kill_9_with_everything_it_had(home: pathlib.Path) -
         assert "registration P" in printed
 
 
-def test_a_killed_postgresql_is_started_again_under_the_hub(home: pathlib.Path) -> None:
+def test_a_killed_postgresql_is_started_again_under_the_hub(home_with_pages: pathlib.Path) -> None:
+    home = home_with_pages
     with up(home) as (process, _):
         before = get(home, "/fhir/Patient/resident-1")
         postmaster = kill_postgresql(home)
