@@ -118,3 +118,19 @@ def test_without_the_original_the_mapped_fields_come_back(shared_data: pathlib.P
                     restored += fields["PID", number].split("^")[0] in pid.field(number)
     assert had > 300
     assert restored / had > 0.85  # PID-7 with its time comes back with the channel's zone
+
+
+def test_a_corrected_result_goes_back_with_its_status_and_flag() -> None:
+    original = (
+        b"MSH|^~\\&|LIS|H1|HUB|Q|1||ORU^R01|1|P|2.5\rPID|1||7^^^H1^MR||Li^Lei\r"
+        b"OBR|1|O1|F1|718-7^Hb^LN\rOBX|1|NM|718-7^Hb^LN||120|g/L|110-160|N|||F\r"
+    )
+    before = _translated(original)
+    observation = next(one for one in before.resources if one.type == "Observation")
+    now = copy.deepcopy(dict(observation.resource))
+    now["status"] = "corrected"
+    now["interpretation"][0]["coding"][0] |= {"code": "L", "display": "Low"}
+    data = PutBack(LIBRARY).update(
+        parse(original), before.resources, {observation.key: now}, CHANNEL.sender
+    )
+    assert data == original.replace(b"|N|||F", b"|L|||C")
