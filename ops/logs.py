@@ -3,6 +3,7 @@
 A line costs a few microseconds, so each message has its lines also under load.
 """
 
+import contextlib
 import datetime
 import logging
 import sys
@@ -17,16 +18,34 @@ log: Any = structlog.get_logger("qiao")
 
 
 class _Sink:
-    """Where lines go: the loggers of all modules keep this, and it keeps the stream."""
+    """Where lines go: the loggers of all modules keep this, and it keeps the stream.
+
+    A line that cannot be written, on a full disk or to a reader that went away, is counted and
+    told later: the hub does not end for it.
+    """
 
     def __init__(self) -> None:
         self.stream: BinaryIO = sys.stderr.buffer
+        self._lost = 0
 
     def write(self, line: bytes) -> None:
-        self.stream.write(line)
+        try:
+            if self._lost:
+                # In front the end of a line of which a part was written.
+                told = {"event": "log lines were lost", "level": "error", "lines": self._lost}
+                self._write_whole(b"\n" + orjson.dumps(told) + b"\n")
+                self._lost = 0
+            self._write_whole(line)
+        except OSError:
+            self._lost += 1
+
+    def _write_whole(self, line: bytes) -> None:
+        if self.stream.write(line) < len(line):
+            raise OSError
 
     def flush(self) -> None:
-        self.stream.flush()
+        with contextlib.suppress(OSError):
+            self.stream.flush()
 
 
 _sink = _Sink()
