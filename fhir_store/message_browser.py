@@ -167,6 +167,10 @@ select id, channel, control_id, event, received_at, raw from inbox
  where state = 'held' order by id limit %(limit)s"""
 
 
+# raws: the bytes of some entries, the newest first
+RAWS = "select id, channel, raw from inbox where id = any(%(ids)s) order by id desc"
+
+
 async def find_messages(connection: Connection, wanted: MessageFilter) -> list[Row]:
     """Return the newest entries that the filter allows; one more than `limit` says there is more.
 
@@ -221,6 +225,11 @@ async def read_message(connection: Connection, id_: int) -> Row:
     if not rows:
         raise NotFound(_no_message(id_))
     return rows[0]
+
+
+async def read_raws(connection: Connection, ids: Sequence[int]) -> list[Row]:
+    """Return number, channel and bytes of entries, the newest first."""
+    return await named_rows(connection, RAWS, {"ids": list(ids)})
 
 
 async def read_sent(connection: Connection, trace_id: str) -> list[Row]:

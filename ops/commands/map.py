@@ -1,4 +1,4 @@
-"""`qiao map`: the workbench of the mappings; needs no running hub and no database."""
+"""`qiao map`: the workbench of the mappings; needs no running hub, `--stored` a database."""
 
 import json
 import pathlib
@@ -9,7 +9,7 @@ import typer
 
 from conformance import resource_json
 from conformance.problem import Problem
-from mappings.bundles import differences, to_bundle
+from mappings.bundles import to_bundle
 from mappings.cases import Cases, case_folders
 from mappings.channels.loader import load_channels
 from mappings.channels.profile import ChannelProfile
@@ -20,13 +20,15 @@ from mappings.explain import KINDS_ZH, rows_like
 from mappings.explain import explain as explain_rows
 from mappings.laws import census
 from mappings.translate import Translator
-from mappings.translated import TranslatedMessage, Unmapped
+from mappings.translated import Unmapped
 from ops.cli import CHECK_FAILED, USAGE
 from ops.workbench.changes import back_message
 from ops.workbench.documents import back_document, is_document, run_document, tell
 from ops.workbench.imports import compare_sheet, import_guide, import_sheet, is_guide_sheet
 from ops.workbench.messages import Messages
+from ops.workbench.shadow import Shadow
 from ops.workbench.sheets import write_rows
+from ops.workbench.stored import require_one_source, shadow_stored
 from ops.workbench.tables import back_tables, is_table, run_tables, tables_of
 
 app = typer.Typer(
@@ -282,50 +284,41 @@ def explain(
 @app.command()
 def shadow(
     old: Annotated[pathlib.Path, typer.Argument(help="The other folder with maps/ and tables/.")],
-    files: Files,
+    files: Annotated[
+        list[pathlib.Path] | None, typer.Argument(help="HL7 v2 files or folders of them.")
+    ] = None,
+    is_stored: Annotated[
+        bool, typer.Option("--stored", help="Run what the hub has kept, each by its channel.")
+    ] = False,
+    of: Annotated[str | None, typer.Option(help="With --stored: only this channel.")] = None,
+    last: Annotated[
+        int, typer.Option(min=1, help="With --stored: so many messages, the newest first.")
+    ] = 1000,
     maps: Maps = None,
     channel: Channels = None,
     as_json: AsJson = False,
 ) -> None:
     """Run messages through two versions of the maps and group the differences by row."""
-    before, after = Translator(_library(old)), Translator(_library(maps))
-    profile = _channel(channel)
-    by_row: dict[str, list[str]] = defaultdict(list)
-    count = 0
-    messages = Messages(files, profile.charset)
-    for name, message in messages:
-        count += 1
-        one, two = (translator.translate(message, profile) for translator in (before, after))
-        rows = {**_rows(one), **_rows(two)}
-        for path, was, now in differences(_content(one), _content(two)):
-            by_row[rows.get(path, "-")].append(f"{name}: {path}: {was} -> {now}")
-    if as_json:
-        typer.echo(json.dumps(by_row, ensure_ascii=False))
+    require_one_source(files, is_stored=is_stored, channel=channel)
+    seen = Shadow(before=Translator(_library(old)), after=Translator(_library(maps)))
+    if is_stored:
+        shadow_stored(seen, channel=of, last=last)
+        unreadable = 0  # they are held since they came, whatever the maps say
     else:
-        for row, lines in sorted(by_row.items(), key=lambda item: -len(item[1])):
+        profile = _channel(channel)
+        messages = Messages(files or [], profile.charset)
+        for name, message in messages:
+            seen.compare(name, message, profile)
+        unreadable = messages.unreadable
+    if as_json:
+        typer.echo(json.dumps(seen.by_row, ensure_ascii=False))
+    else:
+        for row, lines in sorted(seen.by_row.items(), key=lambda item: -len(item[1])):
             typer.echo(f"{row}: {len(lines)} differences, such as {lines[0]}")
-    typer.echo(f"{count} messages, {sum(map(len, by_row.values()))} differences", err=True)
-    if by_row or messages.unreadable:
+    found = sum(map(len, seen.by_row.values()))
+    typer.echo(f"{seen.count} messages, {found} differences", err=True)
+    if seen.by_row or unreadable:
         raise typer.Exit(CHECK_FAILED)
-
-
-def _content(result: TranslatedMessage | Unmapped) -> dict[str, Any]:
-    if isinstance(result, Unmapped):
-        return {"unmapped": result.event}
-    found: dict[str, Any] = {}
-    for number, one in enumerate(result.resources):
-        found[f"{one.map_name} {one.origin or number}"] = one.resource
-    return found
-
-
-def _rows(result: TranslatedMessage | Unmapped) -> dict[str, str]:
-    if isinstance(result, Unmapped):
-        return {}
-    return {
-        f"{one.map_name} {one.origin or number}.{target.partition('.')[2]}": f"{one.map_name}/{row}"
-        for number, one in enumerate(result.resources)
-        for target, _, row in one.trace
-    }
 
 
 @app.command(name="import")

@@ -1,6 +1,5 @@
 """`qiao map-held`: a held code is listed and resolved from the command line."""
 
-import asyncio
 import json
 
 import psycopg
@@ -8,39 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from conformance.problem import InvalidContent
-from fhir_store.inbox import NewEntry
-from fhir_store.inbox_writer import InboxWriter
-from fhir_store.store import make_pool
 from ops.commands.inbox import app as inbox
 from ops.commands.map_held import app
-
-
-def _message(control_id: str, sex: str) -> bytes:
-    return (
-        f"MSH|^~\\&|HIS|H1|QIAO|HUB|20260101080000||ADT^A08|{control_id}|P|2.5.1\r"
-        f"PID|1||7^^^H1^MR||Li^Lei||19900101|{sex}\r"
-    ).encode()
-
-
-def _fill(url: str, *sexes: str) -> None:
-    entries = [
-        NewEntry(
-            channel="his", sender="HIS", facility="H1", control_id=f"M{number}",
-            content_hash=bytes([number]), event="ADT^A08", order_key=f"{number}^H1",
-            trace_id=f"t{number}", peer="p", raw=_message(f"M{number}", sex), ack=b"ACK",
-            state="held",
-        )
-        for number, sex in enumerate(sexes, 1)
-    ]  # fmt: skip
-
-    async def run() -> None:
-        async with make_pool(url, size=1) as pool:
-            writer = InboxWriter(pool)
-            for one in entries:
-                await writer.keep(one)
-            await writer.close()
-
-    asyncio.run(run())
+from tests.partners.kept_messages import keep_messages
 
 
 @pytest.fixture
@@ -56,7 +25,7 @@ def _states(url: str) -> dict[str, str]:
 
 
 def test_a_resolved_code_opens_the_messages_that_wait_for_nothing_else(qiao, database_url):
-    _fill(database_url, "?", "!", "?")
+    keep_messages(database_url, "?", "!", "?")
     codes = json.loads(qiao.invoke(app, ["list", "--json"]).stdout)
     assert [(one["table"], one["code"]) for one in codes] == [
         ("AdministrativeSex", "?"), ("AdministrativeSex", "!"),
@@ -96,7 +65,7 @@ def test_a_resolved_code_opens_the_messages_that_wait_for_nothing_else(qiao, dat
 def test_what_the_queue_does_not_name_is_refused_and_opens_nothing(
     qiao, database_url, given, wrong
 ):
-    _fill(database_url, "?")
+    keep_messages(database_url, "?")
     refused = qiao.invoke(app, ["resolve", *given])
     assert isinstance(refused.exception, InvalidContent)
     (issue,) = refused.exception.issues
