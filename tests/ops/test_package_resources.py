@@ -114,10 +114,10 @@ async def test_systems_and_tables_are_found_over_http(database_url: str) -> None
 
 @pytest.mark.anyio
 async def test_without_loading_a_partner_is_not_known(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    fresh_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ops.package, "partner_maps", lambda: ())
-    async with world(database_url) as client:
+    async with world(fresh_database_url) as client:
         asked_for = translation("09", "urn:qiao:province:endreason")
         answer = await client.post("/ConceptMap/$translate", json=asked_for)
         assert answers(answer.json()) == []
