@@ -7,12 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from fhir_store.store import make_pool
-from mappings.engine.rows import FaultyMaps
 from ops.channel_reload import Reloading
-from ops.channels import ChannelBook
-from ops.cli import CHECK_FAILED
+from ops.command_channels import book_of_files
 from ops.command_database import reached_database
-from ops.province_choice import NAME as PROVINCE
 from ops.queue_output import actor, print_rows, to_json
 from ops.settings import read_settings
 from routes.console.held_codes import HeldCodes, Resolution
@@ -68,13 +65,7 @@ def resolve(
 def _with_codes(work: Callable[[HeldCodes], Awaitable[Any]]) -> Any:
     """Run `work` on the channels of the files and the codes that are resolved already."""
     settings = read_settings()
-    book = ChannelBook(folder=settings.channels, partners=(PROVINCE,))
-    try:
-        book.take(book.read())
-    except FaultyMaps as faulty:
-        for fault in faulty.faults:
-            typer.echo(str(fault), err=True)
-        raise typer.Exit(CHECK_FAILED) from None
+    book = book_of_files(settings)
 
     async def run(url: str) -> Any:
         async with make_pool(url, size=1) as pool:

@@ -10,12 +10,10 @@ from conformance.problem import Problem
 from fhir_store.message_browser import MessageFilter, find_messages, read_raws
 from fhir_store.store import make_pool
 from mappings.channels.profile import ChannelProfile
-from mappings.engine.rows import FaultyMaps
 from ops.channel_reload import Reloading
-from ops.channels import ChannelBook
-from ops.cli import CHECK_FAILED, USAGE
+from ops.cli import USAGE
+from ops.command_channels import book_of_files
 from ops.command_database import reached_database
-from ops.province_choice import NAME as PROVINCE
 from ops.settings import read_settings
 from ops.workbench.documents import tell
 from ops.workbench.shadow import Shadow
@@ -61,13 +59,7 @@ def walk_stored(see: See, *, channel: str | None, last: int) -> None:
     where there is no database.
     """
     settings = read_settings()
-    book = ChannelBook(folder=settings.channels, partners=(PROVINCE,))
-    try:
-        book.take(book.read())
-    except FaultyMaps as faulty:
-        for fault in faulty.faults:
-            typer.echo(str(fault), err=True)
-        raise typer.Exit(CHECK_FAILED) from None
+    book = book_of_files(settings)
 
     async def run(url: str) -> None:
         async with make_pool(url, size=1) as pool:
