@@ -42,6 +42,13 @@ async def write(store, *operations):
     await store.write(list(operations), context=context)
 
 
+async def build(store, connection):
+    """Build all parameters to their end, and let the store know it."""
+    while await build_step(connection, settle=0):
+        pass
+    await store.parameters.refresh(connection)
+
+
 async def register(connection):
     """Register what is written, once nothing that ends at this moment elsewhere is in its way."""
     passed = "SELECT change_horizon() > max(txid) FROM resource"
@@ -120,9 +127,7 @@ def test_parts_of_texts_are_found_by_a_custom_parameter_in_older_resources_too(s
         async with pool.connection() as connection:
             await register(connection)
             await store.parameters.refresh(connection)
-            while await build_step(connection, settle=0):
-                pass
-            await store.parameters.refresh(connection)
+            await build(store, connection)
         await write(store, Update(resource=named("new", "Test")))
         wanted = ("blood-group:contains", "senth")
         assert (await find(store, wanted))[0] == ["new", "old"]
@@ -204,9 +209,7 @@ def test_of_two_parameters_with_one_code_the_second_waits_for_the_first_to_go(sc
         await write(store, *(Update(resource=one) for one in (PARAMETER, second, other)))
         async with pool.connection() as connection:
             assert await register(connection) == 3
-            while await build_step(connection, settle=0):
-                pass
-            await store.parameters.refresh(connection)
+            await build(store, connection)
             assert (await find(store, ("blood-group", "A")))[0] == ["p"]
             assert (await find(store, ("blood-other", "A")))[0] == ["p"]
             refusal = custom_parameters._refused(
@@ -222,9 +225,7 @@ def test_of_two_parameters_with_one_code_the_second_waits_for_the_first_to_go(sc
             await store.parameters.refresh(connection)
             found, warnings = await find(store, ("blood-group", "male"))
             assert (found, len(warnings)) == ([], 1)
-            while await build_step(connection, settle=0):
-                pass
-            await store.parameters.refresh(connection)
+            await build(store, connection)
             assert await find(store, ("blood-group", "male")) == (["p"], [])
 
     scenario(body)
@@ -244,9 +245,7 @@ def test_where_an_expression_fails_the_resource_has_no_value_and_its_writer_is_n
         async with pool.connection() as connection:
             await register(connection)
             await store.parameters.refresh(connection)
-            while await build_step(connection, settle=0):
-                pass
-            await store.parameters.refresh(connection)
+            await build(store, connection)
         await write(store, Update(resource={**twice, "active": True}))
         await write(store, Update(resource=patient("new", "A")))
         assert await find(store, ("blood-group", "A")) == (["new", "old"], [])
@@ -314,9 +313,7 @@ def test_whatever_way_a_search_uses_it_it_says_that_it_is_building(scenario, pai
             _, warnings = await find(store, *pairs)
             assert [text[:32] for text in warnings] == ["The search parameter keeper is b"]
             assert (await find(store, ("gender", "male")))[1] == []
-            while await build_step(connection, settle=0):
-                pass
-            await store.parameters.refresh(connection)
+            await build(store, connection)
         assert (await find(store, *pairs))[1] == []
 
     scenario(body)

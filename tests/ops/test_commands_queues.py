@@ -14,11 +14,11 @@ import psycopg
 import pytest
 
 from fhir_store.inbox import NewEntry
-from fhir_store.inbox_writer import InboxWriter
 from fhir_store.operations import Update, WriteContext
 from fhir_store.outbox import Delivery
 from fhir_store.store import Store, make_pool
 from ops.cli import main
+from tests.partners.kept_messages import keep_entries
 
 QIAO = pathlib.Path(sys.executable).with_name("qiao")
 
@@ -70,19 +70,8 @@ def entry(number, **more):
     )  # fmt: skip
 
 
-def fill(url, *entries):
-    async def run():
-        async with make_pool(url, size=1) as pool:
-            writer = InboxWriter(pool)
-            for one in entries:
-                await writer.keep(one)
-            await writer.close()
-
-    asyncio.run(run())
-
-
 def test_a_parked_entry_is_listed_shown_and_replayed(qiao_process, database_url):
-    fill(database_url, entry(1, state="parked"), entry(2))
+    keep_entries(database_url, entry(1, state="parked"), entry(2))
     with psycopg.connect(database_url) as connection:
         connection.execute("update inbox set waits_for = 1 where id = 2")
     listed = json.loads(qiao_process("inbox", "list", "--state", "parked", "--json").stdout)
@@ -99,7 +88,7 @@ def test_a_parked_entry_is_listed_shown_and_replayed(qiao_process, database_url)
 
 
 def test_skipping_needs_a_reason_and_is_audited(qiao, database_url):
-    fill(database_url, entry(1, state="parked"))
+    keep_entries(database_url, entry(1, state="parked"))
     assert qiao("inbox", "skip", 1).returncode == 2
     assert qiao("inbox", "skip", 1, "--reason", " ").returncode == 1
     assert qiao("inbox", "skip", 1, "--reason", "a test message").returncode == 0
@@ -109,7 +98,7 @@ def test_skipping_needs_a_reason_and_is_audited(qiao, database_url):
 
 
 def test_the_advice_of_a_refusal_leads_on(qiao, database_url):
-    fill(database_url, entry(1, state="translated"))
+    keep_entries(database_url, entry(1, state="translated"))
     refused = qiao("inbox", "replay", 1)
     assert refused.returncode == 1
     assert "qiao inbox show 1" in refused.stderr
@@ -127,11 +116,11 @@ def test_a_message_is_shown_in_the_charset_it_declares(qiao_process, database_ur
     raw = f"MSH|^~\\&|A|卫生院|||1||ADT^A01|M1|P|2.5.1||||||{charset}\rPID|1||P1||张^三\r".encode(
         codec
     )
-    fill(database_url, entry(1, raw=raw))
+    keep_entries(database_url, entry(1, raw=raw))
     shown = qiao_process("inbox", "show", 1).stdout
     assert "    PID|1||P1||张^三\n" in shown
     if charset:  # what is not of the charset it declares is shown as far as it goes
-        fill(database_url, entry(2, raw=raw + b"NTE|\xff\r"))
+        keep_entries(database_url, entry(2, raw=raw + b"NTE|\xff\r"))
         assert "    NTE|\ufffd\n" in qiao_process("inbox", "show", 2).stdout
 
 
@@ -143,7 +132,7 @@ def test_a_list_without_rows_says_so_and_what_lists_more(qiao, database_url, que
     assert empty.returncode == 0
     assert f"qiao {queue} list" in empty.stderr
     assert qiao(queue, "list", choice, "nobody", "--json").stdout.strip() == "[]"
-    fill(database_url, entry(1))
+    keep_entries(database_url, entry(1))
     assert "Next" not in qiao("inbox", "list").stderr
 
 

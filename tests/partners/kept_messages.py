@@ -26,6 +26,11 @@ def keep_messages(url: str, *sexes: str, channel: str = "his") -> None:
         )
         for number, sex in enumerate(sexes, 1)
     ]  # fmt: skip
+    keep_entries(url, *entries)
+
+
+def keep_entries(url: str, *entries: NewEntry) -> None:
+    """Keep entries as they are given, in their order."""
 
     async def run() -> None:
         async with make_pool(url, size=1) as pool:
